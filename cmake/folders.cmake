@@ -1,0 +1,45 @@
+# One library per folder; its link line is its row of the dependency rule.
+#
+#   snp_folder(tcp USES base wire stats state [LIBS fmt::fmt] [SYSTEM_LIBS ...])
+#
+# makes snp::tcp from tcp/**/*.cpp, checks that each header compiles alone, and makes snp_tcp_test
+# (label unit) from tcp/**/*_test.cpp. A folder without sources is a header-only library.
+find_package(GTest REQUIRED)
+include(GoogleTest)
+
+function(snp_folder name)
+  cmake_parse_arguments(ARG "" "" "USES;LIBS;TEST_LIBS" ${ARGN})
+  set(dir ${CMAKE_CURRENT_SOURCE_DIR}/${name})
+  string(REPLACE "/" "_" target snp_${name})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cpp)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${dir}/*.h)
+  if(name STREQUAL "device")  # each driver is a folder of its own
+    list(FILTER sources EXCLUDE REGEX "/device/drivers/")
+    list(FILTER headers EXCLUDE REGEX "/device/drivers/")
+  endif()
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$|_main\\.cpp$|_bench\\.cpp$")
+
+  set(links snp_options ${ARG_LIBS})
+  foreach(used ${ARG_USES})
+    string(REPLACE "/" "_" used ${used})
+    list(APPEND links snp_${used})
+  endforeach()
+
+  if(sources)
+    add_library(${target} STATIC ${sources})
+    target_link_libraries(${target} PUBLIC ${links})
+    target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}/src FILES ${headers})
+  else()
+    add_library(${target} INTERFACE)
+    target_link_libraries(${target} INTERFACE ${links})
+    target_sources(${target} INTERFACE FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}/src FILES ${headers})
+  endif()
+
+  if(tests AND BUILD_TESTING AND NOT SNP_FUZZERS)
+    add_executable(${target}_test ${tests})
+    target_link_libraries(${target}_test PRIVATE ${target} ${ARG_TEST_LIBS} GTest::gmock GTest::gtest_main)
+    gtest_discover_tests(${target}_test TEST_PREFIX ${name}/ PROPERTIES LABELS unit DISCOVERY_TIMEOUT 60)
+  endif()
+endfunction()

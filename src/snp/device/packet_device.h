@@ -1,0 +1,81 @@
+// A packet device as the engine sees it: bursts of frames in and out, and what it can do for us.
+// Code asks caps(), never which driver it is. One virtual call per burst.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "snp/base/result.h"
+#include "snp/base/time.h"
+
+namespace snp::device {
+
+struct DeviceCaps {
+  std::uint32_t max_frame_payload =
+      0;                        // TSO: most TCP payload one frame may carry; 0: no segmentation
+  bool tx_checksum = false;     // the device finishes TCP checksums
+  bool rx_aggregation = false;  // frames of several segments arrive (GRO, LRO, TSO peers)
+};
+
+// The state of the TCP checksum of a received frame.
+enum class Checksum : std::uint8_t {
+  kUnknown,  // verify it
+  kValid,    // verified below, or never left this machine
+};
+
+// A received frame, Ethernet header first. Valid until the next receive() on its queue.
+struct RxFrame {
+  std::span<const std::byte> bytes;  // the whole frame
+  Checksum checksum = Checksum::kUnknown;
+  std::uint16_t gso_size = 0;  // payload of each merged segment; 0: a single segment
+};
+
+// A frame to send. The queue gathers `headers` (Ethernet, IP, TCP; lengths filled in, TCP checksum
+// the folded pseudo-header sum when caps().tx_checksum, else complete) and the payload pieces.
+struct TxFrame {
+  std::span<const std::byte> headers;
+  std::span<const std::byte> payload[2];
+  std::uint16_t gso_size = 0;  // cut the payload into pieces of this size; 0: one packet
+  std::uint8_t l4_offset = 0;  // where the TCP header begins (checksum start)
+  bool is_v6 = false;
+};
+
+struct QueueStats {
+  std::uint64_t rx_frames = 0, rx_bytes = 0, rx_dropped = 0;
+  std::uint64_t tx_frames = 0, tx_bytes = 0, tx_dropped = 0;
+};
+
+// One shard's part of a device; shard-local.
+class PacketQueue {
+ public:
+  virtual ~PacketQueue() = default;
+  // Fills `out` with at most out.size() frames; gives the frames of the call before back to the
+  // device.
+  virtual std::size_t receive(std::span<RxFrame> out) noexcept = 0;
+  // Queues one frame; it is copied before the call returns. False: no room now (counted; TCP
+  // repairs it).
+  virtual bool transmit(const TxFrame& frame) noexcept = 0;
+  // Pushes what was queued out. Once per turn of the shard.
+  virtual void flush() noexcept = 0;
+  // Gives a frame (as received) to the host stack as if it had just arrived (design section 3).
+  virtual bool reinject(std::span<const std::byte> frame) noexcept = 0;
+  // Readable when frames wait; -1: poll only.
+  [[nodiscard]] virtual int wait_fd() const noexcept = 0;
+  [[nodiscard]] virtual QueueStats stats() const noexcept = 0;
+};
+
+class PacketDevice {
+ public:
+  virtual ~PacketDevice() = default;
+  [[nodiscard]] virtual const DeviceCaps& caps() const noexcept = 0;
+  [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+  [[nodiscard]] virtual std::uint32_t ifindex() const noexcept = 0;
+  // Start-up only, queue 0 .. shards-1, once each.
+  virtual Result<std::unique_ptr<PacketQueue>> open_queue(std::uint32_t queue) = 0;
+};
+
+}  // namespace snp::device

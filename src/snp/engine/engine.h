@@ -1,0 +1,70 @@
+// The engine: shards (one thread each) that own connections, behind the target interface.
+// Control thread, except where noted.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "snp/base/result.h"
+#include "snp/base/unique_fd.h"
+#include "snp/chimney/target.h"
+#include "snp/device/packet_device.h"
+#include "snp/ipc/arena.h"
+#include "snp/ipc/flow_record.h"
+#include "snp/ipc/shared_memory.h"
+#include "snp/tcp/connection.h"
+
+namespace snp::engine {
+
+struct EngineConfig {
+  std::uint32_t shards = 1;
+  std::uint32_t spin_us = 30;        // longest busy wait of a shard before it sleeps
+  std::uint32_t held_frames = 4096;  // kept per shard for flows in hold
+  std::vector<int> cpus;             // shard i runs on cpus[i]; empty: the scheduler decides
+};
+
+// An attached process as shards see it. Owned by the engine until detach() has completed.
+struct Arena {
+  std::uint32_t number = 0;
+  ipc::SharedMemory memory;
+  // Wait set eventfds of the application; index: WaitSetId. Written by the control thread through
+  // Engine::set_wait_set(), read by shards.
+  std::vector<std::atomic<int>> wait_set_fds;
+};
+
+class Engine : public chimney::Target {
+ public:
+  // `bulletin` and `records` outlive the engine. Devices must offer one queue per shard.
+  static Result<std::unique_ptr<Engine>> start(const EngineConfig& config,
+                                               std::span<device::PacketDevice* const> devices,
+                                               ipc::Bulletin& bulletin, ipc::FlowRecord* records);
+
+  // Attached processes.
+  virtual Arena& attach(std::uint32_t number, ipc::SharedMemory memory) = 0;
+  virtual void set_wait_set(Arena& arena, ipc::WaitSetId id, UniqueFd eventfd) = 0;
+  // Pre: none of its connections is in a hand-over. Connections that remain are finished without
+  // the application (`by_exit`: as the kernel would at process exit). The arena lives until the
+  // last is done.
+  virtual void detach(Arena& arena) = 0;
+
+  // Where the Handoff's rings belong: set in the flow record (arena, slot, shard, rings) before
+  // initiate(). [initiate, terminate, update, release_frames: chimney::Target]
+
+  // Answers and events. Readable fd; dispatch() calls `events` on the control thread.
+  [[nodiscard]] virtual int event_fd() const noexcept = 0;
+  virtual void dispatch(chimney::TargetEvents& events) = 0;
+
+  // Shard doorbells, for the switch (eventfds, index: shard).
+  [[nodiscard]] virtual std::span<const int> bell_fds() const noexcept = 0;
+
+  // What a shard knows of a connection; answered from a snapshot not older than a second. Any
+  // thread.
+  [[nodiscard]] virtual bool info(chimney::ConnectionId id, tcp::Info& out) const = 0;
+
+  virtual void stop() = 0;  // joins the shards; Pre: no connection is left
+};
+
+}  // namespace snp::engine

@@ -1,0 +1,63 @@
+// The kernel socket as host stack: emptied while its connection is offloaded, refilled when it
+// comes home, never replaced (design section 2). Linux TCP_REPAIR. Control thread or keeper;
+// CAP_NET_ADMIN.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "snp/base/result.h"
+#include "snp/chimney/reason.h"
+#include "snp/state/connection_state.h"
+#include "snp/state/host_socket.h"
+#include "snp/state/stream_ring.h"
+
+namespace snp::host {
+
+// What the host holds of the connection right now; decides about eligibility and ring sizes.
+struct SocketSurvey {
+  FourTuple tuple;
+  TcpState state = TcpState::kEstablished;
+  std::uint32_t unread_bytes = 0;                        // SIOCINQ
+  std::uint32_t unsent_bytes = 0;                        // SIOCOUTQNSD
+  std::uint32_t unacked_bytes = 0;                       // SIOCOUTQ, all of the send queue
+  std::uint64_t cookie = 0;                              // SO_COOKIE
+  chimney::Reason reason = chimney::Reason::kOffloaded;  // != kOffloaded: cannot move, and why
+};
+
+// Looks, changes nothing. Fails only when `fd` is no TCP socket at all.
+Result<SocketSurvey> survey(int fd);
+
+// Steps 2-6 of the design. Bytes of both queues go into the rings: unread ones from rx_range.begin
+// on, unacknowledged and unsent ones so that they end at tx_end (what the application wrote so
+// far). On failure the socket is as it was before (refilled if need be) and stays in the host.
+struct Parked {
+  ConnectionState state;  // constant.ifindex, MACs and path MTU are not filled in
+  HostSocketMemo memo;
+  StreamRange rx_range;
+  StreamRange tx_range;  // begin: snd_una
+};
+Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const StreamRing& tx,
+                    std::uint64_t tx_end);
+
+// The way back. Needs the steering entry still in hold or active (nothing may reach the half-built
+// socket). When CLOSE_WAIT or another state needs the peer's FIN once more, *forged_fin is set: the
+// caller, after steering is off, sends it with make_forged_fin() through PacketQueue::reinject().
+// May be called again from the start after a crash in the middle.
+struct Unparked {
+  bool needs_forged_fin = false;
+};
+Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMemo& memo,
+                        const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
+                        const StreamRange& tx_range);
+
+// The frame that tells the refilled socket what the peer had already told us: FIN at rcv_nxt - 1.
+// Returns the length written. Pre: out.size() >= 128.
+std::size_t make_forged_fin(const ConnectionState& state, std::span<std::byte> out);
+
+// Ends a parked socket for good, in silence: drop it without a packet. The descriptor is closed by
+// its owner. For connections that the engine has finished or aborted.
+void bury(int fd);
+
+}  // namespace snp::host

@@ -1,0 +1,62 @@
+// Messages on the AF_UNIX SEQPACKET socket of snpd (abstract name, so one per network namespace).
+// The switch speaks fixed binary messages; the command line speaks JSON text inside kCommand.
+// Every message starts with MessageHeader; its length is the datagram's. Unknown kinds, wrong
+// lengths and wrong versions end the session of the sender and nothing else.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+namespace snp::ipc {
+
+inline constexpr char kControlSocketName[] = "snp.control";  // abstract: sun_path[0] = 0
+inline constexpr std::uint32_t kProtocolMagic = 0x31504e53;  // "SNP1"
+inline constexpr std::size_t kMaxMessage = 64 * 1024;
+
+enum class MessageKind : std::uint16_t {
+  kAttach = 1,     // switch -> snpd: Attach
+  kAttached = 2,   // snpd -> switch: Attached + fds {arena, bulletin, control bell, shard bells...}
+  kWaitSet = 3,    // switch -> snpd: WaitSetMessage + fd {eventfd}; no answer
+  kRefused = 4,    // snpd -> switch: Refused; the session ends
+  kCommand = 5,    // command line -> snpd: JSON text follows the header
+  kReply = 6,      // snpd -> command line: JSON text, more parts follow
+  kReplyLast = 7,  // snpd -> command line: JSON text, last part
+};
+
+struct MessageHeader {
+  std::uint32_t magic = kProtocolMagic;
+  MessageKind kind{};
+  std::uint16_t reserved = 0;
+};
+
+struct Attach {
+  MessageHeader header{kProtocolMagic, MessageKind::kAttach, 0};
+  std::uint32_t arena_version = 0;
+  std::uint32_t pid = 0;           // as the program sees itself; snpd trusts SO_PEERPIDFD only
+  std::array<char, 64> program{};  // for people
+};
+
+struct Attached {
+  MessageHeader header{kProtocolMagic, MessageKind::kAttached, 0};
+  std::uint32_t shards = 0;
+  std::uint32_t reserved = 0;
+  std::uint64_t arena_size = 0;
+};
+
+struct WaitSetMessage {
+  MessageHeader header{kProtocolMagic, MessageKind::kWaitSet, 0};
+  std::uint16_t wait_set = 0;  // its WaitSetId; replaces an earlier descriptor of that id
+  std::uint16_t reserved = 0;
+};
+
+struct Refused {
+  MessageHeader header{kProtocolMagic, MessageKind::kRefused, 0};
+  std::array<char, 256> why{};
+};
+
+static_assert(std::is_trivially_copyable_v<Attach> && std::is_trivially_copyable_v<Attached> &&
+              std::is_trivially_copyable_v<WaitSetMessage> &&
+              std::is_trivially_copyable_v<Refused>);
+
+}  // namespace snp::ipc

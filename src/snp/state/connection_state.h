@@ -1,0 +1,117 @@
+// The state of one connection in the original's three classes (reference 4.2, 4.3): what moves at a
+// hand-over, what the flow record keeps, what TCP starts from. Plain data, fixed size, no pointers.
+// The bytes of the two queues are not here: they stand in the rings (ipc/arena.h).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+#include "snp/wire/address.h"
+#include "snp/wire/seq_num.h"
+
+namespace snp {
+
+// RFC 9293 3.3.2. The engine begins at ESTABLISHED; earlier states never move.
+enum class TcpState : std::uint8_t {
+  kEstablished,
+  kFinWait1,
+  kFinWait2,
+  kCloseWait,
+  kClosing,
+  kLastAck,
+  kTimeWait,
+  kClosed,
+};
+
+const char* to_string(TcpState) noexcept;
+
+// Agreed in the handshake; nobody changes it.
+struct ConstState {
+  FourTuple tuple;
+  std::uint32_t ifindex = 0;  // device that the route to the peer leaves by
+  std::uint16_t remote_mss =
+      536;  // largest payload the peer takes, before options (RFC 9293 3.7.1)
+  std::uint8_t snd_wind_shift = 0;  // RFC 7323 2: shift of the peer's window field
+  std::uint8_t rcv_wind_shift = 0;  // shift of ours
+  bool timestamps = false;
+  bool sack = false;
+  bool window_scaling = false;
+  bool ecn = false;
+};
+
+struct Keepalive {
+  bool enabled = false;
+  std::uint32_t idle_s = 7200;
+  std::uint32_t interval_s = 75;
+  std::uint32_t probes = 9;
+};
+
+// The host's; the engine follows updates.
+struct CachedState {
+  std::array<std::uint8_t, 6> local_mac{};
+  std::array<std::uint8_t, 6> next_hop_mac{};
+  std::uint16_t path_mtu = 1500;  // bytes of IP
+  std::uint8_t ttl = 64;
+  std::uint8_t tos = 0;
+  std::uint32_t flow_label = 0;  // IPv6, 20 bits
+  Keepalive keepalive;
+  std::uint32_t user_timeout_ms = 0;  // TCP_USER_TIMEOUT, 0: the system's
+  std::uint32_t linger_s = 0;
+  bool linger_on = false;
+  bool no_delay = false;                      // TCP_NODELAY
+  bool cork = false;                          // TCP_CORK
+  bool quick_ack = false;                     // TCP_QUICKACK
+  std::uint32_t notsent_lowat = 0;            // TCP_NOTSENT_LOWAT, 0: none
+  std::array<char, 16> congestion_control{};  // TCP_CONGESTION of the host, nul-terminated
+};
+
+// The target's while the connection is offloaded; comes back at upload.
+struct DelegatedState {
+  TcpState state = TcpState::kEstablished;
+  // Send sequence space (RFC 9293 3.3.1). snd_max: highest sent. A FIN we sent counts in snd_max.
+  SeqNum snd_una;
+  SeqNum snd_nxt;
+  SeqNum snd_max;
+  std::uint32_t snd_wnd = 0;  // bytes, scaled
+  SeqNum snd_wl1;
+  SeqNum snd_wl2;
+  std::uint32_t max_snd_wnd = 0;
+  // Receive sequence space. A FIN we received counts in rcv_nxt.
+  SeqNum rcv_nxt;
+  std::uint32_t rcv_wnd = 0;  // bytes, what we last advertised beyond rcv_wup
+  SeqNum rcv_wup;             // rcv_nxt when rcv_wnd was advertised
+  // Timestamps (RFC 7323, reference 4.9): what we send is ts_offset + clock in ms.
+  std::uint32_t ts_val = 0;  // our clock's value at the moment of the hand-over, in ms ticks
+  std::uint32_t ts_recent = 0;
+  std::uint32_t ts_recent_age_ms = 0;
+  // Round trip and congestion (RFC 6298, 5681).
+  std::uint32_t srtt_us = 0;  // 0: not measured
+  std::uint32_t rttvar_us = 0;
+  std::uint32_t rto_ms = 0;
+  std::uint32_t cwnd_bytes = 0;  // 0: initial window
+  std::uint32_t ssthresh_bytes = 0xffffffff;
+  std::uint8_t retransmits = 0;  // of the segment at snd_una
+  std::uint8_t keepalive_probes = 0;
+  std::uint8_t persist_probes = 0;
+  bool fin_pending = false;  // the application has shut down writing; its FIN is not sent yet
+};
+
+struct ConnectionState {
+  ConstState constant;
+  CachedState cached;
+  DelegatedState delegated;
+};
+
+static_assert(std::is_trivially_copyable_v<ConnectionState>);
+
+constexpr bool has_sent_fin(TcpState state) noexcept {
+  return state != TcpState::kEstablished && state != TcpState::kCloseWait;
+}
+
+constexpr bool has_received_fin(TcpState state) noexcept {
+  return state == TcpState::kCloseWait || state == TcpState::kClosing ||
+         state == TcpState::kLastAck || state == TcpState::kTimeWait;
+}
+
+}  // namespace snp

@@ -1,0 +1,53 @@
+// Owner of the BPF steering programs and their flow map: who gets a packet, the host or a shard.
+// Control thread only. Everything is undone by the destructor; `cleanup` undoes what a killed
+// process left.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "snp/base/result.h"
+#include "snp/wire/address.h"
+
+namespace snp::steer {
+
+// Design section 3. Removal is the way back to the host.
+enum class FlowSteering : std::uint8_t {
+  kShadow = 1,  // the shard gets copies, the host still receives
+  kHold =
+      2,  // only the shard receives (it keeps what it has no connection for); host egress is fenced
+  kActive = 3,  // the same, and the shard has the connection
+};
+
+// Marks on packets that snpd sends (skb->mark), known to the egress program.
+inline constexpr std::uint32_t kEngineMark = 0x534e5001;  // from the engine: passes the fence
+inline constexpr std::uint32_t kReinjectMark =
+    0x534e5002;  // turned round into the device's receive path
+
+struct FlowCounters {
+  std::uint64_t ingress_frames = 0, ingress_bytes = 0;  // kept from the host
+  std::uint64_t fenced_frames = 0;  // host's segments dropped by the egress fence
+};
+
+class Steering {
+ public:
+  // Loads the programs. Fails with one clear line when a privilege or kernel feature is missing.
+  static Result<std::unique_ptr<Steering>> load(std::uint32_t max_flows);
+  virtual ~Steering() = default;
+
+  // Attaches clsact ingress and egress programs to a device. Refuses nothing that others attached.
+  virtual Result<> attach(std::uint32_t ifindex) = 0;
+  virtual Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard) = 0;
+  virtual Result<> remove(const FourTuple& flow) = 0;
+  [[nodiscard]] virtual Result<FlowCounters> counters(const FourTuple& flow) const = 0;
+
+  // For the af_packet driver: programs for SO_ATTACH_BPF and PACKET_FANOUT_DATA.
+  [[nodiscard]] virtual int socket_filter_fd() const = 0;
+  [[nodiscard]] virtual int fanout_fd() const = 0;
+
+  // Detaches our programs from a device, whoever of our processes attached them.
+  static Result<> cleanup(std::uint32_t ifindex);
+};
+
+}  // namespace snp::steer
