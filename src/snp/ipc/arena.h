@@ -184,7 +184,14 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 // A page that snpd writes and every attached process maps read-only: who sleeps, and the policy
 // that the switch applies by itself. One memfd per snpd.
 struct alignas(64) ShardBell {
-  std::atomic<std::uint32_t> sleeping{0};  // 1: write to the shard's eventfd after ringing
+  // 0: awake. Else the number of this sleep: write to the shard's eventfd after ringing, once a
+  // sleep.
+  std::atomic<std::uint32_t> sleeping{0};
+  // Where the shard ran last. A waiter on the same CPU gains nothing by spinning: it sleeps at
+  // once.
+  std::atomic<std::uint32_t> cpu{0xffffffff};
+};
+// 1: write to the shard's eventfd after ringing
 };
 
 enum class ChimneyMode : std::uint32_t { kDisabled = 0, kEnabled = 1, kAutomatic = 2 };
