@@ -151,8 +151,9 @@ struct SlotBitmap {
 
 // One waiter of the application: an epoll instance, or a thread in poll, select or a blocking call.
 struct alignas(64) WaitSet {
-  std::atomic<std::uint32_t> sleeping{0};  // [app] 1: ring the eventfd
-  alignas(64) SlotBitmap ready;            // [snpd sets, app drains]
+  std::atomic<std::uint32_t> sleeping{0};      // [app] 1: ring the eventfd; snpd takes it back to 0
+  std::atomic<std::uint32_t> cpu{0xffffffff};  // [app] where the waiter went to sleep
+  alignas(64) SlotBitmap ready;                // [snpd sets, app drains]
 };
 
 // What the application wants a shard, or the control thread, to look at.
@@ -190,8 +191,6 @@ struct alignas(64) ShardBell {
   // Where the shard ran last. A waiter on the same CPU gains nothing by spinning: it sleeps at
   // once.
   std::atomic<std::uint32_t> cpu{0xffffffff};
-};
-// 1: write to the shard's eventfd after ringing
 };
 
 enum class ChimneyMode : std::uint32_t { kDisabled = 0, kEnabled = 1, kAutomatic = 2 };
