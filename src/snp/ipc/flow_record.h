@@ -2,16 +2,18 @@
 // own processes map (engine and keeper). Together with the arena it is enough to rebuild the kernel
 // socket, or the engine's connection, after a kill.
 //
-// Order of stores by the shard: payload into the ring, then rcv_nxt here, then rx_head in the slot,
-// and only then may the ACK leave; snd_max here before a segment leaves. (design section 4)
+// Order of stores by the shard: payload into the ring, then the snapshot here, then rx_head in the
+// slot, and only then may the ACK leave; snd_max here before a segment leaves. (design section 4)
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
 #include "snp/ipc/arena.h"
 #include "snp/state/connection_state.h"
 #include "snp/state/host_socket.h"
+#include "snp/state/stream_ring.h"
 
 namespace snp::ipc {
 
@@ -28,6 +30,15 @@ enum class FlowStatus : std::uint32_t {
       3,  // the socket is being refilled from this record; may be done again from the start
 };
 
+// What the shard changes: where the two streams stand and the delegated state, which belong
+// together.
+struct FlowSnapshot {
+  std::uint64_t una_pos = 0;  // position of snd_una; the transmit stream ends at tx_end
+  std::uint64_t rcv_pos = 0;  // position of rcv_nxt; the unread stream begins at rx_begin
+  std::uint32_t at_ms = 0;    // to_ms_ticks() of the moment: delegated.ts_val counts from here
+  DelegatedState delegated;
+};
+
 struct alignas(64) FlowRecord {
   std::atomic<FlowStatus> status{FlowStatus::kFree};
   std::uint32_t arena = 0;  // number of the arena, as told to the keeper with its memfd
@@ -35,15 +46,54 @@ struct alignas(64) FlowRecord {
   std::uint32_t shard = 0;
   std::uint64_t rx_ring = 0, tx_ring = 0;  // offsets into the arena
   std::uint32_t rx_size = 0, tx_size = 0;
-  // Positions of snd_una and rcv_nxt; the other ends are rx_tail and tx_head in the slot.
-  std::atomic<std::uint64_t> una_pos{0};
-  std::atomic<std::uint64_t> rcv_pos{0};
   std::atomic<std::uint64_t> tx_end{0};    // tx_head as last accepted by the shard
   std::atomic<std::uint64_t> rx_begin{0};  // rx_tail as last accepted by the shard
-  ConnectionState state;
+  // Highest sequence number sent; ahead of the snapshot's between its store and the next commit.
+  std::atomic<std::uint32_t> snd_max{0};
+  // A kill may come between any two stores: the snapshot that is not named is written, then named.
+  std::atomic<std::uint32_t> current{0};  // index of the valid snapshot
+  std::array<FlowSnapshot, 2> snapshots;
+  ConstState constant;
+  CachedState cached;
   HostSocketMemo memo;
 };
 
 static_assert(sizeof(FlowRecord) <= 512);
+
+// Replaces the snapshot as a whole. One writer.
+inline void commit(FlowRecord& record, const FlowSnapshot& snapshot) noexcept {
+  const std::uint32_t next = 1 - (record.current.load(std::memory_order_relaxed) & 1);
+  record.snapshots[next] = snapshot;
+  record.current.store(next, std::memory_order_release);
+}
+
+[[nodiscard]] inline const FlowSnapshot& snapshot_of(const FlowRecord& record) noexcept {
+  return record.snapshots[record.current.load(std::memory_order_acquire) & 1];
+}
+
+// The connection as the record tells it, its timestamp clock brought forward to `now_ms`.
+[[nodiscard]] inline ConnectionState state_of(const FlowRecord& record,
+                                              std::uint32_t now_ms) noexcept {
+  const FlowSnapshot& snapshot = snapshot_of(record);
+  ConnectionState state{record.constant, record.cached, snapshot.delegated};
+  const std::uint32_t passed_ms = now_ms - snapshot.at_ms;
+  state.delegated.ts_val += passed_ms;
+  state.delegated.ts_recent_age_ms += passed_ms;
+  state.delegated.snd_max =
+      seq_max(state.delegated.snd_max, SeqNum(record.snd_max.load(std::memory_order_relaxed)));
+  return state;
+}
+
+// Control thread, after park(): the record tells the whole truth from here on.
+inline void store_state(FlowRecord& record, const ConnectionState& state,
+                        const StreamRange& rx_range, const StreamRange& tx_range,
+                        std::uint32_t now_ms) noexcept {
+  record.constant = state.constant;
+  record.cached = state.cached;
+  record.tx_end.store(tx_range.end, std::memory_order_relaxed);
+  record.rx_begin.store(rx_range.begin, std::memory_order_relaxed);
+  record.snd_max.store(state.delegated.snd_max.value(), std::memory_order_relaxed);
+  commit(record, {tx_range.begin, rx_range.end, now_ms, state.delegated});
+}
 
 }  // namespace snp::ipc
