@@ -3,7 +3,8 @@
 #   snp_folder(tcp USES base wire stats state [LIBS fmt::fmt] [SYSTEM_LIBS ...])
 #
 # makes snp::tcp from tcp/**/*.cpp, checks that each header compiles alone, and makes snp_tcp_test
-# (label unit) from tcp/**/*_test.cpp. A folder without sources is a header-only library.
+# (label unit) from tcp/**/*_test.cpp, and snp_tcp_root_test (label root: privileges, namespaces) from
+# tcp/**/*_root_test.cpp. A folder without sources is a header-only library.
 find_package(GTest REQUIRED)
 include(GoogleTest)
 
@@ -37,9 +38,20 @@ function(snp_folder name)
     target_sources(${target} INTERFACE FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}/src FILES ${headers})
   endif()
 
-  if(tests AND BUILD_TESTING AND NOT SNP_FUZZERS)
-    add_executable(${target}_test ${tests})
-    target_link_libraries(${target}_test PRIVATE ${target} ${ARG_TEST_LIBS} GTest::gmock GTest::gtest_main)
-    gtest_discover_tests(${target}_test TEST_PREFIX ${name}/ PROPERTIES LABELS unit DISCOVERY_TIMEOUT 60)
-  endif()
+  set(root_tests ${tests})
+  list(FILTER root_tests INCLUDE REGEX "_root_test\\.cpp$")
+  list(FILTER tests EXCLUDE REGEX "_root_test\\.cpp$")
+  foreach(kind unit root)
+    set(files ${tests})
+    set(program ${target}_test)
+    if(kind STREQUAL "root")
+      set(files ${root_tests})
+      set(program ${target}_root_test)
+    endif()
+    if(files AND BUILD_TESTING AND NOT SNP_FUZZERS)
+      add_executable(${program} ${files})
+      target_link_libraries(${program} PRIVATE ${target} ${ARG_TEST_LIBS} GTest::gmock GTest::gtest_main)
+      gtest_discover_tests(${program} TEST_PREFIX ${name}/ PROPERTIES LABELS ${kind} DISCOVERY_TIMEOUT 60)
+    endif()
+  endforeach()
 endfunction()

@@ -1,6 +1,6 @@
 // Owner of the BPF steering programs and their flow map: who gets a packet, the host or a shard.
-// Control thread only. Everything is undone by the destructor; `cleanup` undoes what a killed
-// process left.
+// Control thread, or the keeper once the engine is gone: map and programs are the kernel's and
+// survive a fork. `cleanup` undoes what a killed process left.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,8 @@ inline constexpr std::uint32_t kEngineMark = 0x534e5001;  // from the engine: pa
 inline constexpr std::uint32_t kReinjectMark =
     0x534e5002;  // turned round into the device's receive path
 
+// Since the flow was first set; a frame that comes in the very moment of a change of state may be
+// missing.
 struct FlowCounters {
   std::uint64_t ingress_frames = 0, ingress_bytes = 0;  // kept from the host
   std::uint64_t fenced_frames = 0;  // host's segments dropped by the egress fence
@@ -34,10 +36,19 @@ class Steering {
  public:
   // Loads the programs. Fails with one clear line when a privilege or kernel feature is missing.
   static Result<std::unique_ptr<Steering>> load(std::uint32_t max_flows);
+  // Undoes every attach(), unless disowned.
   virtual ~Steering() = default;
 
-  // Attaches clsact ingress and egress programs to a device. Refuses nothing that others attached.
+  // Attaches clsact ingress and egress programs to a device. Refuses nothing that others attached;
+  // replaces what a killed process of ours left.
   virtual Result<> attach(std::uint32_t ifindex) = 0;
+  // Takes our programs off a device, and the clsact qdisc if we made it and nobody else uses it.
+  virtual Result<> detach(std::uint32_t ifindex) = 0;
+  virtual void detach_all() noexcept = 0;
+  // After a fork, in the process that must leave the attached programs alone when it ends.
+  virtual void disown() noexcept = 0;
+
+  // shard: a number below the number of the device's queues.
   virtual Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard) = 0;
   virtual Result<> remove(const FourTuple& flow) = 0;
   [[nodiscard]] virtual Result<FlowCounters> counters(const FourTuple& flow) const = 0;
@@ -46,7 +57,8 @@ class Steering {
   [[nodiscard]] virtual int socket_filter_fd() const = 0;
   [[nodiscard]] virtual int fanout_fd() const = 0;
 
-  // Detaches our programs from a device, whoever of our processes attached them.
+  // Detaches our programs from a device, whoever of our processes attached them; the qdisc as in
+  // detach(). Pre: no other snpd serves the device.
   static Result<> cleanup(std::uint32_t ifindex);
 };
 

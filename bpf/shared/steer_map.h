@@ -1,0 +1,42 @@
+/* What the steering programs and their loader share: the flow map's key and value, the marks.
+ * Plain C, both worlds. */
+#ifndef SNP_BPF_SHARED_STEER_MAP_H
+#define SNP_BPF_SHARED_STEER_MAP_H
+
+#include <linux/types.h>
+
+/* skb->mark of packets that snpd sends. */
+#define SNP_MARK_ENGINE 0x534e5001u
+#define SNP_MARK_REINJECT 0x534e5002u
+
+enum snp_flow_state {
+  SNP_FLOW_SHADOW = 1, /* the shard gets copies, the host still receives */
+  SNP_FLOW_HOLD = 2,   /* only the shard receives; what the host sends is dropped */
+  SNP_FLOW_ACTIVE = 3, /* the same, and the shard has the connection */
+};
+
+/* A connection as this host sees it. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d; everything in
+ * network byte order. */
+struct snp_flow_key {
+  __u32 local[4];
+  __u32 remote[4];
+  __u16 local_port;
+  __u16 remote_port;
+};
+
+struct snp_flow_value {
+  __u32 state; /* enum snp_flow_state */
+  __u32 shard;
+  __u64 ingress_frames; /* kept from the host */
+  __u64 ingress_bytes;
+  __u64 fenced_frames; /* sent by the host, dropped by the egress fence */
+};
+
+#ifdef __cplusplus
+static_assert(sizeof(snp_flow_key) == 36 && sizeof(snp_flow_value) == 32);
+#else
+_Static_assert(sizeof(struct snp_flow_key) == 36, "no padding: the key is hashed as bytes");
+_Static_assert(sizeof(struct snp_flow_value) == 32, "shared layout");
+#endif
+
+#endif

@@ -1,0 +1,170 @@
+// Steering: who gets a packet of an offloaded connection, the host or a shard (design section 3).
+//
+//   device -> packet sockets (snp_socket, snp_fanout) -> clsact ingress (snp_ingress) -> host
+//   host, engine -> clsact egress (snp_egress) -> device
+//
+// The packet sockets look a flow up before snp_ingress does; what snp_ingress drops has its copy
+// there. Whatever does not belong to a flow of the map passes all programs untouched, with as little
+// work as possible. Fragments, ICMP and anything that cannot be parsed belong to the host; SYN
+// segments of an offloaded flow go to the engine, which answers as RFC 5961 4 wants.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "shared/steer_map.h"
+
+#define IP_MORE_OR_OFFSET 0x3fff /* RFC 791: MF and the fragment offset */
+#define MAX_EXTENSION_HEADERS 8  /* more than that is not a connection we carry */
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 65536); /* set before loading */
+  __type(key, struct snp_flow_key);
+  __type(value, struct snp_flow_value);
+} snp_flows SEC(".maps");
+
+/* How many flows the map holds, at least: with none, nothing is parsed. Written by the loader. */
+volatile __u32 snp_flow_count;
+
+struct ports {
+  __be16 source;
+  __be16 dest;
+};
+
+struct ipv4_start {
+  struct iphdr ip;
+  struct ports ports; /* when the header carries no options */
+} __attribute__((packed));
+
+struct ipv6_start {
+  struct ipv6hdr ip;
+  struct ports ports; /* when no extension header follows */
+} __attribute__((packed));
+
+struct extension_start {
+  __u8 next_header;
+  __u8 length; /* in 8 bytes, without the first 8 */
+};
+
+static __always_inline void set_ports(struct snp_flow_key *key, bool outgoing, struct ports ports) {
+  key->local_port = outgoing ? ports.source : ports.dest;
+  key->remote_port = outgoing ? ports.dest : ports.source;
+}
+
+static __always_inline bool read_ipv4(struct __sk_buff *skb, __u32 net, bool outgoing,
+                                      struct snp_flow_key *key) {
+  struct ipv4_start h;
+  if (bpf_skb_load_bytes(skb, net, &h, sizeof(h)) != 0) return false;
+  if (h.ip.protocol != IPPROTO_TCP || h.ip.version != 4) return false;
+  if ((h.ip.frag_off & bpf_htons(IP_MORE_OR_OFFSET)) != 0) return false;
+  if (h.ip.ihl != 5) {
+    if (h.ip.ihl < 5) return false;
+    if (bpf_skb_load_bytes(skb, net + h.ip.ihl * 4, &h.ports, sizeof(h.ports)) != 0) return false;
+  }
+  key->local[0] = key->local[1] = key->remote[0] = key->remote[1] = 0;
+  key->local[2] = key->remote[2] = bpf_htonl(0xffff);
+  key->local[3] = outgoing ? h.ip.saddr : h.ip.daddr;
+  key->remote[3] = outgoing ? h.ip.daddr : h.ip.saddr;
+  set_ports(key, outgoing, h.ports);
+  return true;
+}
+
+/* Walks hop-by-hop, routing and destination options (RFC 8200 4); a fragment header ends it. */
+static __always_inline bool skip_extensions(struct __sk_buff *skb, __u32 net, __u8 next,
+                                            __u32 *offset) {
+  for (int i = 0; i < MAX_EXTENSION_HEADERS; ++i) {
+    struct extension_start extension;
+    if (next == IPPROTO_TCP) return true;
+    if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS) return false;
+    if (bpf_skb_load_bytes(skb, net + *offset, &extension, sizeof(extension)) != 0) return false;
+    next = extension.next_header;
+    *offset += (extension.length + 1u) * 8;
+  }
+  return next == IPPROTO_TCP;
+}
+
+static __always_inline bool read_ipv6(struct __sk_buff *skb, __u32 net, bool outgoing,
+                                      struct snp_flow_key *key) {
+  struct ipv6_start h;
+  __u32 offset = sizeof(h.ip);
+  if (bpf_skb_load_bytes(skb, net, &h, sizeof(h)) != 0) return false;
+  if (h.ip.version != 6) return false;
+  if (h.ip.nexthdr != IPPROTO_TCP) {
+    if (!skip_extensions(skb, net, h.ip.nexthdr, &offset)) return false;
+    if (bpf_skb_load_bytes(skb, net + offset, &h.ports, sizeof(h.ports)) != 0) return false;
+  }
+  __builtin_memcpy(key->local, outgoing ? &h.ip.saddr : &h.ip.daddr, sizeof(key->local));
+  __builtin_memcpy(key->remote, outgoing ? &h.ip.daddr : &h.ip.saddr, sizeof(key->remote));
+  set_ports(key, outgoing, h.ports);
+  return true;
+}
+
+/* The flow that a packet belongs to, or NULL. `net`: where the IP header begins in the program's
+ * view. A frame with a VLAN tag belongs to another device's network. */
+static __always_inline struct snp_flow_value *find_flow(struct __sk_buff *skb, __u32 net,
+                                                        bool outgoing) {
+  struct snp_flow_key key;
+  if (snp_flow_count == 0 || skb->vlan_present) return NULL;
+  if (skb->protocol == bpf_htons(ETH_P_IP)) {
+    if (!read_ipv4(skb, net, outgoing, &key)) return NULL;
+  } else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+    if (!read_ipv6(skb, net, outgoing, &key)) return NULL;
+  } else {
+    return NULL;
+  }
+  return bpf_map_lookup_elem(&snp_flows, &key);
+}
+
+/* TC_ACT_UNSPEC lets the filters after ours have their say. */
+SEC("tc")
+int snp_ingress(struct __sk_buff *skb) {
+  struct snp_flow_value *flow;
+  if (skb->pkt_type != PACKET_HOST) return TC_ACT_UNSPEC;
+  flow = find_flow(skb, ETH_HLEN, false);
+  if (!flow || flow->state < SNP_FLOW_HOLD) return TC_ACT_UNSPEC;
+  __sync_fetch_and_add(&flow->ingress_frames, 1);
+  __sync_fetch_and_add(&flow->ingress_bytes, skb->len);
+  return TC_ACT_SHOT;
+}
+
+SEC("tc")
+int snp_egress(struct __sk_buff *skb) {
+  struct snp_flow_value *flow;
+  if (skb->mark == SNP_MARK_ENGINE) return TC_ACT_UNSPEC;
+  if (skb->mark == SNP_MARK_REINJECT) {
+    skb->mark = 0;
+    return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+  }
+  flow = find_flow(skb, ETH_HLEN, true);
+  if (!flow || flow->state < SNP_FLOW_HOLD) return TC_ACT_UNSPEC;
+  __sync_fetch_and_add(&flow->fenced_frames, 1);
+  return TC_ACT_SHOT;
+}
+
+/* On the shards' packet sockets: whole frames of flows in the map, nothing else. A raw socket's
+ * filter sees the frame from its Ethernet header on. */
+SEC("socket")
+int snp_socket(struct __sk_buff *skb) {
+  if (skb->pkt_type != PACKET_HOST) return 0;
+  return find_flow(skb, ETH_HLEN, false) ? -1 : 0;
+}
+
+/* Which socket of the fanout group: the flow's shard. Runs before the filter and sees the packet from
+ * its IP header on; packets of no flow go anywhere, the filter drops them. */
+SEC("socket")
+int snp_fanout(struct __sk_buff *skb) {
+  struct snp_flow_value *flow = find_flow(skb, 0, false);
+  return flow ? flow->shard : 0;
+}

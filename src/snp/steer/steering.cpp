@@ -1,0 +1,184 @@
+#include "snp/steer/steering.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdarg>
+#include <cstring>
+#include <vector>
+
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "snp/base/assert.h"
+#include "snp/base/byte_order.h"
+#include "snp/base/unique_fd.h"
+#include "snp/steer/clsact.h"
+
+#include "bpf/shared/steer_map.h"
+#include "steer.skel.h"
+
+namespace snp::steer {
+namespace {
+
+static_assert(kEngineMark == SNP_MARK_ENGINE && kReinjectMark == SNP_MARK_REINJECT);
+static_assert(static_cast<int>(FlowSteering::kShadow) == SNP_FLOW_SHADOW &&
+              static_cast<int>(FlowSteering::kHold) == SNP_FLOW_HOLD &&
+              static_cast<int>(FlowSteering::kActive) == SNP_FLOW_ACTIVE);
+
+// libbpf would print to stderr what our errors say in one line.
+int print_nothing(libbpf_print_level, const char*, va_list) {
+  return 0;
+}
+
+snp_flow_key make_key(const FourTuple& flow) {
+  snp_flow_key key{};
+  std::memcpy(key.local, flow.local.address.bytes.data(), sizeof(key.local));
+  std::memcpy(key.remote, flow.remote.address.bytes.data(), sizeof(key.remote));
+  const be16 local_port = flow.local.port;
+  const be16 remote_port = flow.remote.port;
+  std::memcpy(&key.local_port, &local_port, sizeof(local_port));
+  std::memcpy(&key.remote_port, &remote_port, sizeof(remote_port));
+  return key;
+}
+
+Failure explain_load(int error) {
+  if (error == EPERM || error == EACCES)
+    return Failure(
+        Error{Errc::kDenied, error,
+              "cannot load the steering programs: CAP_BPF and CAP_NET_ADMIN are missing; "
+              "run snpd as root or give it these capabilities"});
+  return Failure(Error{Errc::kUnsupported, error,
+                       std::string("cannot load the steering programs: ") +
+                           ::strerrordesc_np(error) +
+                           "; Linux 5.15 or later with CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_BPF and "
+                           "CONFIG_NET_SCH_INGRESS is needed"});
+}
+
+// The programs expect an Ethernet header.
+Result<> check_device(std::uint32_t ifindex) {
+  ifreq request{};
+  if (::if_indextoname(ifindex, request.ifr_name) == nullptr)
+    return fail(Errc::kNotFound, "no device has the index " + std::to_string(ifindex) +
+                                     "; `ip link` lists the devices of this network namespace");
+  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd.is_open()) return fail_errno("cannot open a socket");
+  if (::ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0)
+    return fail_errno(std::string("cannot ask for the type of ") + request.ifr_name);
+  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER)
+    return fail(Errc::kUnsupported,
+                std::string(request.ifr_name) +
+                    " is not an Ethernet device; its connections stay in the host");
+  return {};
+}
+
+class BpfSteering final : public Steering {
+ public:
+  explicit BpfSteering(steer_bpf* programs) : programs_(programs) {}
+  BpfSteering(const BpfSteering&) = delete;
+  BpfSteering& operator=(const BpfSteering&) = delete;
+  ~BpfSteering() override {
+    undo();
+    steer_bpf__destroy(programs_);
+  }
+
+  Result<> attach(std::uint32_t ifindex) override {
+    if (auto fit = check_device(ifindex); !fit) return fit;
+    if (auto clean = remove_from_clsact(ifindex); !clean) return clean;
+    const ClsactPrograms programs = {::bpf_program__fd(programs_->progs.snp_ingress),
+                                     ::bpf_program__fd(programs_->progs.snp_egress)};
+    if (auto result = attach_to_clsact(ifindex, programs); !result) return result;
+    devices_.push_back(ifindex);
+    return {};
+  }
+
+  Result<> detach(std::uint32_t ifindex) override {
+    const auto found = std::find(devices_.begin(), devices_.end(), ifindex);
+    if (found == devices_.end())
+      return fail(Errc::kNotFound, "no steering on device " + std::to_string(ifindex));
+    devices_.erase(found);
+    return remove_from_clsact(ifindex);
+  }
+
+  void detach_all() noexcept override { undo(); }
+  void disown() noexcept override { devices_.clear(); }
+
+  Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard) override {
+    const snp_flow_key key = make_key(flow);
+    snp_flow_value value{};
+    const bool is_new = ::bpf_map_lookup_elem(map(), &key, &value) != 0;
+    value.state = static_cast<std::uint32_t>(state);
+    value.shard = shard;
+    // Counted before it is there: with no flow the programs look at nothing.
+    if (is_new) count() = count() + 1;
+    if (::bpf_map_update_elem(map(), &key, &value, BPF_ANY) == 0) return {};
+    const int error = errno;
+    if (is_new) count() = count() - 1;
+    if (error == E2BIG)
+      return fail(Errc::kFull, "the flow map is full; raise the number of connections");
+    return fail_errno("cannot steer " + to_string(flow), error);
+  }
+
+  Result<> remove(const FourTuple& flow) override {
+    const snp_flow_key key = make_key(flow);
+    if (::bpf_map_delete_elem(map(), &key) != 0) {
+      if (errno == ENOENT) return fail(Errc::kNotFound, to_string(flow) + " is not steered");
+      return fail_errno("cannot stop steering " + to_string(flow));
+    }
+    count() = count() - 1;
+    return {};
+  }
+
+  [[nodiscard]] Result<FlowCounters> counters(const FourTuple& flow) const override {
+    const snp_flow_key key = make_key(flow);
+    snp_flow_value value{};
+    if (::bpf_map_lookup_elem(map(), &key, &value) != 0)
+      return fail(Errc::kNotFound, to_string(flow) + " is not steered");
+    return FlowCounters{value.ingress_frames, value.ingress_bytes, value.fenced_frames};
+  }
+
+  [[nodiscard]] int socket_filter_fd() const override {
+    return ::bpf_program__fd(programs_->progs.snp_socket);
+  }
+  [[nodiscard]] int fanout_fd() const override {
+    return ::bpf_program__fd(programs_->progs.snp_fanout);
+  }
+
+ private:
+  void undo() noexcept {
+    for (const std::uint32_t ifindex : devices_)
+      (void)remove_from_clsact(ifindex);  // the device may be gone, its qdisc with it
+    devices_.clear();
+  }
+  [[nodiscard]] int map() const { return ::bpf_map__fd(programs_->maps.snp_flows); }
+  // In memory that the programs and every process after a fork share; one of them writes at a time.
+  [[nodiscard]] volatile std::uint32_t& count() const { return programs_->bss->snp_flow_count; }
+
+  steer_bpf* programs_;
+  std::vector<std::uint32_t> devices_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Steering>> Steering::load(std::uint32_t max_flows) {
+  ::libbpf_set_print(print_nothing);
+  steer_bpf* programs = steer_bpf__open();
+  if (programs == nullptr) return explain_load(errno);
+  ::bpf_map__set_max_entries(programs->maps.snp_flows, max_flows);
+  if (const int error = steer_bpf__load(programs); error != 0) {
+    steer_bpf__destroy(programs);
+    return explain_load(-error);
+  }
+  return std::make_unique<BpfSteering>(programs);
+}
+
+Result<> Steering::cleanup(std::uint32_t ifindex) {
+  ::libbpf_set_print(print_nothing);
+  return remove_from_clsact(ifindex);
+}
+
+}  // namespace snp::steer
