@@ -148,7 +148,7 @@ int snp_egress(struct __sk_buff *skb) {
     return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
   }
   flow = find_flow(skb, ETH_HLEN, true);
-  if (!flow || flow->state < SNP_FLOW_HOLD) return TC_ACT_UNSPEC;
+  if (!flow || flow->state < SNP_FLOW_HOLD || flow->state == SNP_FLOW_RETURN) return TC_ACT_UNSPEC;
   __sync_fetch_and_add(&flow->fenced_frames, 1);
   return TC_ACT_SHOT;
 }

@@ -13,6 +13,7 @@ enum snp_flow_state {
   SNP_FLOW_SHADOW = 1, /* the shard gets copies, the host still receives */
   SNP_FLOW_HOLD = 2,   /* only the shard receives; what the host sends is dropped */
   SNP_FLOW_ACTIVE = 3, /* the same, and the shard has the connection */
+  SNP_FLOW_RETURN = 4, /* only the shard receives; the host sends again */
 };
 
 /* A connection as this host sees it. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d; everything in

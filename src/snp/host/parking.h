@@ -41,20 +41,24 @@ struct Parked {
 Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const StreamRing& tx,
                     std::uint64_t tx_end);
 
-// The way back. Needs the steering entry still in hold or active (nothing may reach the half-built
-// socket). When CLOSE_WAIT or another state needs the peer's FIN once more, *forged_fin is set: the
-// caller, after steering is off, sends it with make_forged_fin() through PacketQueue::reinject().
-// May be called again from the start after a crash in the middle.
+// The way back. Pre: steering is kReturn: nothing reaches the half-built socket, but what it sends
+// passes (bytes that were never sent leave at once; fenced, they would wait for a timer). When the
+// socket must be told once more what the peer had already said (its FIN; its ACK of ours),
+// needs_forged_segment is set: the caller, after steering is off, gives it make_forged_segment()
+// through PacketQueue::reinject(), after the frames that arrived meanwhile. May be called again
+// from the start after a crash in the middle. LAST_ACK, CLOSING and TIME_WAIT are refused: the
+// engine finishes those.
 struct Unparked {
-  bool needs_forged_fin = false;
+  bool needs_forged_segment = false;
+  std::uint32_t repeated_bytes = 0;  // sent once more, to learn at once what the peer has
 };
 Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMemo& memo,
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
                         const StreamRange& tx_range);
 
-// The frame that tells the refilled socket what the peer had already told us: FIN at rcv_nxt - 1.
-// Returns the length written. Pre: out.size() >= 128.
-std::size_t make_forged_fin(const ConnectionState& state, std::span<std::byte> out);
+// The frame for that: the peer's FIN (CLOSE_WAIT) or its ACK of our FIN (FIN_WAIT_2), with
+// checksums. Returns the length written. Pre: out.size() >= 128.
+std::size_t make_forged_segment(const ConnectionState& state, std::span<std::byte> out);
 
 // Ends a parked socket for good, in silence: drop it without a packet. The descriptor is closed by
 // its owner. For connections that the engine has finished or aborted.

@@ -80,10 +80,10 @@ struct DelegatedState {
   // Receive sequence space. A FIN we received counts in rcv_nxt.
   SeqNum rcv_nxt;
   std::uint32_t rcv_wnd = 0;  // bytes, what we last advertised beyond rcv_wup
-  SeqNum rcv_wup;             // rcv_nxt when rcv_wnd was advertised
+  SeqNum rcv_wup;             // rcv_nxt when rcv_wnd was advertised; before rcv_nxt: an ACK is owed
   // Timestamps (RFC 7323, reference 4.9): what we send is ts_offset + clock in ms.
-  std::uint32_t ts_val = 0;  // our clock's value at the moment of the hand-over, in ms ticks
-  std::uint32_t ts_recent = 0;
+  std::uint32_t ts_val = 0;     // our clock's value at the moment of the hand-over, in ms ticks
+  std::uint32_t ts_recent = 0;  // 0: not known (the host cannot be asked): echo 0, no PAWS yet
   std::uint32_t ts_recent_age_ms = 0;
   // Round trip and congestion (RFC 6298, 5681).
   std::uint32_t srtt_us = 0;  // 0: not measured

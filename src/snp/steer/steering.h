@@ -18,6 +18,7 @@ enum class FlowSteering : std::uint8_t {
   kHold =
       2,  // only the shard receives (it keeps what it has no connection for); host egress is fenced
   kActive = 3,  // the same, and the shard has the connection
+  kReturn = 4,  // upload, from unpark() on: only the shard receives (it keeps), the host may send
 };
 
 // Marks on packets that snpd sends (skb->mark), known to the egress program.
