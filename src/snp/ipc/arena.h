@@ -57,8 +57,8 @@ namespace slot_status {
 inline constexpr std::uint32_t kPeerClosed = 1u << 0;  // end of file after rx_head
 inline constexpr std::uint32_t kError = 1u
                                         << 1;  // `error` holds the errno of the failed connection
-inline constexpr std::uint32_t kReleased = 1u
-                                           << 2;  // snpd needs the slot no more: it may be reused
+inline constexpr std::uint32_t kReleased =
+    1u << 2;  // snpd needs the slot no more: the application resets both sides and reuses it
 }  // namespace slot_status
 
 // SlotAppSide::flags bits, set once by the application for the life of the slot.
@@ -68,7 +68,8 @@ inline constexpr std::uint32_t kShutdownRead = 1u << 1;
 inline constexpr std::uint32_t kClosed = 1u << 2;  // last descriptor closed: finish and release
 inline constexpr std::uint32_t kAbort = 1u << 3;   // with kClosed: SO_LINGER 0, or unread data: RST
 inline constexpr std::uint32_t kSharedByFork = 1u
-                                               << 4;  // a child may hold copies of the descriptor
+                                               << 4;   // a child may hold copies of the descriptor
+inline constexpr std::uint32_t kStayInHost = 1u << 5;  // never offload (again): see request_reason
 }  // namespace slot_flag
 
 // SlotAppSide::request values: what the application's side asks of snpd's control thread.
@@ -96,6 +97,7 @@ struct alignas(64) SlotAppSide {                 // [app]
   std::int32_t fd = -1;                  // a descriptor of the kernel socket, in the app
   std::atomic<SlotRequest> request{SlotRequest::kNone};
   std::atomic<std::uint32_t> options_generation{0};
+  std::atomic<std::uint16_t> request_reason{0};  // chimney reason code that goes with kUpload
 };
 static_assert(sizeof(SlotAppSide) == 64);
 
@@ -141,6 +143,12 @@ struct Slot {
   SlotFacts facts;
 };
 static_assert(sizeof(Slot) % 64 == 0);
+
+// A writer that found no room sets wants_write and is told when this much is free; EPOLLOUT means
+// the same (the kernel's is a third of the queue, sk_stream_is_writeable).
+constexpr std::uint32_t write_room(std::uint32_t tx_size) noexcept {
+  return tx_size / 4;
+}
 
 // A set of slots as a bitmap with a summary: set by any thread, drained by one.
 struct SlotBitmap {
