@@ -10,7 +10,6 @@
 #include <string_view>
 
 #include "snp/base/result.h"
-#include "snp/base/time.h"
 
 namespace snp::device {
 
@@ -61,9 +60,11 @@ class PacketQueue {
   virtual bool transmit(const TxFrame& frame) noexcept = 0;
   // Pushes what was queued out. Once per turn of the shard.
   virtual void flush() noexcept = 0;
-  // Gives a frame (as received) to the host stack as if it had just arrived (design section 3).
-  virtual bool reinject(std::span<const std::byte> frame) noexcept = 0;
-  // Readable when frames wait; -1: poll only.
+  // Gives a frame, as received, to the host stack as if it had just arrived (design section 3). A
+  // frame kept for later keeps its checksum state and gso_size: the host needs them, too.
+  virtual bool reinject(const RxFrame& frame) noexcept = 0;
+  // Readable when frames wait, or are held: call receive() until it gives nothing before sleeping
+  // on it. -1: poll only.
   [[nodiscard]] virtual int wait_fd() const noexcept = 0;
   [[nodiscard]] virtual QueueStats stats() const noexcept = 0;
 };

@@ -1,0 +1,60 @@
+// The receiving half of an AF_PACKET queue. Frames up to a slot's size are read where the kernel
+// put them; of a larger one the slot holds the beginning (TP_STATUS_COPY) and the whole waits in
+// the socket's queue, in the same order. Shard-local.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "snp/base/result.h"
+#include "snp/base/unique_fd.h"
+#include "snp/device/drivers/af_packet/af_packet_device.h"
+#include "snp/device/drivers/af_packet/packet_socket.h"
+#include "snp/device/packet_device.h"
+
+struct tpacket2_hdr;
+
+namespace snp::device {
+
+class AfPacketReceiver {
+ public:
+  // The filter is on before the socket hears anything.
+  static Result<std::unique_ptr<AfPacketReceiver>> open(std::uint32_t ifindex,
+                                                        const AfPacketOptions& options,
+                                                        int socket_filter_fd);
+
+  // Joins the group that spreads a device's frames over its queues; *group: 0 makes a new one and
+  // says which.
+  Result<> join_fanout(std::uint32_t* group, int fanout_fd);
+
+  std::size_t receive(std::span<RxFrame> out) noexcept;
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  // Adds what the kernel dropped since the last call.
+  void update_drops() noexcept;
+  void add_to(QueueStats& stats) const noexcept;
+
+ private:
+  enum class Verdict { kTaken, kDropped, kNoBuffer };
+
+  AfPacketReceiver() = default;
+  void release_held() noexcept;
+  void on_empty() noexcept;
+  Verdict take(std::span<std::byte> slot, std::uint32_t status, RxFrame& out) noexcept;
+  Verdict take_large(const tpacket2_hdr& header, RxFrame& out) noexcept;
+  bool receive_large(std::span<std::byte> buffer, std::size_t expected) noexcept;
+
+  UniqueFd fd_;
+  PacketRing ring_;
+  std::uint32_t next_ = 0;  // slot to look at
+  std::uint32_t held_ = 0;  // slots before next_ that the caller still reads
+  std::vector<std::byte> large_;
+  std::uint32_t large_limit_ = 0;
+  std::uint32_t large_used_ = 0;
+  std::uint32_t empty_calls_ = 0;
+  std::uint64_t frames_ = 0, bytes_ = 0, dropped_ = 0;
+};
+
+}  // namespace snp::device
