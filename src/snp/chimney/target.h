@@ -2,7 +2,9 @@
 // return at once, answers come later through TargetEvents on the control thread, each exactly once.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "snp/chimney/reason.h"
 #include "snp/state/connection_state.h"
@@ -23,10 +25,13 @@ class Target {
  public:
   virtual ~Target() = default;
   virtual void initiate(const Handoff& handoff) = 0;
-  virtual void terminate(ConnectionId id) = 0;  // gives the delegated state back
+  // Gives the delegated state back: terminated(), or refused() when only the target can finish it.
+  virtual void terminate(ConnectionId id) = 0;
   virtual void update(ConnectionId id, const CachedState& cached) = 0;
-  // The tuple's held frames: given to the host in order, together with those that still come.
-  virtual void release_frames(ConnectionId id, const FourTuple& tuple) = 0;
+  // The tuple's held frames: given to the host in order, then the forged segment (may be empty;
+  // host/parking.h), then frames that still come. For a connection that is not initiated.
+  virtual void release_frames(ConnectionId id, const FourTuple& tuple,
+                              std::span<const std::byte> forged_segment) = 0;
 };
 
 class TargetEvents {
@@ -34,8 +39,12 @@ class TargetEvents {
   virtual ~TargetEvents() = default;
   virtual void initiated(ConnectionId id) = 0;
   virtual void terminated(ConnectionId id, const Handoff& handoff) = 0;
+  // Answer to terminate() in CLOSING, LAST_ACK, TIME_WAIT or CLOSED: the connection stays with the
+  // target, which reports finished() in its time.
+  virtual void refused(ConnectionId id, TcpState state) = 0;
   virtual void upload_requested(ConnectionId id, Reason reason) = 0;
-  virtual void finished(ConnectionId id) = 0;  // CLOSED: bury the socket, free the record
+  // CLOSED, and the application needs the rings no more: bury the socket, free record and rings.
+  virtual void finished(ConnectionId id) = 0;
 };
 
 }  // namespace snp::chimney

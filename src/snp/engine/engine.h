@@ -2,6 +2,7 @@
 // Control thread, except where noted.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -33,6 +34,8 @@ struct Arena {
   // Wait set eventfds of the application; index: WaitSetId. Written by the control thread through
   // Engine::set_wait_set(), read by shards.
   std::vector<std::atomic<int>> wait_set_fds;
+  // One eventfd per shard, for this process alone: what it does to them hurts no other.
+  std::vector<UniqueFd> bells;
 };
 
 class Engine : public chimney::Target {
@@ -42,9 +45,11 @@ class Engine : public chimney::Target {
                                                std::span<device::PacketDevice* const> devices,
                                                ipc::Bulletin& bulletin, ipc::FlowRecord* records);
 
-  // Attached processes.
+  // Attached processes. The arena's bells go to the switch with kAttached.
   virtual Arena& attach(std::uint32_t number, ipc::SharedMemory memory) = 0;
   virtual void set_wait_set(Arena& arena, ipc::WaitSetId id, UniqueFd eventfd) = 0;
+  // Marks the slot in its wait sets and wakes those that sleep (after a change of mode).
+  virtual void notify(Arena& arena, ipc::SlotId slot) = 0;
   // Pre: none of its connections is in a hand-over. Connections that remain are finished without
   // the application (`by_exit`: as the kernel would at process exit). The arena lives until the
   // last is done.
@@ -56,9 +61,6 @@ class Engine : public chimney::Target {
   // Answers and events. Readable fd; dispatch() calls `events` on the control thread.
   [[nodiscard]] virtual int event_fd() const noexcept = 0;
   virtual void dispatch(chimney::TargetEvents& events) = 0;
-
-  // Shard doorbells, for the switch (eventfds, index: shard).
-  [[nodiscard]] virtual std::span<const int> bell_fds() const noexcept = 0;
 
   // What a shard knows of a connection; answered from a snapshot not older than a second. Any
   // thread.

@@ -151,7 +151,7 @@ constexpr std::uint32_t write_room(std::uint32_t tx_size) noexcept {
 }
 
 // A set of slots as a bitmap with a summary: set by any thread, drained by one.
-struct SlotBitmap {
+struct alignas(64) SlotBitmap {
   std::array<std::atomic<std::uint64_t>, kSlotSummaryWords>
       summary{};  // bit w: words[w] may be non-zero
   std::array<std::atomic<std::uint64_t>, kSlotWords> words{};
@@ -161,7 +161,7 @@ struct SlotBitmap {
 struct alignas(64) WaitSet {
   std::atomic<std::uint32_t> sleeping{0};      // [app] 1: ring the eventfd; snpd takes it back to 0
   std::atomic<std::uint32_t> cpu{0xffffffff};  // [app] where the waiter went to sleep
-  alignas(64) SlotBitmap ready;                // [snpd sets, app drains]
+  SlotBitmap ready;                            // [snpd sets, app drains]
 };
 
 // What the application wants a shard, or the control thread, to look at.
