@@ -1,0 +1,314 @@
+// Host to target: steps 2 to 6 of "park" in the design. Order matters; each step says why.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "snp/host/parking.h"
+#include "snp/host/repair.h"
+#include "snp/host/socket_calls.h"
+
+namespace snp::host {
+namespace {
+
+constexpr std::uint32_t kKernelInfiniteSsthresh = 0x7fffffff;
+constexpr int kDumpAttempts = 4;
+// Most that the oldest segment of the send queue can hold below snd_una.
+constexpr std::size_t kMostStaleBytes = 65536;
+
+std::uint32_t option_u32(int fd, int level, int name) {
+  return static_cast<std::uint32_t>(get_option(fd, level, name).value_or(0));
+}
+
+bool option_on(int fd, int level, int name) {
+  return get_option(fd, level, name).value_or(0) != 0;
+}
+
+// SHUT_RD leaves no other trace than this. A peer's FIN gives the same, see read_state().
+bool is_receive_shut(int fd) {
+  pollfd state{fd, POLLRDHUP, 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & POLLRDHUP) != 0;
+}
+
+HostSocketMemo read_memo(int fd) {
+  HostSocketMemo memo;
+  memo.reuse_address = option_on(fd, SOL_SOCKET, SO_REUSEADDR) ? 1 : 0;
+  memo.keepalive = option_on(fd, SOL_SOCKET, SO_KEEPALIVE) ? 1 : 0;
+  memo.window_clamp = option_u32(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
+  memo.send_buffer = option_u32(fd, SOL_SOCKET, SO_SNDBUF);
+  memo.receive_buffer = option_u32(fd, SOL_SOCKET, SO_RCVBUF);
+  memo.buffer_locks = option_u32(fd, SOL_SOCKET, SO_BUF_LOCK);
+  return memo;
+}
+
+CachedState read_cached(int fd, bool is_v4, const HostSocketMemo& memo) {
+  CachedState cached;
+  cached.ttl = static_cast<std::uint8_t>(is_v4 ? option_u32(fd, IPPROTO_IP, IP_TTL)
+                                               : option_u32(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS));
+  cached.tos = static_cast<std::uint8_t>(is_v4 ? option_u32(fd, IPPROTO_IP, IP_TOS)
+                                               : option_u32(fd, IPPROTO_IPV6, IPV6_TCLASS));
+  cached.keepalive.enabled = memo.keepalive != 0;
+  cached.keepalive.idle_s = option_u32(fd, IPPROTO_TCP, TCP_KEEPIDLE);
+  cached.keepalive.interval_s = option_u32(fd, IPPROTO_TCP, TCP_KEEPINTVL);
+  cached.keepalive.probes = option_u32(fd, IPPROTO_TCP, TCP_KEEPCNT);
+  cached.user_timeout_ms = option_u32(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
+  linger lingering{};
+  if (read_option(fd, SOL_SOCKET, SO_LINGER, lingering)) {
+    cached.linger_on = lingering.l_onoff != 0;
+    cached.linger_s = static_cast<std::uint32_t>(std::max(0, lingering.l_linger));
+  }
+  cached.no_delay = option_on(fd, IPPROTO_TCP, TCP_NODELAY);
+  cached.cork = option_on(fd, IPPROTO_TCP, TCP_CORK);
+  cached.quick_ack = option_on(fd, IPPROTO_TCP, TCP_QUICKACK);
+  cached.notsent_lowat = option_u32(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT);
+  socklen_t length = static_cast<socklen_t>(cached.congestion_control.size());
+  ::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cached.congestion_control.data(), &length);
+  cached.congestion_control.back() = '\0';
+  return cached;
+}
+
+void fill_constant(const tcp_info& info, ConstState& constant) {
+  constant.window_scaling = (info.tcpi_options & TCPI_OPT_WSCALE) != 0;
+  constant.snd_wind_shift = constant.window_scaling ? info.tcpi_snd_wscale : std::uint8_t{0};
+  constant.rcv_wind_shift = constant.window_scaling ? info.tcpi_rcv_wscale : std::uint8_t{0};
+  constant.timestamps = (info.tcpi_options & TCPI_OPT_TIMESTAMPS) != 0;
+  constant.sack = (info.tcpi_options & TCPI_OPT_SACK) != 0;
+  constant.ecn = (info.tcpi_options & TCPI_OPT_ECN) != 0;
+}
+
+// Segments to bytes; the kernel counts both windows in segments.
+std::uint32_t to_bytes(std::uint32_t segments, std::uint32_t mss) {
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(std::uint64_t{segments} * mss, 0xffffffff));
+}
+
+void fill_congestion(const tcp_info& info, DelegatedState& to) {
+  to.srtt_us = info.tcpi_rtt;
+  to.rttvar_us = info.tcpi_rtt == 0 ? 0 : info.tcpi_rttvar;
+  to.rto_ms = info.tcpi_rto / 1000;
+  to.cwnd_bytes = to_bytes(info.tcpi_snd_cwnd, info.tcpi_snd_mss);
+  to.ssthresh_bytes = info.tcpi_snd_ssthresh >= kKernelInfiniteSsthresh
+                          ? 0xffffffff
+                          : to_bytes(info.tcpi_snd_ssthresh, info.tcpi_snd_mss);
+  to.retransmits = info.tcpi_retransmits;
+  (to.snd_wnd == 0 ? to.persist_probes : to.keepalive_probes) = info.tcpi_probes;
+}
+
+// What the socket holds, read in repair mode.
+struct Dump {
+  tcp_info info{};
+  SeqNum write_seq;  // after everything written, and after our FIN
+  SeqNum rcv_nxt;
+  std::uint32_t unread = 0;   // bytes
+  std::uint32_t unacked = 0;  // sequence numbers from snd_una on, our FIN among them
+  std::uint32_t unsent = 0;   // of those, never sent
+  std::uint32_t peer_mss = 0;
+  std::uint32_t timestamp = 0;
+  tcp_repair_window window{};
+
+  // The kernel is in FIN_WAIT_1 as soon as the application has shut down, sent or not.
+  [[nodiscard]] bool has_fin_queued() const { return info.tcpi_state == kKernelFinWait1; }
+  [[nodiscard]] bool has_fin_sent() const { return has_fin_queued() && unsent == 0; }
+  [[nodiscard]] std::uint32_t bytes_to_send() const { return unacked - (has_fin_queued() ? 1 : 0); }
+};
+
+bool read_dump(int fd, Dump& dump) {
+  const auto unread = ioctl_count(fd, SIOCINQ);
+  const auto unacked = ioctl_count(fd, SIOCOUTQ);
+  const auto unsent = ioctl_count(fd, SIOCOUTQNSD);
+  const auto peer_mss = get_option(fd, IPPROTO_TCP, TCP_MAXSEG);  // in repair mode the peer's
+  const auto timestamp = get_option(fd, IPPROTO_TCP, TCP_TIMESTAMP);
+  if (!unread || !unacked || !unsent || !peer_mss || !timestamp) return false;
+  if (!read_option(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, dump.window)) return false;
+  dump.unread = *unread;
+  dump.unacked = *unacked;
+  dump.unsent = *unsent;
+  dump.peer_mss = static_cast<std::uint32_t>(*peer_mss);
+  dump.timestamp = static_cast<std::uint32_t>(*timestamp);
+  return true;
+}
+
+enum class Copied { kWhole, kMoved, kFailed };
+
+std::array<iovec, 2> to_iovec(const StreamRing& ring, const StreamRange& range) {
+  const auto [a, b] = ring.pieces(range.begin, static_cast<std::uint32_t>(range.length()));
+  return {{{a.data(), a.size()}, {b.data(), b.size()}}};
+}
+
+Copied copy_receive_queue(int fd, const StreamRing& ring, const StreamRange& range) {
+  if (range.length() == 0) return Copied::kWhole;
+  auto pieces = to_iovec(ring, range);
+  msghdr message{};
+  message.msg_iov = pieces.data();
+  message.msg_iovlen = pieces.size();
+  const ssize_t got = ::recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+  if (got < 0) return Copied::kFailed;
+  return static_cast<std::uint64_t>(got) == range.length() ? Copied::kWhole : Copied::kMoved;
+}
+
+// A peek at the send queue gives whole segments, so the oldest may begin below snd_una: read once
+// with room to spare, and when there was more, once more with the surplus put aside in front.
+Copied copy_send_queue(int fd, const StreamRing& ring, const StreamRange& range) {
+  if (range.length() == 0) return Copied::kWhole;
+  const auto pieces = to_iovec(ring, range);
+  std::vector<std::byte> aside(kMostStaleBytes);
+  std::array<iovec, 3> parts{pieces[0], pieces[1], iovec{aside.data(), aside.size()}};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  const ssize_t got = ::recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+  if (got < 0) return Copied::kFailed;
+  const auto length = static_cast<std::uint64_t>(got);
+  if (length < range.length()) return Copied::kMoved;
+  if (length == range.length()) return Copied::kWhole;
+  parts = {iovec{aside.data(), length - range.length()}, pieces[0], pieces[1]};
+  const ssize_t again = ::recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+  if (again < 0) return Copied::kFailed;
+  return again == got ? Copied::kWhole : Copied::kMoved;
+}
+
+struct Rings {
+  const StreamRing& rx;
+  std::uint64_t rx_begin;
+  const StreamRing& tx;
+  std::uint64_t tx_end;
+};
+
+// Sizes, sequence numbers and bytes of both queues that belong together. A segment that had passed
+// the filter before it was there may still be processed meanwhile; then it is done again.
+Result<Dump> dump_queues(int fd, const Rings& rings, StreamRange& rx_range, StreamRange& tx_range) {
+  for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
+    Dump dump;
+    if (!read_tcp_info(fd, dump.info) || !read_dump(fd, dump)) return fail_errno("park, dump");
+    if (dump.unread > rings.rx.size || dump.bytes_to_send() > rings.tx.size)
+      return fail(Errc::kFull, "park: the socket's queues hold more than the rings");
+    rx_range = {rings.rx_begin, rings.rx_begin + dump.unread};
+    tx_range = {rings.tx_end - dump.bytes_to_send(), rings.tx_end};
+
+    if (!select_queue(fd, RepairQueue::kReceive)) return fail_errno("park, receive queue");
+    const auto rcv_nxt = queue_seq(fd);
+    const Copied received = copy_receive_queue(fd, rings.rx, rx_range);
+    if (!rcv_nxt || received == Copied::kFailed) return fail_errno("park, receive queue");
+    if (!select_queue(fd, RepairQueue::kSend)) return fail_errno("park, send queue");
+    const auto write_seq = queue_seq(fd);
+    const Copied sent = copy_send_queue(fd, rings.tx, tx_range);
+    if (!write_seq || sent == Copied::kFailed) return fail_errno("park, send queue");
+
+    tcp_info after{};
+    if (!read_tcp_info(fd, after)) return fail_errno("park, TCP_INFO");
+    const bool is_still = after.tcpi_bytes_acked == dump.info.tcpi_bytes_acked &&
+                          after.tcpi_bytes_received == dump.info.tcpi_bytes_received &&
+                          after.tcpi_bytes_sent == dump.info.tcpi_bytes_sent &&
+                          after.tcpi_state == dump.info.tcpi_state;
+    if (is_still && received == Copied::kWhole && sent == Copied::kWhole) {
+      dump.rcv_nxt = SeqNum(*rcv_nxt);
+      dump.write_seq = SeqNum(*write_seq);
+      return dump;
+    }
+  }
+  return fail(Errc::kBusy, "park: the socket's queues did not stay as they were");
+}
+
+DelegatedState to_delegated(const Dump& dump) {
+  DelegatedState to;
+  const bool half_closed = dump.has_fin_sent();
+  switch (dump.info.tcpi_state) {
+    case kKernelFinWait2:
+      to.state = TcpState::kFinWait2;
+      break;
+    case kKernelCloseWait:
+      to.state = TcpState::kCloseWait;
+      break;
+    default:
+      to.state = half_closed ? TcpState::kFinWait1 : TcpState::kEstablished;
+  }
+  to.fin_pending = dump.has_fin_queued() && !half_closed;
+  to.snd_una = dump.write_seq - dump.unacked;
+  to.snd_nxt = to.snd_max = dump.write_seq - dump.unsent;
+  to.rcv_nxt = dump.rcv_nxt;
+  to.snd_wnd = dump.window.snd_wnd;
+  to.snd_wl1 = SeqNum(dump.window.snd_wl1);
+  to.snd_wl2 = to.snd_una;
+  to.max_snd_wnd = dump.window.max_window;
+  to.rcv_wnd = dump.window.rcv_wnd;
+  to.rcv_wup = SeqNum(dump.window.rcv_wup);
+  // The dump clears the low bit (it names the unit); never behind what was sent.
+  to.ts_val = dump.timestamp | 1;
+  fill_congestion(dump.info, to);
+  return to;
+}
+
+bool is_movable(const tcp_info& info) {
+  return info.tcpi_state == kKernelEstablished || info.tcpi_state == kKernelFinWait1 ||
+         info.tcpi_state == kKernelFinWait2 || info.tcpi_state == kKernelCloseWait;
+}
+
+Result<FourTuple> read_tuple(int fd) {
+  const auto local = local_address(fd);
+  const auto remote = remote_address(fd);
+  if (!local || !remote) return fail_errno("park, the socket's addresses");
+  const auto local_end = to_endpoint(*local);
+  const auto remote_end = to_endpoint(*remote);
+  if (!local_end || !remote_end) return fail(Errc::kInvalid, "park: the socket is not IP");
+  return FourTuple{*local_end, *remote_end};
+}
+
+// Pre: silence(). Everything up to the point of no return.
+Result<> take_state(int fd, const Rings& rings, Parked& parked, SeqNum& write_seq) {
+  const auto dump = dump_queues(fd, rings, parked.rx_range, parked.tx_range);
+  if (!dump) return Failure(dump.error());
+  if (!is_movable(dump->info))
+    return fail(Errc::kBusy, "park: the connection's state changed and cannot move now");
+  fill_constant(dump->info, parked.state.constant);
+  parked.state.constant.remote_mss =
+      static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->peer_mss, 65535));
+  parked.state.cached.path_mtu =
+      static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->info.tcpi_pmtu, 65535));
+  parked.state.delegated = to_delegated(*dump);
+  if (dump->info.tcpi_state == kKernelCloseWait) parked.memo.shutdown_read = 0;  // it was the FIN
+  write_seq = dump->write_seq;
+  return {};
+}
+
+}  // namespace
+
+Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const StreamRing& tx,
+                    std::uint64_t tx_end) {
+  Parked parked;
+  const auto tuple = read_tuple(fd);
+  if (!tuple) return Failure(tuple.error());
+  parked.state.constant.tuple = *tuple;
+  parked.memo = read_memo(fd);
+  parked.memo.shutdown_read = is_receive_shut(fd) ? 1 : 0;
+  parked.state.cached = read_cached(fd, tuple->local.address.is_v4(), parked.memo);
+
+  const bool keepalive = parked.memo.keepalive != 0;
+  if (auto silent = silence(fd); !silent) {
+    if (keepalive) set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    return Failure(silent.error());
+  }
+  SeqNum write_seq;
+  if (auto taken = take_state(fd, {rx, rx_begin, tx, tx_end}, parked, write_seq); !taken) {
+    if (auto woken = wake(fd, parked.memo, keepalive); !woken)
+      return with_context(taken.error().message, woken.error());
+    return Failure(taken.error());
+  }
+  if (auto built = rebuild(fd, parked.state.constant, write_seq, parked.state.delegated.rcv_nxt);
+      !built) {
+    const auto back =
+        unpark(fd, parked.state, parked.memo, rx, parked.rx_range, tx, parked.tx_range);
+    if (!back)
+      return with_context("the connection is lost, " + built.error().message, back.error());
+    return Failure(built.error());
+  }
+  return parked;
+}
+
+}  // namespace snp::host

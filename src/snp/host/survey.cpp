@@ -1,0 +1,169 @@
+// Can this socket's connection move, and how much is in its queues? Everything that its descriptor
+// tells; changes nothing.
+//
+// What a descriptor does not tell, and must be known otherwise: membership in a sockmap (the
+// protocol is replaced inside the kernel; only an upper layer protocol shows), BPF socket storage,
+// cgroup programs (they are the cgroup's), MSG_OOB sent and not acknowledged.
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include "snp/base/unique_fd.h"
+#include "snp/host/parking.h"
+#include "snp/host/signature_check.h"
+#include "snp/host/socket_calls.h"
+
+namespace snp::host {
+namespace {
+
+using chimney::Reason;
+
+// SO_MEMINFO (linux/sock_diag.h): the memory that received segments take.
+constexpr std::size_t kRmemAlloc = 0;
+constexpr std::size_t kMeminfoWords = 9;
+
+bool is_movable(std::uint8_t kernel_state) {
+  return kernel_state == kKernelEstablished || kernel_state == kKernelFinWait1 ||
+         kernel_state == kKernelFinWait2 || kernel_state == kKernelCloseWait;
+}
+
+TcpState to_tcp_state(std::uint8_t kernel_state) {
+  switch (kernel_state) {
+    case kKernelFinWait1:
+      return TcpState::kFinWait1;
+    case kKernelFinWait2:
+      return TcpState::kFinWait2;
+    case kKernelCloseWait:
+      return TcpState::kCloseWait;
+    case kKernelLastAck:
+      return TcpState::kLastAck;
+    case kKernelClosing:
+      return TcpState::kClosing;
+    case kKernelTimeWait:
+      return TcpState::kTimeWait;
+    case kKernelEstablished:
+      return TcpState::kEstablished;
+    default:
+      return TcpState::kClosed;
+  }
+}
+
+// Kernel TLS, MPTCP's subflows, SMC: the upper layer's name.
+Reason check_upper_layer(int fd) {
+  char name[16] = {};
+  socklen_t length = sizeof name;
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &length) != 0 || length == 0)
+    return Reason::kOffloaded;
+  const std::string_view upper(name, ::strnlen(name, sizeof name));
+  if (upper.empty()) return Reason::kOffloaded;
+  if (upper == "tls") return Reason::kKtls;
+  return upper == "mptcp" ? Reason::kMptcp : Reason::kSockmap;
+}
+
+// The length of a classic program; EACCES says that it is eBPF and cannot be read.
+bool has_filter(int fd) {
+  socklen_t instructions = 0;
+  if (::getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, nullptr, &instructions) != 0)
+    return errno == EACCES;
+  return instructions != 0;
+}
+
+// Urgent data that has come and not been read, in line or not, or that is announced.
+bool has_urgent_data(int fd) {
+  char byte = 0;
+  if (::recv(fd, &byte, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EINVAL) return true;
+  pollfd urgent{fd, POLLPRI, 0};
+  return ::poll(&urgent, 1, 0) > 0 && (urgent.revents & POLLPRI) != 0;
+}
+
+// Whether segments wait behind a hole. Nothing tells it outright; the memory held does: without
+// unread bytes all of it is theirs, with them a socket that has ever seen disorder and holds much
+// more than its unread bytes explain is put off.
+bool has_segments_out_of_order(int fd, const tcp_info& info, std::uint32_t unread_bytes) {
+  if (info.tcpi_rcv_ooopack == 0) return false;
+  std::uint32_t meminfo[kMeminfoWords] = {};
+  socklen_t length = sizeof meminfo;
+  if (::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, meminfo, &length) != 0) return false;
+  const std::uint64_t held = meminfo[kRmemAlloc];
+  return unread_bytes == 0 ? held != 0 : held > 4096 + 3 * std::uint64_t{unread_bytes};
+}
+
+// When the listener was bound to every address, the emptied socket forgets its own, and connect()
+// lets the route choose. It must choose the same: ask with a datagram socket, which sends nothing.
+bool would_choose_other_address(int fd, const SocketAddress& local, const SocketAddress& remote) {
+  const UniqueFd probe(::socket(local.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!probe.is_open()) return false;
+  for (const int option : {SO_BINDTOIFINDEX, SO_MARK}) {
+    const auto value = get_option(fd, SOL_SOCKET, option);
+    if (value && *value != 0) set_option(probe.get(), SOL_SOCKET, option, *value);
+  }
+  if (::connect(probe.get(), remote.raw(), remote.length) != 0) return false;
+  const auto chosen = local_address(probe.get());
+  if (!chosen) return false;
+  const auto ours = to_endpoint(local);
+  const auto theirs = to_endpoint(*chosen);
+  return ours && theirs && ours->address != theirs->address;
+}
+
+Reason find_obstacle(int fd, const tcp_info& info, const SocketSurvey& seen) {
+  if (!is_movable(info.tcpi_state)) return Reason::kState;
+  if (const Reason upper = check_upper_layer(fd); upper != Reason::kOffloaded) return upper;
+  if ((info.tcpi_options & kTcpiOptUsecTs) != 0) return Reason::kTimestampUnit;
+  if (has_filter(fd)) return Reason::kSocketFilter;
+  if (has_urgent_data(fd)) return Reason::kUrgent;
+  if (get_option(fd, SOL_SOCKET, SO_PEEK_OFF).value_or(-1) >= 0) return Reason::kPeekOffset;
+  if (is_signed(fd, seen)) return Reason::kMd5;
+  if (has_segments_out_of_order(fd, info, seen.unread_bytes)) return Reason::kOutOfOrder;
+  return Reason::kOffloaded;
+}
+
+bool count_queues(int fd, SocketSurvey& seen) {
+  const auto unread = ioctl_count(fd, SIOCINQ);
+  const auto unacked = ioctl_count(fd, SIOCOUTQ);
+  const auto unsent = ioctl_count(fd, SIOCOUTQNSD);
+  if (!unread || !unacked || !unsent) return false;
+  seen.unread_bytes = *unread;
+  seen.unacked_bytes = *unacked;
+  seen.unsent_bytes = *unsent;
+  return true;
+}
+
+}  // namespace
+
+Result<SocketSurvey> survey(int fd) {
+  const auto type = get_option(fd, SOL_SOCKET, SO_TYPE);
+  const auto protocol = get_option(fd, SOL_SOCKET, SO_PROTOCOL);
+  const auto domain = get_option(fd, SOL_SOCKET, SO_DOMAIN);
+  if (!type || !protocol || !domain) return fail_errno("survey of a descriptor");
+  SocketSurvey seen;
+  read_option(fd, SOL_SOCKET, SO_COOKIE, seen.cookie);
+  if (*type == SOCK_STREAM && *protocol == IPPROTO_MPTCP) {
+    seen.reason = Reason::kMptcp;
+    return seen;
+  }
+  if (*type != SOCK_STREAM || *protocol != IPPROTO_TCP ||
+      (*domain != AF_INET && *domain != AF_INET6))
+    return fail(Errc::kInvalid, "survey: the descriptor is no TCP socket over IPv4 or IPv6");
+
+  tcp_info info{};
+  if (!read_tcp_info(fd, info)) return fail_errno("survey, TCP_INFO");
+  seen.state = to_tcp_state(info.tcpi_state);
+  const auto local = local_address(fd);
+  const auto remote = remote_address(fd);
+  if (!local || !remote || !count_queues(fd, seen)) {
+    seen.reason = Reason::kState;  // never connected, or already gone
+    return seen;
+  }
+  seen.tuple.local = to_endpoint(*local).value_or(Endpoint{});
+  seen.tuple.remote = to_endpoint(*remote).value_or(Endpoint{});
+  seen.reason = find_obstacle(fd, info, seen);
+  if (seen.reason == Reason::kOffloaded && would_choose_other_address(fd, *local, *remote))
+    seen.reason = Reason::kLocalAddress;
+  return seen;
+}
+
+}  // namespace snp::host

@@ -1,0 +1,262 @@
+// Target to host: the same object is emptied, built again at the engine's sequence numbers and
+// refilled.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "snp/host/parking.h"
+#include "snp/host/repair.h"
+#include "snp/host/socket_calls.h"
+
+namespace snp::host {
+namespace {
+
+// Room beside the bytes themselves: segment descriptors count as buffer, too.
+constexpr std::uint64_t kBufferSlack = 128 * 1024;
+// Fits the congestion window that a rebuilt socket starts with (10, RFC 6928) with room to spare.
+constexpr std::uint32_t kMostProbedSegments = 8;
+constexpr std::uint32_t kMostProbedBytes = 512;
+constexpr std::uint16_t kMinMss = 88;
+constexpr int kWriteRetries = 50;
+constexpr int kWriteRetryMs = 2;
+
+Failure failed_step(const char* step, int error = errno) {
+  return fail_errno(std::string("unpark, ") + step, error);
+}
+
+struct Plan {
+  bool fin_received = false;  // told again by a forged segment
+  bool fin_repaired = false;  // our FIN goes in as sent already
+  bool shut_after = false;    // our FIN leaves once repair is off
+  std::uint32_t sent = 0;     // bytes of tx_range that count as sent
+  std::uint32_t probed = 0;   // bytes that had been sent and go out once more
+  SeqNum snd_seq;             // of the first byte of tx_range
+  SeqNum rcv_seq;             // of the first byte of rx_range
+  SeqNum rcv_end;             // after the last
+};
+
+// A rebuilt socket knows no round-trip time, so its first retransmission comes a second or more
+// later. When little is in flight and nothing follows, its last segment goes out once more at once:
+// the answer tells what is missing and measures the round trip (a tail loss probe, RFC 8985 7).
+void plan_probe(const ConnectionState& state, std::uint32_t unsent, Plan& plan) {
+  const DelegatedState& d = state.delegated;
+  // A lower bound of the segment size that the kernel will use.
+  const std::uint32_t headers = 120;
+  const std::uint32_t path = std::max<std::uint32_t>(state.cached.path_mtu, 2 * headers) - headers;
+  const std::uint32_t mss =
+      std::min<std::uint32_t>(std::max(state.constant.remote_mss, kMinMss), path);
+  const bool fits_window = d.snd_max <= d.snd_una + d.snd_wnd;
+  if (unsent != 0 || !fits_window || plan.sent > kMostProbedSegments * mss) return;
+  if (d.state == TcpState::kFinWait1) {
+    plan.fin_repaired = false;  // the FIN is the tail
+    plan.shut_after = true;
+  } else {
+    plan.probed = std::min({plan.sent, mss / 2, kMostProbedBytes});
+    plan.sent -= plan.probed;
+  }
+}
+
+Result<Plan> make_plan(const ConnectionState& state, const StreamRing& rx,
+                       const StreamRange& rx_range, const StreamRing& tx,
+                       const StreamRange& tx_range) {
+  const DelegatedState& d = state.delegated;
+  if (d.state != TcpState::kEstablished && d.state != TcpState::kCloseWait &&
+      d.state != TcpState::kFinWait1 && d.state != TcpState::kFinWait2)
+    return fail(Errc::kInvalid, std::string("unpark: the engine must finish a connection in ") +
+                                    to_string(d.state));
+  if (rx_range.end < rx_range.begin || rx_range.length() > rx.size ||
+      tx_range.end < tx_range.begin || tx_range.length() > tx.size)
+    return fail(Errc::kInvalid, "unpark: the ranges do not fit the rings");
+
+  Plan plan;
+  plan.fin_received = has_received_fin(d.state);
+  plan.fin_repaired = has_sent_fin(d.state);
+  plan.shut_after = d.fin_pending && !plan.fin_repaired;
+  const bool fin_acked = d.state == TcpState::kFinWait2;
+  const std::uint32_t in_flight = d.snd_max - d.snd_una;
+  const std::uint32_t fin_in_flight = plan.fin_repaired && !fin_acked ? 1 : 0;
+  plan.snd_seq = fin_acked ? d.snd_una - 1 : d.snd_una;
+  if (d.snd_max < d.snd_una + fin_in_flight || in_flight - fin_in_flight > tx_range.length())
+    return fail(Errc::kInvalid, "unpark: the send sequence numbers do not fit the ring");
+  plan.sent = in_flight - fin_in_flight;
+  const auto unsent = static_cast<std::uint32_t>(tx_range.length() - plan.sent);
+  if (plan.fin_repaired && unsent != 0)
+    return fail(Errc::kInvalid, "unpark: unsent bytes behind a FIN");
+  plan.rcv_end = plan.fin_received ? d.rcv_nxt - 1 : d.rcv_nxt;
+  plan.rcv_seq = plan.rcv_end - static_cast<std::uint32_t>(rx_range.length());
+  if (!plan.shut_after) plan_probe(state, unsent, plan);
+  return plan;
+}
+
+int to_buffer_value(std::uint64_t bytes) {
+  return static_cast<int>(std::min<std::uint64_t>(bytes, std::numeric_limits<int>::max() / 2));
+}
+
+// What goes in must fit, and so must what the peer was allowed to send meanwhile. The kernel
+// doubles the value for its own overhead.
+bool raise_buffers(int fd, const DelegatedState& d, const HostSocketMemo& memo,
+                   const StreamRange& rx_range, const StreamRange& tx_range) {
+  const std::uint32_t window =
+      d.rcv_wup + d.rcv_wnd > d.rcv_nxt ? (d.rcv_wup + d.rcv_wnd) - d.rcv_nxt : 0;
+  const std::uint64_t receive = rx_range.length() + window + kBufferSlack / 2;
+  if (2 * receive > memo.receive_buffer &&
+      !set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, to_buffer_value(receive)))
+    return false;
+  const std::uint64_t send = tx_range.length() + kBufferSlack;
+  return 2 * send <= memo.send_buffer ||
+         set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, to_buffer_value(send));
+}
+
+// The send buffer's size as it was, and auto-tuning of both. A receive buffer that was raised
+// stays: the peer has been promised that much.
+bool restore_buffers(int fd, const HostSocketMemo& memo) {
+  return (get_option(fd, SOL_SOCKET, SO_SNDBUF) == static_cast<int>(memo.send_buffer) ||
+          set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(memo.send_buffer / 2))) &&
+         set_option(fd, SOL_SOCKET, SO_BUF_LOCK, static_cast<int>(memo.buffer_locks));
+}
+
+// Writes [range) with as many calls as the kernel wants. Never blocks for long: the buffers were
+// raised, only a host without memory makes us wait.
+Result<> write_range(int fd, const StreamRing& ring, StreamRange range, const char* what) {
+  int retries = 0;
+  while (range.length() > 0) {
+    const auto [a, b] = ring.pieces(range.begin, static_cast<std::uint32_t>(range.length()));
+    std::array<iovec, 2> parts{{{a.data(), a.size()}, {b.data(), b.size()}}};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = parts.size();
+    const ssize_t sent = ::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0) {
+      range.begin += static_cast<std::uint64_t>(sent);
+      continue;
+    }
+    const bool may_pass = sent < 0 && (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS);
+    if (!may_pass || ++retries > kWriteRetries) return failed_step(what);
+    ::poll(nullptr, 0, kWriteRetryMs);
+  }
+  return {};
+}
+
+// The receive queue first: the window is checked against it.
+bool set_window(int fd, const DelegatedState& d, const Plan& plan) {
+  tcp_repair_window window{};
+  window.snd_wl1 = d.snd_wl1.value();
+  window.snd_wnd = d.snd_wnd;
+  window.max_window = std::max(d.max_snd_wnd, d.snd_wnd);
+  window.rcv_wup = seq_min(d.rcv_wup, plan.rcv_end).value();
+  window.rcv_wnd = d.rcv_wnd;
+  // A FIN that is told again must lie in the window; the peer sends nothing else any more.
+  if (plan.fin_received)
+    window.rcv_wnd = std::max(window.rcv_wnd, plan.rcv_end - SeqNum(window.rcv_wup) + 2);
+  return ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, sizeof window) == 0;
+}
+
+// The low bit of the value names the unit (microseconds when set); never behind what was sent.
+bool set_timestamp(int fd, const ConnectionState& state) {
+  if (!state.constant.timestamps) return true;
+  const std::uint32_t value = (state.delegated.ts_val + 1) & ~1u;
+  return set_option(fd, IPPROTO_TCP, TCP_TIMESTAMP, static_cast<int>(value));
+}
+
+Result<> refill(int fd, const DelegatedState& d, const Plan& plan, const StreamRing& rx,
+                const StreamRange& rx_range, const StreamRing& tx, const StreamRange& tx_range) {
+  if (!select_queue(fd, RepairQueue::kReceive)) return failed_step("receive queue");
+  if (auto filled = write_range(fd, rx, rx_range, "receive queue"); !filled) return filled;
+  if (!set_window(fd, d, plan)) return failed_step("TCP_REPAIR_WINDOW");
+  if (!select_queue(fd, RepairQueue::kSend)) return failed_step("send queue");
+  if (auto filled = write_range(fd, tx, {tx_range.begin, tx_range.begin + plan.sent}, "send queue");
+      !filled)
+    return filled;
+  if (plan.fin_repaired && ::shutdown(fd, SHUT_WR) != 0) return failed_step("FIN");
+  return {};
+}
+
+bool restore_linger(int fd, const CachedState& cached) {
+  const linger wanted{cached.linger_on ? 1 : 0, static_cast<int>(cached.linger_s)};
+  linger now{};
+  if (read_option(fd, SOL_SOCKET, SO_LINGER, now) && now.l_onoff == wanted.l_onoff &&
+      now.l_linger == wanted.l_linger)
+    return true;
+  return ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &wanted, sizeof wanted) == 0;
+}
+
+// What the disconnect lost, and what the application changed while the engine had the connection.
+bool restore_options(int fd, const CachedState& cached, const HostSocketMemo& memo) {
+  const auto keep = [fd](int name, std::uint32_t value) {
+    return keep_option(fd, IPPROTO_TCP, name, static_cast<int>(value));
+  };
+  bool ok = keep(TCP_NODELAY, cached.no_delay ? 1 : 0) && keep(TCP_CORK, cached.cork ? 1 : 0) &&
+            keep(TCP_KEEPIDLE, cached.keepalive.idle_s) &&
+            keep(TCP_KEEPINTVL, cached.keepalive.interval_s) &&
+            keep(TCP_KEEPCNT, cached.keepalive.probes) &&
+            keep(TCP_USER_TIMEOUT, cached.user_timeout_ms) &&
+            keep(TCP_NOTSENT_LOWAT, cached.notsent_lowat) &&
+            keep(TCP_QUICKACK, cached.quick_ack ? 1 : 0) && restore_linger(fd, cached);
+  ok = ok && set_option(fd, IPPROTO_TCP, TCP_MAXSEG, static_cast<int>(memo.user_mss));
+  // Also opens the window again as far as the peer was promised.
+  if (memo.window_clamp != 0)
+    ok = ok && set_option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, static_cast<int>(memo.window_clamp));
+  return ok;
+}
+
+// Repair is off: what leaves now leaves on the wire.
+Result<> send_rest(int fd, const CachedState& cached, const Plan& plan, const StreamRing& tx,
+                   const StreamRange& tx_range) {
+  if (auto sent = write_range(fd, tx, {tx_range.begin + plan.sent, tx_range.end}, "unsent bytes");
+      !sent)
+    return sent;
+  // A probe is no new write: neither Nagle nor a cork may hold it.
+  if (plan.probed > 0 && (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) ||
+                          !keep_option(fd, IPPROTO_TCP, TCP_NODELAY, cached.no_delay ? 1 : 0)))
+    return failed_step("TCP_NODELAY");
+  if (plan.shut_after && ::shutdown(fd, SHUT_WR) != 0) return failed_step("shutdown");
+  return {};
+}
+
+}  // namespace
+
+Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMemo& memo,
+                        const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
+                        const StreamRange& tx_range) {
+  const auto plan = make_plan(state, rx, rx_range, tx, tx_range);
+  if (!plan) return Failure(plan.error());
+  // It is silent already, unless an earlier attempt got further.
+  if (auto silent = silence(fd); !silent) return Failure(silent.error());
+  if (!raise_buffers(fd, state.delegated, memo, rx_range, tx_range))
+    return failed_step("SO_RCVBUFFORCE, SO_SNDBUFFORCE");
+  if (auto built = rebuild(fd, state.constant, plan->snd_seq, plan->rcv_seq); !built)
+    return Failure(built.error());
+  if (!set_timestamp(fd, state)) return failed_step("TCP_TIMESTAMP");
+  if (auto filled = refill(fd, state.delegated, *plan, rx, rx_range, tx, tx_range); !filled)
+    return Failure(filled.error());
+  if (!restore_options(fd, state.cached, memo)) return failed_step("socket options");
+  if (auto woken = wake(fd, memo, state.cached.keepalive.enabled); !woken)
+    return Failure(woken.error());
+  if (memo.shutdown_read != 0 && ::shutdown(fd, SHUT_RD) != 0) return failed_step("SHUT_RD");
+  if (auto sent = send_rest(fd, state.cached, *plan, tx, tx_range); !sent)
+    return Failure(sent.error());
+  if (!restore_buffers(fd, memo)) return failed_step("SO_BUF_LOCK");
+
+  Unparked unparked;
+  unparked.needs_forged_segment =
+      plan->fin_received || state.delegated.state == TcpState::kFinWait2;
+  unparked.repeated_bytes = plan->probed;
+  return unparked;
+}
+
+void bury(int fd) {
+  // Repair mode makes disconnect and close silent, and keeps the port from blocking a new listener.
+  set_option(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+  sockaddr unspecified{};
+  unspecified.sa_family = AF_UNSPEC;
+  ::connect(fd, &unspecified, sizeof unspecified);
+}
+
+}  // namespace snp::host
