@@ -14,6 +14,11 @@
 #include "snp/base/time.h"
 #include "snp/state/connection_state.h"
 #include "snp/state/stream_ring.h"
+#include "snp/tcp/cc/congestion_control.h"
+#include "snp/tcp/reassembly.h"
+#include "snp/tcp/rtt.h"
+#include "snp/tcp/sack_scoreboard.h"
+#include "snp/tcp/timers.h"
 #include "snp/wire/segment.h"
 
 namespace snp::tcp {
@@ -107,9 +112,212 @@ class Connection {
   [[nodiscard]] ConnectionState export_state(Instant now) const noexcept;
 
   // Questions.
-  [[nodiscard]] TcpState state() const noexcept;
-  [[nodiscard]] const Streams& streams() const noexcept;  // ranges as they are now
+  [[nodiscard]] TcpState state() const noexcept { return state_; }
+  [[nodiscard]] const Streams& streams() const noexcept { return streams_; }  // as they are now
   [[nodiscard]] Info info() const noexcept;
+
+ private:
+  // RFC 5681, 6675, 6298: what the sender is repairing.
+  enum class Recovery : std::uint8_t {
+    kOpen,
+    kReduction,  // ECN: the window comes down, nothing is lost (RFC 3168 6.1.2)
+    kFast,       // fast recovery
+    kTimeout,    // after a retransmission timeout
+  };
+  enum class Probe : std::uint8_t { kNone, kWindow, kKeepalive, kTailNew, kTailAgain };
+  enum class Hold : std::uint8_t { kNone, kWindow, kCwnd, kSmall };  // why new data stays here
+
+  // segment_arrives_synchronized.cpp: RFC 9293 3.10.7.4, in the order of the text.
+  [[nodiscard]] bool is_predicted(const Segment& seg) const noexcept;
+  void accept_predicted(const Segment& seg, Instant now) noexcept;
+  bool segment_arrives_synchronized(const Segment& seg, Instant now) noexcept;
+  bool check_paws(const Segment& seg, Instant now) noexcept;
+  bool check_sequence(const Segment& seg, Instant now) noexcept;
+  void check_reset(const Segment& seg, Instant now) noexcept;
+  bool check_ack(const Segment& seg, Instant now) noexcept;
+  bool check_urgent(const Segment& seg) noexcept;
+  void update_ts_recent(const Segment& seg, Instant now) noexcept;
+  void send_challenge_ack(Instant now) noexcept;
+  void answer_unacceptable(const Segment& seg, Instant now) noexcept;
+  void predict() noexcept;  // recomputes may_predict_
+
+  // process_ack.cpp
+  void process_ack(const Segment& seg, Instant now) noexcept;
+  void process_sack(const Segment& seg, Delivery& delivery) noexcept;
+  void update_send_window(const Segment& seg, bool& has_changed) noexcept;
+  void advance_una(SeqNum seg_ack, Delivery& delivery, Instant now) noexcept;
+  void take_rtt(const Segment& seg, const Delivery& delivery, bool advanced, Instant now) noexcept;
+  void process_ack_of_fin(Instant now) noexcept;
+  void grow_cwnd(std::uint32_t bytes, std::uint32_t prior_in_flight, Instant now) noexcept;
+
+  // process_text.cpp
+  void process_text(const Segment& seg, Instant now) noexcept;
+  void accept_in_order(std::span<const std::byte> text, Instant now) noexcept;
+  void accept_out_of_order(SeqNum start, std::span<const std::byte> text) noexcept;
+  void process_fin(Instant now) noexcept;
+  void note_duplicate(SeqNum start, SeqNum end) noexcept;
+
+  // acknowledgment.cpp: when to acknowledge, and the window to offer.
+  void schedule_ack(std::uint32_t bytes, Instant now) noexcept;
+  void measure_rcv_mss(const Segment& seg) noexcept;
+  void on_ack_sent() noexcept;
+  [[nodiscard]] SeqNum offerable_edge() const noexcept;
+  [[nodiscard]] std::uint16_t select_window() noexcept;
+  [[nodiscard]] bool should_offer_window() const noexcept;
+  [[nodiscard]] std::uint8_t sack_blocks_due() const noexcept;
+
+  // output.cpp
+  std::optional<SegmentPlan> poll_retransmission(Instant now) noexcept;
+  std::optional<SegmentPlan> poll_new_data(Instant now) noexcept;
+  std::optional<SegmentPlan> poll_probe(Instant now) noexcept;
+  [[nodiscard]] std::uint32_t sendable(std::uint32_t mss, Hold& hold) noexcept;
+  [[nodiscard]] bool may_send_small(bool is_last) const noexcept;
+  [[nodiscard]] bool defers_burst(std::uint32_t room, std::uint32_t unsent_bytes,
+                                  std::uint32_t mss) const noexcept;
+  SegmentPlan make_plan(SeqNum seq, std::uint32_t length, std::uint32_t mss, Instant now) noexcept;
+  SegmentPlan make_ack(SeqNum seq, Instant now) noexcept;
+  SegmentPlan make_reset(Instant now) noexcept;
+  void fill_options(TcpOptions& options, Instant now) noexcept;
+  void restart_after_idle(Instant now) noexcept;
+  void on_data_sent(SegmentPlan& plan, Instant now) noexcept;
+  void enter_fin_sent() noexcept;
+  [[nodiscard]] std::uint32_t effective_mss() const noexcept;
+  [[nodiscard]] std::uint32_t unsent() const noexcept;  // payload written and never sent
+  [[nodiscard]] bool is_fin_due() const noexcept;       // everything is sent but the FIN
+
+  // retransmit.cpp
+  void process_recovery(const Segment& seg, Delivery& delivery, bool advanced,
+                        bool window_changed, std::uint32_t prior_in_flight, Instant now) noexcept;
+  void detect_losses(const Segment& seg, const Delivery& delivery, Instant now) noexcept;
+  void mark_losses(Instant now) noexcept;
+  bool count_duplicate_ack(bool is_duplicate, bool advanced, const Delivery& delivery) noexcept;
+  void enter_recovery(Recovery recovery, Instant now) noexcept;
+  void leave_recovery() noexcept;
+  void reduce_proportionally(std::uint32_t delivered) noexcept;
+  bool undo_spurious(const Segment& seg) noexcept;
+  void end_tail_probe(const Segment& seg, const Delivery& delivery, bool advanced,
+                      Instant now) noexcept;
+  void on_retransmission_timer(Instant now) noexcept;
+  void on_retransmission_timeout(Instant now) noexcept;
+  void on_tail_probe_timer(Instant now) noexcept;
+  void on_persist_timer(Instant now) noexcept;
+  void arm_retransmission(Instant now) noexcept;
+  void set_retransmission_timer(Instant now) noexcept;
+  void arm_persist(Instant now) noexcept;
+  [[nodiscard]] Duration probe_timeout() const noexcept;  // RFC 8985 7.2
+  [[nodiscard]] std::uint32_t pipe() const noexcept;
+
+  // timers.cpp
+  void on_keepalive_timer(Instant now) noexcept;
+  void arm_keepalive(Instant now) noexcept;
+  bool gives_up(std::uint32_t attempts, Instant now) noexcept;
+
+  // export_import.cpp
+  void start_sending(const DelegatedState& delegated, Instant now) noexcept;
+  void start_receiving(Instant now) noexcept;
+
+  // application.cpp
+  void set_state(TcpState state) noexcept;
+  void enter_time_wait(Instant now) noexcept;
+  void become_closed(std::uint32_t events) noexcept;
+  void request_reset(SeqNum seq) noexcept;  // the peer gets a RST, then CLOSED
+  void apply_cached() noexcept;
+
+  [[nodiscard]] static std::uint32_t us(Instant t) noexcept {
+    return static_cast<std::uint32_t>(t.time_since_epoch().count() / 1000);
+  }
+  [[nodiscard]] std::uint32_t ts_now(Instant now) const noexcept {
+    return ts_base_ + static_cast<std::uint32_t>((now - start_) / milliseconds(1));
+  }
+  [[nodiscard]] std::uint64_t position_of(SeqNum seq) const noexcept {
+    return streams_.tx_range.begin + (seq - snd_una_);
+  }
+
+  // What the fast path touches comes first.
+  TcpState state_;
+  bool may_predict_ = false;  // ESTABLISHED, nothing out of order, nothing to repair
+  bool ack_now_ = false;
+  bool is_frozen_ = false;
+  bool timestamps_, sack_;
+  std::uint8_t snd_wind_shift_, rcv_wind_shift_;
+  std::uint32_t events_ = 0;
+  SeqNum rcv_nxt_;
+  SeqNum rcv_adv_;        // right edge of the window we offered
+  SeqNum last_ack_sent_;  // RFC 7323 4.3 Last.ACK.sent
+  SeqNum snd_una_, snd_nxt_;  // nothing is ever unsent: snd_nxt is also SND.MAX
+  SeqNum snd_wl1_, snd_wl2_;
+  std::uint32_t snd_wnd_, max_snd_wnd_;
+  std::uint32_t ts_recent_;
+  std::uint32_t unacked_bytes_ = 0;  // received since the last ACK left
+  std::uint32_t rcv_mss_;
+  Streams streams_;
+  Instant ts_recent_time_;
+  Instant last_received_, last_data_received_, last_sent_;
+  TimerTable timers_;
+  CongestionState cc_;
+  const CongestionAlgorithm* cc_algorithm_;
+
+  // Sending.
+  Recovery recovery_ = Recovery::kOpen;
+  Probe probe_ = Probe::kNone;
+  bool is_persisting_ = false;
+  bool is_push_forced_ = false;  // the persist timer overrides Nagle, cork and SWS avoidance
+  bool is_fin_queued_ = false, is_fin_sent_ = false;
+  bool is_reset_pending_ = false;
+  bool is_closed_by_application_ = false;
+  bool was_cwnd_limited_ = false;
+  bool is_first_of_recovery_ = false;
+  bool is_cwr_due_ = false;        // RFC 3168 6.1.2: the next new segment carries CWR
+  bool is_echo_due_ = false;       // RFC 3168 6.1.3: our ACKs carry ECE until CWR comes
+  bool has_reordering_ = false;    // RFC 8985 RACK.reordering_seen
+  bool can_undo_ = false;
+  bool is_tail_probe_again_ = false;
+  bool has_tail_probe_ = false;
+  std::uint8_t retransmits_ = 0;   // expiries for the segment at snd_una
+  std::uint8_t persist_probes_ = 0;   // unanswered
+  std::uint8_t persist_backoff_ = 0, keepalive_probes_ = 0;
+  std::uint8_t reo_wnd_mult_ = 1, reo_wnd_persist_ = 0;
+  std::uint32_t snd_mss_ = 536;    // before SACK blocks, after timestamps
+  SeqNum small_end_;               // end of the last small segment sent (Minshall)
+  SeqNum recover_;                 // RFC 6582 recover, RFC 6675 RecoveryPoint
+  SeqNum reset_seq_;
+  SeqNum tail_probe_end_;
+  SeqNum round_end_, limited_end_, reo_round_end_;
+  std::uint32_t max_in_flight_ = 0;
+  std::uint32_t duplicate_acks_ = 0, duplicate_bytes_ = 0;  // without SACK (RFC 6582)
+  std::uint32_t prr_delivered_ = 0, prr_out_ = 0, recover_fs_ = 0;  // RFC 6937
+  std::uint32_t undo_cwnd_ = 0, undo_ssthresh_ = 0, undo_ts_ = 0;
+  std::uint32_t max_segment_payload_;
+  NewestDelivered rack_;           // RFC 8985 RACK.xmit_ts, RACK.end_seq
+  std::uint32_t rack_rtt_us_ = 0;
+  RttEstimator rtt_;
+  Instant retransmission_deadline_ = kNever;  // when the RTO itself expires
+  Instant last_progress_;                     // snd_una moved, or sending began
+  SackScoreboard board_;
+
+  // Receiving.
+  bool is_interactive_ = true;     // answers carry our ACKs (Linux's pingpong)
+  std::uint8_t quick_acks_ = 0;
+  bool has_duplicate_ = false;     // RFC 2883: duplicate_ goes into the next ACK
+  bool is_fin_known_ = false;      // fin_seq_ is the peer's FIN
+  bool has_urgent_ = false;
+  SackBlock duplicate_;
+  SeqNum fin_seq_;
+  Reassembly reassembly_;
+
+  // Clock, identity, counters.
+  std::uint32_t ts_base_;
+  Instant start_;
+  Instant last_challenge_;
+  Duration time_wait_, max_ack_delay_;
+  ConstState constant_;
+  CachedState cached_;
+  std::uint32_t total_retransmits_ = 0;
+  std::uint64_t bytes_acked_ = 0, bytes_received_ = 0, segments_in_ = 0, segments_out_ = 0;
 };
+
+// One connection is a few pages of a shard's memory at most: 10,000 of them stay below 40 MB. The
+// board (1.5 KB) and the intervals (0.4 KB) are touched only where loss is.
+static_assert(sizeof(Connection) <= 4096);
 
 }  // namespace snp::tcp

@@ -1,0 +1,23 @@
+#include "snp/tcp/cc/congestion_control.h"
+
+#include "snp/tcp/cc/algorithms.h"
+
+namespace snp::tcp {
+namespace {
+
+constexpr std::array<const CongestionAlgorithm*, 2> kAlgorithms{&kCubic, &kNewReno};
+
+}  // namespace
+
+std::span<const CongestionAlgorithm* const> congestion_algorithms() noexcept {
+  return kAlgorithms;
+}
+
+const CongestionAlgorithm& find_congestion_algorithm(std::string_view name) noexcept {
+  if (name == "reno") return kNewReno;  // Linux's name of it
+  for (const CongestionAlgorithm* algorithm : kAlgorithms)
+    if (algorithm->name == name) return *algorithm;
+  return kCubic;
+}
+
+}  // namespace snp::tcp

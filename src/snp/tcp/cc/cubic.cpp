@@ -1,0 +1,96 @@
+// CUBIC (RFC 9438). Windows in segments, time in seconds, as in the text.
+#include <algorithm>
+#include <cmath>
+
+#include "snp/tcp/cc/algorithms.h"
+
+namespace snp::tcp {
+namespace {
+
+constexpr double kC = 0.4;     // RFC 9438 5.1
+constexpr double kBeta = 0.7;  // RFC 9438 4.6
+constexpr double kAlpha = 3.0 * (1.0 - kBeta) / (1.0 + kBeta);  // RFC 9438 4.3
+
+struct Cubic {
+  double w_max = 0;              // window before the last reduction
+  double w_est = 0;              // what Reno would have (RFC 9438 4.3)
+  double k = 0;                  // seconds until the curve is back at w_max
+  double credit = 0;             // fraction of a byte of growth, carried over
+  Instant epoch = kNever;        // start of this congestion avoidance stage
+};
+
+void start(CongestionState& state) noexcept {
+  state.make<Cubic>();
+}
+
+void begin_epoch(CongestionState& state, Cubic& own, Instant now) noexcept {
+  const double cwnd = static_cast<double>(state.cwnd) / state.mss;
+  own.epoch = now;
+  own.w_est = cwnd;
+  own.credit = 0;
+  if (cwnd < own.w_max) {
+    own.k = std::cbrt((own.w_max - cwnd) / kC);  // RFC 9438 4.2, equation 2
+  } else {
+    own.k = 0;
+    own.w_max = cwnd;
+  }
+}
+
+// RFC 9438 4.2, equation 1.
+double w_cubic(const Cubic& own, double t) noexcept {
+  const double d = t - own.k;
+  return kC * d * d * d + own.w_max;
+}
+
+void avoid_congestion(CongestionState& state, const Acked& acked, std::uint32_t bytes,
+                      Instant now) noexcept {
+  Cubic& own = state.own<Cubic>();
+  if (own.epoch == kNever) begin_epoch(state, own, now);
+  const double cwnd = static_cast<double>(state.cwnd) / state.mss;
+  const double segments = static_cast<double>(bytes) / state.mss;
+  // RFC 9438 4.3, equation 4; alpha is 1 once Reno has passed the old window.
+  own.w_est += (own.w_est >= own.w_max ? 1.0 : kAlpha) * segments / cwnd;
+
+  const double t = std::chrono::duration<double>(now - own.epoch).count();
+  const double rtt = static_cast<double>(acked.min_rtt_us) * 1e-6;
+  // RFC 9438 4.4, 4.5: the window of one round trip ahead, at most 1.5 times the present one.
+  const double target = std::clamp(w_cubic(own, t + rtt), cwnd, 1.5 * cwnd);
+  double growth = (target - cwnd) / cwnd * segments;
+  if (w_cubic(own, t) < own.w_est) growth = std::max(growth, own.w_est - cwnd);
+  own.credit += std::min(growth, segments) * state.mss;
+  const auto whole = static_cast<std::uint32_t>(std::max(own.credit, 0.0));
+  own.credit -= whole;
+  state.cwnd += whole;
+}
+
+void on_acked(CongestionState& state, const Acked& acked, Instant now) noexcept {
+  if (!acked.is_cwnd_limited) return;
+  std::uint32_t bytes = acked.bytes;
+  if (state.is_slow_start()) {
+    const std::uint32_t growth = std::min(bytes, state.ssthresh - state.cwnd);
+    state.cwnd += growth;
+    bytes -= growth;
+  }
+  if (bytes != 0) avoid_congestion(state, acked, bytes, now);
+}
+
+void on_congestion(CongestionState& state, std::uint32_t in_flight, Instant /*now*/) noexcept {
+  Cubic& own = state.own<Cubic>();
+  const double cwnd = static_cast<double>(state.cwnd) / state.mss;
+  // RFC 9438 4.7: fast convergence gives room to newcomers.
+  own.w_max = cwnd < own.w_max ? cwnd * (1.0 + kBeta) / 2.0 : cwnd;
+  own.epoch = kNever;
+  // RFC 9438 4.6: of what is used, not of what is allowed.
+  const double used = std::min(static_cast<double>(in_flight), static_cast<double>(state.cwnd));
+  state.ssthresh = std::max(static_cast<std::uint32_t>(used * kBeta), 2 * state.mss);
+}
+
+void on_idle(CongestionState& state) noexcept {
+  state.own<Cubic>().epoch = kNever;
+}
+
+}  // namespace
+
+const CongestionAlgorithm kCubic{"cubic", start, on_acked, on_congestion, on_idle};
+
+}  // namespace snp::tcp

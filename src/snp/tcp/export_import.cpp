@@ -1,0 +1,135 @@
+// The connection's beginning and end here: from the host's state, and back (reference 4.3, 4.9).
+#include <algorithm>
+
+#include "snp/tcp/connection.h"
+
+namespace snp::tcp {
+namespace {
+
+constexpr std::uint32_t kInitialSegments = 10;  // RFC 6928
+constexpr std::uint8_t kMaxWindShift = 14;      // RFC 7323 2.3
+
+}  // namespace
+
+Connection::Connection(const ConnectionState& state, const Streams& streams, const Limits& limits,
+                       Instant now) noexcept
+    : state_(state.delegated.state),
+      timestamps_(state.constant.timestamps),
+      sack_(state.constant.sack),
+      snd_wind_shift_(std::min(state.constant.snd_wind_shift, kMaxWindShift)),
+      rcv_wind_shift_(std::min(state.constant.rcv_wind_shift, kMaxWindShift)),
+      rcv_nxt_(state.delegated.rcv_nxt),
+      rcv_adv_(state.delegated.rcv_wup + state.delegated.rcv_wnd),
+      last_ack_sent_(seq_min(state.delegated.rcv_wup, state.delegated.rcv_nxt)),
+      snd_una_(state.delegated.snd_una),
+      snd_nxt_(seq_max(state.delegated.snd_max, state.delegated.snd_una)),
+      snd_wl1_(state.delegated.snd_wl1),
+      snd_wl2_(state.delegated.snd_wl2),
+      snd_wnd_(state.delegated.snd_wnd),
+      max_snd_wnd_(std::max(state.delegated.max_snd_wnd, state.delegated.snd_wnd)),
+      ts_recent_(state.delegated.ts_recent),
+      rcv_mss_(536),
+      streams_(streams),
+      ts_recent_time_(now - milliseconds(state.delegated.ts_recent_age_ms)),
+      last_received_(now),
+      last_data_received_(now),
+      last_sent_(now),
+      cc_algorithm_(&find_congestion_algorithm(state.cached.congestion_control.data())),
+      retransmits_(state.delegated.retransmits),
+      persist_probes_(state.delegated.persist_probes),
+      keepalive_probes_(state.delegated.keepalive_probes),
+      small_end_(snd_una_),
+      recover_(snd_una_ - 1),
+      round_end_(snd_nxt_),
+      limited_end_(snd_una_),
+      max_segment_payload_(limits.max_segment_payload),
+      rtt_(state.delegated.srtt_us, state.delegated.rttvar_us, state.delegated.rto_ms * 1000),
+      last_progress_(now),
+      ts_base_(state.delegated.ts_val + 1),  // never the value that was sent last
+      start_(now),
+      last_challenge_(now - seconds(1)),
+      time_wait_(limits.time_wait),
+      max_ack_delay_(limits.max_ack_delay),
+      constant_(state.constant),
+      cached_(state.cached) {
+  apply_cached();
+  start_sending(state.delegated, now);
+  start_receiving(now);
+  predict();
+}
+
+void Connection::start_sending(const DelegatedState& delegated, Instant now) noexcept {
+  reo_round_end_ = snd_una_;
+  cc_.cwnd = delegated.cwnd_bytes != 0 ? std::max(delegated.cwnd_bytes, 2 * snd_mss_)
+                                       : kInitialSegments * snd_mss_;
+  cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
+  cc_algorithm_->start(cc_);
+  // A FIN that is queued behind data is not sent: the state says so only when it is.
+  is_fin_queued_ = delegated.fin_pending || has_sent_fin(state_);
+  if (delegated.fin_pending) {
+    if (state_ == TcpState::kFinWait1) state_ = TcpState::kEstablished;
+    if (state_ == TcpState::kClosing || state_ == TcpState::kLastAck)
+      state_ = TcpState::kCloseWait;
+  }
+  is_fin_sent_ = has_sent_fin(state_);
+  board_.start(snd_una_, snd_nxt_, us(now));
+  persist_backoff_ = persist_probes_;
+  arm_retransmission(now);
+}
+
+void Connection::start_receiving(Instant now) noexcept {
+  // The host may have offered more than this ring holds; what lies beyond cannot be kept, and an
+  // honest smaller window lets the peer probe instead of sending in vain (RFC 9293 3.8.6).
+  rcv_adv_ = seq_max(seq_min(rcv_adv_, offerable_edge()), rcv_nxt_);
+  if (rcv_nxt_ != last_ack_sent_) {
+    unacked_bytes_ = rcv_nxt_ - last_ack_sent_;
+    timers_.set(Timer::kDelayedAck, now + max_ack_delay_);
+  }
+  if (state_ == TcpState::kTimeWait) timers_.set(Timer::kEnd, now + time_wait_);
+  arm_keepalive(now);
+}
+
+void Connection::freeze(Instant /*now*/) noexcept {
+  if (is_frozen_) return;
+  is_frozen_ = true;
+  may_predict_ = false;
+  if (unacked_bytes_ != 0) ack_now_ = true;
+  timers_.stop_all();
+}
+
+// Data that came out of order is dropped, although it was SACKed: the next owner has no place for
+// it (reference 4.11); RFC 2018 8 allows that.
+ConnectionState Connection::export_state(Instant now) const noexcept {
+  ConnectionState state;
+  state.constant = constant_;
+  state.cached = cached_;
+  DelegatedState& out = state.delegated;
+  out.state = state_;
+  out.snd_una = snd_una_;
+  out.snd_nxt = out.snd_max = snd_nxt_;
+  out.snd_wnd = snd_wnd_;
+  out.snd_wl1 = snd_wl1_;
+  out.snd_wl2 = snd_wl2_;
+  out.max_snd_wnd = max_snd_wnd_;
+  out.rcv_nxt = rcv_nxt_;
+  out.rcv_wup = last_ack_sent_;
+  out.rcv_wnd = rcv_adv_ > last_ack_sent_ ? rcv_adv_ - last_ack_sent_ : 0;
+  out.ts_val = ts_now(now);
+  out.ts_recent = ts_recent_;
+  out.ts_recent_age_ms = static_cast<std::uint32_t>(
+      std::min<std::int64_t>((now - ts_recent_time_) / milliseconds(1), 0xffffffff));
+  out.srtt_us = rtt_.srtt_us();
+  out.rttvar_us = rtt_.rttvar_us();
+  out.rto_ms = rtt_.rto_us() / 1000;
+  // In recovery the window is a tool of the moment; where it was going to end is what counts.
+  const bool is_reducing = recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction;
+  out.cwnd_bytes = is_reducing ? cc_.ssthresh : cc_.cwnd;
+  out.ssthresh_bytes = cc_.ssthresh;
+  out.retransmits = retransmits_;
+  out.keepalive_probes = keepalive_probes_;
+  out.persist_probes = persist_probes_;
+  out.fin_pending = is_fin_queued_ && !is_fin_sent_;
+  return state;
+}
+
+}  // namespace snp::tcp

@@ -1,0 +1,125 @@
+// The ACK field (RFC 9293 3.10.7.4, fifth): what it acknowledges, the send window, round-trip time.
+#include <algorithm>
+
+#include "snp/tcp/connection.h"
+
+namespace snp::tcp {
+
+void Connection::process_ack(const Segment& seg, Instant now) noexcept {
+  if (seg.seg_ack < snd_una_) return;  // a duplicate of an old one
+  const bool advanced = seg.seg_ack > snd_una_;
+  const std::uint32_t prior_in_flight = pipe();
+  bool window_changed = false;
+  update_send_window(seg, window_changed);
+  persist_probes_ = 0;  // the peer lives (RFC 9293 3.8.6.1 MUST-37)
+
+  Delivery delivery;
+  if (sack_ && seg.options.sack_count != 0) process_sack(seg, delivery);
+  if (advanced) advance_una(seg.seg_ack, delivery, now);
+  if (!advanced && delivery.bytes == 0 && board_.outstanding() == 0) return;
+  take_rtt(seg, delivery, advanced, now);
+  process_recovery(seg, delivery, advanced, window_changed, prior_in_flight, now);
+  if (advanced) {
+    arm_retransmission(now);
+    process_ack_of_fin(now);
+  }
+}
+
+// RFC 9293 3.10.7.4: SND.WND follows the newest segment.
+void Connection::update_send_window(const Segment& seg, bool& has_changed) noexcept {
+  const bool is_newer =
+      snd_wl1_ < seg.seg_seq || (snd_wl1_ == seg.seg_seq && snd_wl2_ <= seg.seg_ack);
+  if (!is_newer) return;
+  const std::uint32_t snd_wnd = static_cast<std::uint32_t>(seg.seg_wnd) << snd_wind_shift_;
+  has_changed = snd_wnd != snd_wnd_;
+  if (snd_wnd > snd_wnd_) persist_backoff_ = 0;
+  snd_wnd_ = snd_wnd;
+  max_snd_wnd_ = std::max(max_snd_wnd_, snd_wnd);
+  snd_wl1_ = seg.seg_seq;
+  snd_wl2_ = seg.seg_ack;
+}
+
+void Connection::process_sack(const Segment& seg, Delivery& delivery) noexcept {
+  const std::uint8_t count = std::min<std::uint8_t>(seg.options.sack_count, 4);
+  for (std::uint8_t i = 0; i < count; ++i) {
+    const SackBlock block = seg.options.sack[i];
+    if (block.start >= block.end) continue;
+    // RFC 2883 4: a first block that lies below the ACK, or inside the second, reports a duplicate.
+    const bool is_duplicate =
+        i == 0 &&
+        (block.start < seg.seg_ack ||
+         (count > 1 && seg.options.sack[1].start <= block.start &&
+          block.end <= seg.options.sack[1].end));
+    if (is_duplicate) {
+      delivery.saw_duplicate = true;
+      continue;
+    }
+    if (block.start < seg.seg_ack || block.start < snd_una_ || block.end > snd_nxt_) continue;
+    board_.on_sacked(block.start, block.end, delivery);
+  }
+}
+
+// Pre: snd_una < seg_ack <= snd_nxt.
+void Connection::advance_una(SeqNum seg_ack, Delivery& delivery, Instant now) noexcept {
+  std::uint32_t payload = seg_ack - snd_una_;
+  if (is_fin_sent_ && seg_ack == snd_nxt_) --payload;  // the FIN has no position
+  board_.on_acked(seg_ack, delivery);
+  snd_una_ = seg_ack;
+  streams_.tx_range.begin += payload;
+  bytes_acked_ += payload;
+  if (payload != 0) events_ |= kWritable;
+  retransmits_ = 0;
+  last_progress_ = now;
+}
+
+// RFC 6298 3 (Karn) and RFC 7323 4.1: a resent segment can be timed by its echo only.
+void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool advanced,
+                          Instant now) noexcept {
+  if (delivery.has_rtt) {
+    rtt_.on_sample(us(now) - delivery.rtt_sent_us);
+    return;
+  }
+  if (!advanced || !timestamps_ || !seg.options.has_timestamps || seg.options.ts_ecr == 0) return;
+  const std::uint32_t elapsed_ms = ts_now(now) - seg.options.ts_ecr;
+  if (elapsed_ms < RttEstimator::kMaxRtoUs / 1000)
+    rtt_.on_sample(std::max(elapsed_ms, 1u) * 1000);
+}
+
+void Connection::grow_cwnd(std::uint32_t bytes, std::uint32_t prior_in_flight,
+                           Instant now) noexcept {
+  if (bytes == 0) return;
+  // RFC 7661, as Linux does it: in slow start a window that is at least half used may grow.
+  const bool is_limited = cc_.is_slow_start() ? was_cwnd_limited_ || cc_.cwnd < 2 * max_in_flight_
+                                              : was_cwnd_limited_;
+  const bool round_ended = snd_una_ > round_end_;
+  if (round_ended) round_end_ = snd_nxt_;
+  cc_algorithm_->on_acked(cc_,
+                          {.bytes = bytes,
+                           .rtt_us = rtt_.srtt_us(),
+                           .min_rtt_us = rtt_.min_rtt_us(),
+                           .in_flight = prior_in_flight,
+                           .round_ended = round_ended,
+                           .is_cwnd_limited = is_limited},
+                          now);
+}
+
+void Connection::process_ack_of_fin(Instant now) noexcept {
+  if (!is_fin_sent_ || snd_una_ != snd_nxt_) return;
+  switch (state_) {
+    case TcpState::kFinWait1:
+      set_state(TcpState::kFinWait2);
+      // As Linux's tcp_fin_timeout: nobody will ever read what would come.
+      if (is_closed_by_application_) timers_.set(Timer::kEnd, now + time_wait_);
+      break;
+    case TcpState::kClosing:
+      enter_time_wait(now);
+      break;
+    case TcpState::kLastAck:
+      become_closed(0);
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace snp::tcp

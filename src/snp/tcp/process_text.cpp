@@ -1,0 +1,109 @@
+// The segment text and the FIN bit (RFC 9293 3.10.7.4, seventh and eighth).
+#include <algorithm>
+
+#include "snp/tcp/connection.h"
+
+namespace snp::tcp {
+namespace {
+
+constexpr bool receives_text(TcpState state) noexcept {
+  return state == TcpState::kEstablished || state == TcpState::kFinWait1 ||
+         state == TcpState::kFinWait2;
+}
+
+}  // namespace
+
+void Connection::process_text(const Segment& seg, Instant now) noexcept {
+  if (!receives_text(state_)) return;
+  auto text = seg.payload;
+  SeqNum start = seg.seg_seq;
+  const SeqNum end = start + static_cast<std::uint32_t>(text.size());
+  if (is_closed_by_application_ && end > rcv_nxt_ && !text.empty()) {
+    request_reset(snd_nxt_);  // RFC 9293 3.6.1 SHLD-3: nobody is there to read it
+    return;
+  }
+  if (seg.has(TcpFlags::kFin) && !is_fin_known_ && end >= rcv_nxt_) {
+    is_fin_known_ = true;
+    fin_seq_ = end;
+  }
+  // RFC 3168 6.1.3.
+  if (constant_.ecn && seg.has(TcpFlags::kCwr)) is_echo_due_ = false;
+  if (constant_.ecn && seg.is_ce && !text.empty()) is_echo_due_ = ack_now_ = true;
+  if (text.empty()) return;
+
+  measure_rcv_mss(seg);
+  if (start < rcv_nxt_) {
+    note_duplicate(start, rcv_nxt_);
+    text = text.subspan(rcv_nxt_ - start);
+    start = rcv_nxt_;
+  }
+  // Nothing beyond the ring or the FIN is kept.
+  const std::uint64_t stored = streams_.rx_range.length();
+  const SeqNum ring_edge = rcv_nxt_ + (streams_.rx.size - static_cast<std::uint32_t>(stored));
+  const SeqNum edge = is_fin_known_ ? seq_min(ring_edge, fin_seq_) : ring_edge;
+  if (start >= edge) {
+    ack_now_ = true;
+    return;
+  }
+  text = text.first(std::min<std::size_t>(text.size(), edge - start));
+  if (start + static_cast<std::uint32_t>(text.size()) != end) ack_now_ = true;
+  if (start == rcv_nxt_)
+    accept_in_order(text, now);
+  else
+    accept_out_of_order(start, text);
+}
+
+// The bytes are in the ring before rcv_nxt says so.
+void Connection::accept_in_order(std::span<const std::byte> text, Instant now) noexcept {
+  streams_.rx.copy_in(streams_.rx_range.end, text);
+  const auto length = static_cast<std::uint32_t>(text.size());
+  SeqNum rcv_nxt = rcv_nxt_ + length;
+  if (!reassembly_.is_empty()) {
+    rcv_nxt = reassembly_.advance(rcv_nxt);
+    ack_now_ = true;  // RFC 5681 4.2: at once when a gap is filled
+  }
+  const std::uint32_t advance = rcv_nxt - rcv_nxt_;
+  streams_.rx_range.end += advance;
+  rcv_nxt_ = rcv_nxt;
+  bytes_received_ += advance;
+  events_ |= kReadable;
+  schedule_ack(advance, now);
+}
+
+void Connection::accept_out_of_order(SeqNum start, std::span<const std::byte> text) noexcept {
+  const SeqNum end = start + static_cast<std::uint32_t>(text.size());
+  ack_now_ = true;  // RFC 5681 4.2 MUST: a duplicate ACK for each
+  switch (reassembly_.add(start, end)) {
+    case Reassembly::Added::kNew:
+      streams_.rx.copy_in(streams_.rx_range.end + (start - rcv_nxt_), text);
+      break;
+    case Reassembly::Added::kDuplicate:
+      note_duplicate(start, end);
+      break;
+    case Reassembly::Added::kNoRoom:
+      break;
+  }
+}
+
+// RFC 2883: the next ACK tells the peer that it sent this twice.
+void Connection::note_duplicate(SeqNum start, SeqNum end) noexcept {
+  ack_now_ = true;
+  if (!sack_) return;
+  has_duplicate_ = true;
+  duplicate_ = {start, end};
+}
+
+void Connection::process_fin(Instant now) noexcept {
+  if (!is_fin_known_ || rcv_nxt_ != fin_seq_ || !receives_text(state_)) return;
+  rcv_nxt_ += 1;
+  ack_now_ = true;
+  events_ |= kPeerClosed;
+  if (state_ == TcpState::kEstablished)
+    set_state(TcpState::kCloseWait);
+  else if (state_ == TcpState::kFinWait1)
+    set_state(TcpState::kClosing);
+  else
+    enter_time_wait(now);
+}
+
+}  // namespace snp::tcp

@@ -1,0 +1,37 @@
+// Round-trip time and retransmission timeout (RFC 6298), in microseconds.
+#pragma once
+
+#include <cstdint>
+
+#include "snp/base/time.h"
+
+namespace snp::tcp {
+
+class RttEstimator {
+ public:
+  // Linux's bounds; RFC 6298 2.4 says 1 s, which no one follows.
+  static constexpr std::uint32_t kMinRtoUs = 200'000;
+  static constexpr std::uint32_t kMaxRtoUs = 120'000'000;
+  static constexpr std::uint32_t kInitialRtoUs = 1'000'000;  // RFC 6298 2.1
+
+  RttEstimator() = default;
+  RttEstimator(std::uint32_t srtt_us, std::uint32_t rttvar_us, std::uint32_t rto_us) noexcept;
+
+  void on_sample(std::uint32_t rtt_us) noexcept;
+  // RFC 6298 5.5: the timeout doubles with each expiry.
+  [[nodiscard]] Duration rto(std::uint32_t backoff) const noexcept;
+  [[nodiscard]] std::uint32_t srtt_us() const noexcept { return srtt_us_; }
+  [[nodiscard]] std::uint32_t rttvar_us() const noexcept { return rttvar_us_; }
+  [[nodiscard]] std::uint32_t rto_us() const noexcept { return rto_us_; }
+  [[nodiscard]] std::uint32_t min_rtt_us() const noexcept { return min_rtt_us_; }
+
+ private:
+  void update_rto() noexcept;
+
+  std::uint32_t srtt_us_ = 0;
+  std::uint32_t rttvar_us_ = 0;
+  std::uint32_t rto_us_ = kInitialRtoUs;
+  std::uint32_t min_rtt_us_ = 0;  // least seen; 0: nothing yet
+};
+
+}  // namespace snp::tcp

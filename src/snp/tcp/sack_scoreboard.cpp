@@ -1,0 +1,245 @@
+#include "snp/tcp/sack_scoreboard.h"
+
+#include <algorithm>
+
+namespace snp::tcp {
+namespace {
+
+using Fate = SentRange::Fate;
+
+constexpr bool is_before(std::uint32_t a_us, std::uint32_t b_us) noexcept {
+  return static_cast<std::int32_t>(a_us - b_us) < 0;
+}
+
+constexpr std::uint32_t later(std::uint32_t a_us, std::uint32_t b_us) noexcept {
+  return is_before(a_us, b_us) ? b_us : a_us;
+}
+
+}  // namespace
+
+void SackScoreboard::start(SeqNum una, SeqNum end, std::uint32_t now_us) noexcept {
+  una_ = una;
+  end_ = end;
+  highest_delivered_ = una;
+  head_ = count_ = sacked_bytes_ = lost_bytes_ = 0;
+  if (una == end) return;
+  // Karn: when it was sent is not known, so it gives no round-trip time.
+  ranges_[0] = {end, now_us, Fate::kInFlight, true};
+  count_ = 1;
+}
+
+void SackScoreboard::on_sent(SeqNum to, std::uint32_t now_us) noexcept {
+  if (count_ != 0) {
+    SentRange& last = at(count_ - 1);
+    const bool alike = last.fate == Fate::kInFlight && !last.is_retransmitted;
+    // A crowded board records larger pieces: precision where it is cheap.
+    const bool is_crowded =
+        count_ >= kCapacity / 2 && end_ - start_of(count_ - 1) < outstanding() / (kCapacity / 4);
+    if (alike && (last.sent_us == now_us || is_crowded || !ensure_room(1))) {
+      last.end = end_ = to;
+      last.sent_us = now_us;
+      return;
+    }
+    if (!ensure_room(1)) {  // Post of compact(): then nothing is alike; let the last one grow
+      set_fate(count_ - 1, Fate::kInFlight);
+      SentRange& tail = at(count_ - 1);
+      tail.end = end_ = to;
+      tail.sent_us = now_us;
+      return;
+    }
+  }
+  end_ = to;
+  at(count_) = {to, now_us, Fate::kInFlight, false};
+  ++count_;
+}
+
+std::uint32_t SackScoreboard::find(SeqNum seq) const noexcept {
+  std::uint32_t low = 0;
+  std::uint32_t high = count_;
+  while (low < high) {  // first range that ends after seq
+    const std::uint32_t middle = (low + high) / 2;
+    if (at(middle).end <= seq)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+void SackScoreboard::erase(std::uint32_t first, std::uint32_t last) noexcept {
+  for (std::uint32_t from = last, to = first; from < count_; ++from, ++to)
+    at(to) = at(from);
+  count_ -= last - first;
+}
+
+// Joins neighbours that differ at most in their time.
+void SackScoreboard::compact() noexcept {
+  std::uint32_t kept = 0;
+  for (std::uint32_t i = 1; i < count_; ++i) {
+    SentRange& before = at(kept);
+    const SentRange& range = at(i);
+    if (before.fate == range.fate && before.is_retransmitted == range.is_retransmitted) {
+      before.end = range.end;
+      before.sent_us = later(before.sent_us, range.sent_us);
+    } else {
+      at(++kept) = range;
+    }
+  }
+  if (count_ != 0) count_ = kept + 1;
+}
+
+bool SackScoreboard::ensure_room(std::uint32_t slots) noexcept {
+  if (count_ + slots <= kCapacity) return true;
+  compact();
+  return count_ + slots <= kCapacity;
+}
+
+void SackScoreboard::split_at(SeqNum seq) noexcept {
+  if (seq <= una_ || seq >= end_) return;
+  const std::uint32_t i = find(seq);
+  if (start_of(i) == seq) return;
+  for (std::uint32_t j = count_; j > i; --j)
+    at(j) = at(j - 1);
+  ++count_;
+  at(i).end = seq;
+}
+
+void SackScoreboard::set_fate(std::uint32_t i, Fate fate) noexcept {
+  SentRange& range = at(i);
+  const std::uint32_t bytes = range.end - start_of(i);
+  if (range.fate == Fate::kSacked) sacked_bytes_ -= bytes;
+  if (range.fate == Fate::kLost) lost_bytes_ -= bytes;
+  if (fate == Fate::kSacked) sacked_bytes_ += bytes;
+  if (fate == Fate::kLost) lost_bytes_ += bytes;
+  range.fate = fate;
+}
+
+void SackScoreboard::on_retransmitted(SeqNum from, SeqNum to, std::uint32_t now_us) noexcept {
+  // Without room to split, the whole range counts as sent again: its rest waits for the next loss.
+  if (ensure_room(2)) {
+    split_at(from);
+    split_at(to);
+  }
+  for (std::uint32_t i = find(from); i < count_ && start_of(i) < to; ++i) {
+    if (at(i).fate == Fate::kSacked) continue;
+    set_fate(i, Fate::kInFlight);
+    at(i).sent_us = now_us;
+    at(i).is_retransmitted = true;
+  }
+}
+
+void SackScoreboard::note_delivered(const SentRange& range, SeqNum highest,
+                                    Delivery& delivery) noexcept {
+  if (!range.is_retransmitted) {
+    delivery.saw_original = true;
+    if (range.end < highest) delivery.saw_reordering = true;
+  }
+  NewestDelivered& newest = delivery.newest;
+  if (newest.is_set && (is_before(range.sent_us, newest.sent_us) ||
+                        (range.sent_us == newest.sent_us && range.end <= newest.end)))
+    return;
+  newest = {true, range.is_retransmitted, range.sent_us, range.end};
+}
+
+void SackScoreboard::on_acked(SeqNum una, Delivery& delivery) noexcept {
+  while (count_ != 0 && una_ != una) {
+    SentRange& range = at(0);
+    const SeqNum upto = seq_min(una, range.end);
+    const std::uint32_t bytes = upto - una_;
+    if (range.fate == Fate::kSacked) {
+      sacked_bytes_ -= bytes;
+    } else {
+      if (range.fate == Fate::kLost) lost_bytes_ -= bytes;
+      delivery.bytes += bytes;
+      if (upto == range.end) {
+        if (!range.is_retransmitted && !delivery.has_rtt) {
+          delivery.has_rtt = true;
+          delivery.rtt_sent_us = range.sent_us;
+        }
+        note_delivered(range, highest_delivered_, delivery);
+      }
+    }
+    una_ = upto;
+    if (upto != range.end) break;
+    head_ = (head_ + 1) % kCapacity;
+    --count_;
+  }
+  una_ = una;
+  highest_delivered_ = seq_max(highest_delivered_, una);
+}
+
+void SackScoreboard::on_sacked(SeqNum from, SeqNum to, Delivery& delivery) noexcept {
+  from = seq_max(from, una_);
+  to = seq_min(to, end_);
+  // No room to split: what is not remembered as SACKed may be sent again, which is only waste.
+  if (from >= to || !ensure_room(2)) return;
+  split_at(from);
+  split_at(to);
+  for (std::uint32_t i = find(from); i < count_ && start_of(i) < to; ++i) {
+    const SentRange& range = at(i);
+    if (range.fate == Fate::kSacked) continue;
+    delivery.bytes += range.end - start_of(i);
+    note_delivered(range, highest_delivered_, delivery);
+    set_fate(i, Fate::kSacked);
+  }
+  highest_delivered_ = seq_max(highest_delivered_, to);
+}
+
+SackScoreboard::Losses SackScoreboard::mark_lost_before(const NewestDelivered& newest,
+                                                        std::uint32_t limit_us) noexcept {
+  Losses losses;
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    const SentRange& range = at(i);
+    if (range.fate != Fate::kInFlight) continue;
+    const bool sent_before = is_before(range.sent_us, newest.sent_us) ||
+                             (range.sent_us == newest.sent_us && range.end < newest.end);
+    if (!sent_before) {
+      if (!range.is_retransmitted) break;  // originals are in the order of their times
+      continue;
+    }
+    if (is_before(limit_us, range.sent_us)) {
+      if (!losses.must_wait || is_before(range.sent_us, losses.earliest_us))
+        losses.earliest_us = range.sent_us;
+      losses.must_wait = true;
+      continue;
+    }
+    losses.bytes += range.end - start_of(i);
+    losses.lost_retransmission |= range.is_retransmitted;
+    set_fate(i, Fate::kLost);
+  }
+  return losses;
+}
+
+void SackScoreboard::mark_first_lost(std::uint32_t bytes) noexcept {
+  if (count_ == 0) return;
+  if (ensure_room(1)) split_at(seq_min(una_ + bytes, end_));
+  if (at(0).fate == Fate::kInFlight) set_fate(0, Fate::kLost);
+}
+
+void SackScoreboard::mark_all_lost() noexcept {
+  for (std::uint32_t i = 0; i < count_; ++i)
+    if (at(i).fate == Fate::kInFlight) set_fate(i, Fate::kLost);
+}
+
+void SackScoreboard::unmark_lost() noexcept {
+  for (std::uint32_t i = 0; i < count_; ++i)
+    if (at(i).fate == Fate::kLost) set_fate(i, Fate::kInFlight);
+}
+
+void SackScoreboard::forget_sacked() noexcept {
+  for (std::uint32_t i = 0; i < count_; ++i)
+    if (at(i).fate == Fate::kSacked) set_fate(i, Fate::kInFlight);
+}
+
+bool SackScoreboard::first_lost(SeqNum& from, SeqNum& to) const noexcept {
+  if (lost_bytes_ == 0) return false;
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    if (at(i).fate != Fate::kLost) continue;
+    from = start_of(i);
+    to = at(i).end;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace snp::tcp

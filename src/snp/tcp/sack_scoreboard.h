@@ -1,0 +1,117 @@
+// What was sent and not acknowledged: ranges of sequence numbers with the time they were last sent
+// and what became of them. Serves SACK (RFC 2018, 6675), RACK (RFC 8985), round-trip times and the
+// amount in flight. Fixed size: when it is full neighbours are merged, with the later time, so that
+// nothing is taken for lost too early.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "snp/wire/seq_num.h"
+
+namespace snp::tcp {
+
+// Times are microseconds modulo 2^32, compared as sequence numbers are.
+struct SentRange {
+  enum class Fate : std::uint8_t { kInFlight, kSacked, kLost };
+
+  SeqNum end;  // it starts where the one before ends
+  std::uint32_t sent_us = 0;
+  Fate fate = Fate::kInFlight;
+  bool is_retransmitted = false;
+};
+
+// The most recently sent of the segments an ACK newly covers (RFC 8985 6.2 step 2).
+struct NewestDelivered {
+  bool is_set = false;
+  bool is_retransmitted = false;
+  std::uint32_t sent_us = 0;
+  SeqNum end;
+};
+
+// What one ACK (cumulative part and SACK blocks) delivered.
+struct Delivery {
+  std::uint32_t bytes = 0;     // newly acknowledged or SACKed
+  bool has_rtt = false;        // rtt_sent_us: of the oldest range wholly acknowledged, never resent
+  std::uint32_t rtt_sent_us = 0;
+  bool saw_original = false;   // something never retransmitted was delivered
+  bool saw_duplicate = false;   // a DSACK block came (RFC 2883)
+  bool saw_reordering = false;  // something never retransmitted was delivered below the highest
+  NewestDelivered newest;
+};
+
+class SackScoreboard {
+ public:
+  static constexpr std::uint32_t kCapacity = 128;
+
+  // [una, end) is outstanding, sent at an unknown time before `now_us`.
+  void start(SeqNum una, SeqNum end, std::uint32_t now_us) noexcept;
+
+  // [end(), to) was sent for the first time.
+  void on_sent(SeqNum to, std::uint32_t now_us) noexcept;
+  // [from, to) was sent again. Pre: inside [una(), end()).
+  void on_retransmitted(SeqNum from, SeqNum to, std::uint32_t now_us) noexcept;
+  void on_acked(SeqNum una, Delivery& delivery) noexcept;  // Pre: una() < una <= end()
+  void on_sacked(SeqNum from, SeqNum to, Delivery& delivery) noexcept;
+
+  // RFC 8985 6.2 step 5: what was sent before `newest` and is older than `limit_us` is lost.
+  // Returns the bytes newly lost; `earliest_us` gets the send time of what must wait, if any.
+  struct Losses {
+    std::uint32_t bytes = 0;
+    bool must_wait = false;
+    std::uint32_t earliest_us = 0;
+    bool lost_retransmission = false;
+  };
+  Losses mark_lost_before(const NewestDelivered& newest, std::uint32_t limit_us) noexcept;
+  void mark_first_lost(std::uint32_t bytes) noexcept;  // [una, una + bytes), unless SACKed or lost
+  void mark_all_lost() noexcept;                       // except what is SACKed
+  void unmark_lost() noexcept;                         // the timeout was spurious
+  void forget_sacked() noexcept;                       // the peer reneged (RFC 2018 8)
+
+  // The first range marked lost: [from, to). False: none.
+  bool first_lost(SeqNum& from, SeqNum& to) const noexcept;
+  [[nodiscard]] bool is_first_sacked() const noexcept {
+    return count_ != 0 && at(0).fate == SentRange::Fate::kSacked;
+  }
+
+  [[nodiscard]] SeqNum una() const noexcept { return una_; }
+  [[nodiscard]] SeqNum end() const noexcept { return end_; }
+  [[nodiscard]] std::uint32_t outstanding() const noexcept { return end_ - una_; }
+  [[nodiscard]] std::uint32_t sacked_bytes() const noexcept { return sacked_bytes_; }
+  [[nodiscard]] std::uint32_t lost_bytes() const noexcept { return lost_bytes_; }
+  // RFC 6675 "pipe".
+  [[nodiscard]] std::uint32_t in_flight() const noexcept {
+    return outstanding() - sacked_bytes_ - lost_bytes_;
+  }
+  [[nodiscard]] std::uint32_t ranges() const noexcept { return count_; }
+  [[nodiscard]] const SentRange& range(std::uint32_t i) const noexcept { return at(i); }
+
+ private:
+  [[nodiscard]] const SentRange& at(std::uint32_t i) const noexcept {
+    return ranges_[(head_ + i) % kCapacity];
+  }
+  [[nodiscard]] SentRange& at(std::uint32_t i) noexcept {
+    return ranges_[(head_ + i) % kCapacity];
+  }
+  [[nodiscard]] SeqNum start_of(std::uint32_t i) const noexcept {
+    return i == 0 ? una_ : at(i - 1).end;
+  }
+  [[nodiscard]] std::uint32_t find(SeqNum seq) const noexcept;  // the range that holds seq
+  void split_at(SeqNum seq) noexcept;  // a range begins at seq after it. Pre: room for one
+  bool ensure_room(std::uint32_t slots) noexcept;
+  void compact() noexcept;
+  void erase(std::uint32_t first, std::uint32_t last) noexcept;
+  void set_fate(std::uint32_t i, SentRange::Fate fate) noexcept;
+  static void note_delivered(const SentRange& range, SeqNum highest, Delivery& delivery) noexcept;
+
+  SeqNum una_;
+  SeqNum end_;
+  SeqNum highest_delivered_;  // RACK.fack
+  std::uint32_t head_ = 0;
+  std::uint32_t count_ = 0;
+  std::uint32_t sacked_bytes_ = 0;
+  std::uint32_t lost_bytes_ = 0;
+  std::array<SentRange, kCapacity> ranges_{};
+};
+
+}  // namespace snp::tcp

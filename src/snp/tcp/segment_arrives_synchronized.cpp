@@ -1,0 +1,172 @@
+// A segment arrives in a synchronized state: RFC 9293 3.10.7.4, with RFC 7323 5 (PAWS) and RFC 5961.
+#include "snp/tcp/connection.h"
+
+namespace snp::tcp {
+namespace {
+
+// Linux's tcp_invalid_ratelimit: what could be one half of an ACK loop is answered twice a second.
+constexpr Duration kChallengeInterval = milliseconds(500);
+// RFC 7323 5.5: a timestamp older than this has no meaning any more.
+constexpr Duration kPawsHorizon = seconds(24 * 24 * 3600);
+
+constexpr bool is_older(std::uint32_t a, std::uint32_t b) noexcept {
+  return static_cast<std::int32_t>(a - b) < 0;
+}
+
+}  // namespace
+
+bool Connection::on_segment(const Segment& seg, Instant now) noexcept {
+  if (state_ == TcpState::kClosed || is_frozen_) return false;
+  const auto length = static_cast<std::uint32_t>(seg.payload.size());
+  segments_in_ += seg.gso_size == 0 || length <= seg.gso_size
+                      ? 1
+                      : (length + seg.gso_size - 1) / seg.gso_size;
+  if (is_predicted(seg)) {
+    accept_predicted(seg, now);
+    return true;
+  }
+  return segment_arrives_synchronized(seg, now);
+}
+
+void Connection::predict() noexcept {
+  may_predict_ = state_ == TcpState::kEstablished && recovery_ == Recovery::kOpen &&
+                 reassembly_.is_empty() && !is_fin_known_ && !is_closed_by_application_ &&
+                 !has_urgent_ && !has_tail_probe_ && board_.sacked_bytes() == 0 &&
+                 duplicate_acks_ == 0;
+}
+
+// Header prediction: in-order data, or an ACK of new data, with nothing unusual about it.
+bool Connection::is_predicted(const Segment& seg) const noexcept {
+  return may_predict_ && (seg.flags & ~TcpFlags::kPsh) == TcpFlags::kAck &&
+         seg.seg_seq == rcv_nxt_ && !seg.is_ce && seg.options.sack_count == 0 &&
+         seg.seg_ack >= snd_una_ && seg.seg_ack <= snd_nxt_ &&
+         (!seg.payload.empty() || seg.seg_ack != snd_una_) &&
+         seg.payload.size() <= rcv_adv_ - rcv_nxt_ &&
+         seg.options.has_timestamps == timestamps_ &&
+         (!timestamps_ || !is_older(seg.options.ts_val, ts_recent_));
+}
+
+void Connection::accept_predicted(const Segment& seg, Instant now) noexcept {
+  last_received_ = now;
+  keepalive_probes_ = 0;
+  if (timestamps_) update_ts_recent(seg, now);
+  bool window_changed = false;
+  update_send_window(seg, window_changed);
+  if (seg.seg_ack != snd_una_) {
+    const std::uint32_t prior_in_flight = board_.in_flight();
+    Delivery delivery;
+    advance_una(seg.seg_ack, delivery, now);
+    take_rtt(seg, delivery, true, now);
+    grow_cwnd(delivery.bytes, prior_in_flight, now);
+    arm_retransmission(now);
+  }
+  if (!seg.payload.empty()) {
+    measure_rcv_mss(seg);
+    accept_in_order(seg.payload, now);
+  }
+}
+
+bool Connection::segment_arrives_synchronized(const Segment& seg, Instant now) noexcept {
+  if (has_urgent_) return true;  // the host gets this one and all that follow, after the upload
+  if (!check_paws(seg, now)) return false;
+  if (!check_sequence(seg, now)) return false;  // first
+  if (seg.has(TcpFlags::kRst)) {                // second
+    check_reset(seg, now);
+    return true;
+  }
+  if (seg.has(TcpFlags::kSyn)) {  // fourth, as RFC 5961 4.2 and MUST-100 want it
+    send_challenge_ack(now);
+    return false;
+  }
+  if (!check_ack(seg, now)) return false;  // fifth
+  if (!check_urgent(seg)) return true;     // sixth
+  last_received_ = now;
+  keepalive_probes_ = 0;
+  if (timestamps_ && seg.options.has_timestamps) update_ts_recent(seg, now);
+  process_ack(seg, now);
+  if (state_ != TcpState::kClosed) process_text(seg, now);  // seventh
+  if (state_ != TcpState::kClosed) process_fin(now);        // eighth
+  predict();
+  return true;
+}
+
+// RFC 7323 5.3 R1. A reset is not subject to it.
+bool Connection::check_paws(const Segment& seg, Instant now) noexcept {
+  if (!timestamps_ || !seg.options.has_timestamps || seg.has(TcpFlags::kRst)) return true;
+  if (!is_older(seg.options.ts_val, ts_recent_)) return true;
+  if (now - ts_recent_time_ > kPawsHorizon) return true;  // RFC 7323 5.5
+  answer_unacceptable(seg, now);
+  return false;
+}
+
+// RFC 7323 4.3 (2): remember what the next ACK must echo.
+void Connection::update_ts_recent(const Segment& seg, Instant now) noexcept {
+  if (seg.seg_seq > last_ack_sent_ || is_older(seg.options.ts_val, ts_recent_)) return;
+  ts_recent_ = seg.options.ts_val;
+  ts_recent_time_ = now;
+}
+
+// First: the acceptability test. Two departures, both Linux's: an ACK without data that was
+// overtaken by data is still of use; and what begins exactly at the edge of the window may speak (a
+// probe, a FIN) although its text is cut off.
+bool Connection::check_sequence(const Segment& seg, Instant now) noexcept {
+  const std::uint32_t slack = (1u << rcv_wind_shift_) - 1;
+  const std::uint32_t seg_len = seg.seg_len();
+  const SeqNum seg_end = seg.seg_seq + seg_len;
+  const bool is_old = seg_len == 0 ? seg.seg_seq < last_ack_sent_ : seg_end <= rcv_nxt_;
+  if (!is_old && seg.seg_seq <= seq_max(rcv_adv_ + slack, rcv_nxt_)) return true;
+  answer_unacceptable(seg, now);
+  return false;
+}
+
+void Connection::answer_unacceptable(const Segment& seg, Instant now) noexcept {
+  if (seg.has(TcpFlags::kRst)) return;
+  const auto length = static_cast<std::uint32_t>(seg.payload.size());
+  if (seg.has(TcpFlags::kFin) && state_ == TcpState::kTimeWait && seg.seg_seq < rcv_nxt_)
+    timers_.set(Timer::kEnd, now + time_wait_);  // RFC 9293 3.10.7.4, eighth, TIME-WAIT
+  if (seg.seg_len() != 0 && !seg.has(TcpFlags::kSyn)) {
+    if (length != 0 && seg.seg_seq < rcv_nxt_)
+      note_duplicate(seg.seg_seq, seq_min(seg.seg_seq + length, rcv_nxt_));
+    ack_now_ = true;
+    return;
+  }
+  send_challenge_ack(now);
+}
+
+// Second: RFC 5961 3.2.
+void Connection::check_reset(const Segment& seg, Instant now) noexcept {
+  if (seg.seg_seq != rcv_nxt_) {
+    if (seg.seg_seq > rcv_nxt_) send_challenge_ack(now);
+    return;
+  }
+  become_closed(state_ == TcpState::kTimeWait || state_ == TcpState::kLastAck ||
+                        state_ == TcpState::kClosing
+                    ? 0
+                    : static_cast<std::uint32_t>(kReset));
+}
+
+void Connection::send_challenge_ack(Instant now) noexcept {
+  if (now - last_challenge_ < kChallengeInterval) return;
+  last_challenge_ = now;
+  ack_now_ = true;
+}
+
+// Fifth, its beginning: RFC 5961 5.2.
+bool Connection::check_ack(const Segment& seg, Instant now) noexcept {
+  if (!seg.has(TcpFlags::kAck)) return false;
+  if (seg.seg_ack <= snd_nxt_ && seg.seg_ack >= snd_una_ - max_snd_wnd_) return true;
+  send_challenge_ack(now);
+  return false;
+}
+
+// Sixth. Urgent data is the host's: nothing of this segment is taken or acknowledged
+// (reference 4.4, 4.11).
+bool Connection::check_urgent(const Segment& seg) noexcept {
+  if (!seg.has(TcpFlags::kUrg)) return true;
+  has_urgent_ = true;
+  may_predict_ = false;
+  events_ |= kUrgent;
+  return false;
+}
+
+}  // namespace snp::tcp

@@ -1,0 +1,53 @@
+// The timers of one connection: a small table of deadlines, the earliest is cached.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "snp/base/time.h"
+
+namespace snp::tcp {
+
+enum class Timer : std::uint8_t {
+  kRetransmission,  // RTO (RFC 6298), loss probe (RFC 8985 7) or persist (RFC 9293 3.8.6.1)
+  kReordering,      // RFC 8985 6.2 step 5
+  kDelayedAck,      // RFC 9293 3.8.6.3
+  kKeepalive,       // RFC 9293 3.8.4
+  kEnd,             // FIN_WAIT_2 and TIME_WAIT
+};
+
+class TimerTable {
+ public:
+  void set(Timer timer, Instant when) noexcept {
+    Instant& slot = deadlines_[static_cast<std::size_t>(timer)];
+    const Instant before = slot;
+    slot = when;
+    if (when <= next_)
+      next_ = when;
+    else if (before == next_)
+      next_ = *std::min_element(deadlines_.begin(), deadlines_.end());
+  }
+  void stop(Timer timer) noexcept {
+    if (is_running(timer)) set(timer, kNever);
+  }
+  void stop_all() noexcept {
+    deadlines_.fill(kNever);
+    next_ = kNever;
+  }
+  [[nodiscard]] bool is_running(Timer timer) const noexcept { return at(timer) != kNever; }
+  [[nodiscard]] bool has_expired(Timer timer, Instant now) const noexcept {
+    return at(timer) <= now;
+  }
+  [[nodiscard]] Instant at(Timer timer) const noexcept {
+    return deadlines_[static_cast<std::size_t>(timer)];
+  }
+  [[nodiscard]] Instant next() const noexcept { return next_; }
+
+ private:
+  Instant next_ = kNever;
+  std::array<Instant, 5> deadlines_{kNever, kNever, kNever, kNever, kNever};
+};
+
+}  // namespace snp::tcp
