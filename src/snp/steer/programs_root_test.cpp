@@ -1,0 +1,360 @@
+// The steering programs themselves, in the kernel: a frame in, a verdict out.
+#include <cerrno>
+#include <cstring>
+#include <random>
+#include <string>
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <gtest/gtest.h>
+
+#include "bpf/shared/steer_map.h"
+#include "steer.skel.h"
+#include "test/support/tcp_frame.h"
+
+namespace snp::steer {
+namespace {
+
+using test::Bytes;
+using test::TcpFrame;
+
+constexpr auto kUnspec = static_cast<std::uint32_t>(TC_ACT_UNSPEC);
+constexpr std::uint32_t kShot = TC_ACT_SHOT;
+constexpr std::uint32_t kWhole = 0xffffffff;
+constexpr std::uint32_t kShard = 3;
+
+const FourTuple kFlowV4 = {{IpAddress::v4(10, 9, 0, 1), 80}, {IpAddress::v4(10, 9, 0, 2), 4711}};
+const FourTuple kFlowV6 = {{{{0xfd, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}, 443},
+                           {{{0xfd, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}}, 60001}};
+
+// Hop-by-hop or destination options, `units` * 8 bytes, then `next`.
+Bytes extension(std::uint8_t next, std::size_t units) {
+  Bytes header(units * 8);
+  header[0] = next;
+  header[1] = static_cast<std::uint8_t>(units - 1);
+  header[2] = 1;  // PadN over the rest
+  header[3] = static_cast<std::uint8_t>(units * 8 - 4);
+  return header;
+}
+
+// Frames to this host and from it.
+TcpFrame incoming(const FourTuple& flow) {
+  TcpFrame frame;
+  frame.source = flow.remote;
+  frame.destination = flow.local;
+  return frame;
+}
+TcpFrame outgoing(const FourTuple& flow) {
+  return incoming(mirrored(flow));
+}
+
+class ProgramsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    programs_ = steer_bpf::open_and_load();
+    ASSERT_NE(programs_, nullptr) << "cannot load the programs (root is needed)";
+    programs_->bss->snp_flow_count = 1;
+  }
+  void TearDown() override { steer_bpf::destroy(programs_); }
+
+  static snp_flow_key key_of(const FourTuple& flow) {
+    snp_flow_key key{};
+    std::memcpy(key.local, flow.local.address.bytes.data(), 16);
+    std::memcpy(key.remote, flow.remote.address.bytes.data(), 16);
+    key.local_port = __builtin_bswap16(flow.local.port);
+    key.remote_port = __builtin_bswap16(flow.remote.port);
+    return key;
+  }
+  [[nodiscard]] int map() const { return bpf_map__fd(programs_->maps.snp_flows); }
+  void steer(const FourTuple& flow, snp_flow_state state) const {
+    const snp_flow_key key = key_of(flow);
+    const snp_flow_value value = {state, kShard, 0, 0, 0};
+    ASSERT_EQ(bpf_map_update_elem(map(), &key, &value, BPF_ANY), 0);
+  }
+  [[nodiscard]] snp_flow_value value_of(const FourTuple& flow) const {
+    const snp_flow_key key = key_of(flow);
+    snp_flow_value value{};
+    EXPECT_EQ(bpf_map_lookup_elem(map(), &key, &value), 0);
+    return value;
+  }
+
+  struct Outcome {
+    std::uint32_t verdict = 0;
+    std::uint32_t mark = 0;
+  };
+  static Outcome run(const bpf_program* program, const Bytes& frame, std::uint32_t mark = 0) {
+    __sk_buff context_in{};
+    __sk_buff context_out{};
+    context_in.mark = mark;
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
+    options.data_in = frame.data();
+    options.data_size_in = static_cast<std::uint32_t>(frame.size());
+    options.ctx_in = &context_in;
+    options.ctx_size_in = sizeof(context_in);
+    options.ctx_out = &context_out;
+    options.ctx_size_out = sizeof(context_out);
+    EXPECT_EQ(bpf_prog_test_run_opts(bpf_program__fd(program), &options), 0)
+        << ::strerrordesc_np(errno);
+    return {options.retval, context_out.mark};
+  }
+  [[nodiscard]] std::uint32_t ingress(const TcpFrame& frame) const {
+    return run(programs_->progs.snp_ingress, test::make_frame(frame)).verdict;
+  }
+  [[nodiscard]] std::uint32_t egress(const TcpFrame& frame, std::uint32_t mark = 0) const {
+    return run(programs_->progs.snp_egress, test::make_frame(frame), mark).verdict;
+  }
+  // The test run takes an Ethernet header off before a socket program sees the frame; a packet
+  // socket's filter sees one, a fanout program does not.
+  static Bytes behind_ethernet(const Bytes& frame) {
+    Bytes twice(frame.begin(), frame.begin() + 14);
+    test::append(twice, frame);
+    return twice;
+  }
+  [[nodiscard]] std::uint32_t socket_filter(const TcpFrame& frame) const {
+    return run(programs_->progs.snp_socket, behind_ethernet(test::make_frame(frame))).verdict;
+  }
+  [[nodiscard]] std::uint32_t fanout(const TcpFrame& frame) const {
+    return run(programs_->progs.snp_fanout, test::make_frame(frame)).verdict;
+  }
+
+  steer_bpf* programs_ = nullptr;
+};
+
+class ProgramsFamilyTest : public ProgramsTest, public testing::WithParamInterface<FourTuple> {};
+INSTANTIATE_TEST_SUITE_P(Family, ProgramsFamilyTest, testing::Values(kFlowV4, kFlowV6),
+                         [](const auto& family) { return family.param == kFlowV4 ? "v4" : "v6"; });
+
+TEST_P(ProgramsFamilyTest, StrangersPassEverything) {
+  EXPECT_EQ(ingress(incoming(GetParam())), kUnspec);
+  EXPECT_EQ(egress(outgoing(GetParam())), kUnspec);
+  EXPECT_EQ(socket_filter(incoming(GetParam())), 0u);
+  EXPECT_EQ(fanout(incoming(GetParam())), 0u);
+}
+
+TEST_P(ProgramsFamilyTest, ShadowGivesCopiesAndLeavesTheHostAlone) {
+  steer(GetParam(), SNP_FLOW_SHADOW);
+  EXPECT_EQ(ingress(incoming(GetParam())), kUnspec);
+  EXPECT_EQ(egress(outgoing(GetParam())), kUnspec);
+  EXPECT_EQ(socket_filter(incoming(GetParam())), kWhole);
+  EXPECT_EQ(fanout(incoming(GetParam())), kShard);
+  EXPECT_EQ(value_of(GetParam()).ingress_frames, 0u);
+}
+
+TEST_P(ProgramsFamilyTest, HoldAndActiveKeepFramesFromTheHostAndCountThem) {
+  for (const snp_flow_state state : {SNP_FLOW_HOLD, SNP_FLOW_ACTIVE}) {
+    steer(GetParam(), state);
+    TcpFrame frame = incoming(GetParam());
+    frame.payload.assign(100, 'x');
+    EXPECT_EQ(ingress(frame), kShot);
+    EXPECT_EQ(ingress(frame), kShot);
+    EXPECT_EQ(socket_filter(frame), kWhole);
+    EXPECT_EQ(fanout(frame), kShard);
+    const snp_flow_value value = value_of(GetParam());
+    EXPECT_EQ(value.ingress_frames, 2u);
+    EXPECT_EQ(value.ingress_bytes, 2 * test::make_frame(frame).size());
+    EXPECT_EQ(value.fenced_frames, 0u);
+  }
+}
+
+TEST_P(ProgramsFamilyTest, TheFenceStopsTheHostButNotTheEngine) {
+  for (const snp_flow_state state : {SNP_FLOW_HOLD, SNP_FLOW_ACTIVE}) {
+    steer(GetParam(), state);
+    EXPECT_EQ(egress(outgoing(GetParam())), kShot);
+    EXPECT_EQ(egress(outgoing(GetParam()), 7), kShot) << "anybody else's mark";
+    EXPECT_EQ(egress(outgoing(GetParam()), SNP_MARK_ENGINE), kUnspec);
+    EXPECT_EQ(value_of(GetParam()).fenced_frames, 2u);
+  }
+}
+
+TEST_P(ProgramsFamilyTest, DirectionMatters) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  EXPECT_EQ(ingress(outgoing(GetParam())), kUnspec);
+  EXPECT_EQ(egress(incoming(GetParam())), kUnspec);
+  EXPECT_EQ(socket_filter(outgoing(GetParam())), 0u);
+}
+
+TEST_P(ProgramsFamilyTest, EveryPartOfTheTupleCounts) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  for (int part = 0; part < 4; ++part) {
+    FourTuple other = GetParam();
+    if (part == 0) ++other.local.port;
+    if (part == 1) ++other.remote.port;
+    if (part == 2) ++other.local.address.bytes[15];
+    if (part == 3) ++other.remote.address.bytes[15];
+    EXPECT_EQ(ingress(incoming(other)), kUnspec) << part;
+    EXPECT_EQ(egress(outgoing(other)), kUnspec) << part;
+    EXPECT_EQ(socket_filter(incoming(other)), 0u) << part;
+  }
+}
+
+// SYN segments and resets of an offloaded connection are for the engine to judge (RFC 5961 3, 4).
+TEST_P(ProgramsFamilyTest, FlagsDoNotMatter) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  for (const std::uint8_t flags : Bytes{0x02, 0x04, 0x11, 0x12, 0x14}) {
+    TcpFrame frame = incoming(GetParam());
+    frame.flags = flags;
+    EXPECT_EQ(ingress(frame), kShot) << int{flags};
+    EXPECT_EQ(socket_filter(frame), kWhole) << int{flags};
+  }
+}
+
+TEST_P(ProgramsFamilyTest, FramesForOtherMachinesAreNotOurs) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  TcpFrame frame = incoming(GetParam());
+  frame.destination_mac = {2, 0, 0, 0, 0, 77};
+  EXPECT_EQ(ingress(frame), kUnspec);
+  EXPECT_EQ(socket_filter(frame), 0u);
+}
+
+TEST_P(ProgramsFamilyTest, TaggedFramesAreOfAnotherNetwork) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  Bytes frame = test::make_frame(incoming(GetParam()));
+  const Bytes tag = {0x81, 0x00, 0x00, 0x05};
+  frame.insert(frame.begin() + 12, tag.begin(), tag.end());
+  EXPECT_EQ(run(programs_->progs.snp_ingress, frame).verdict, kUnspec);
+  EXPECT_EQ(run(programs_->progs.snp_egress, frame).verdict, kUnspec);
+}
+
+TEST_P(ProgramsFamilyTest, ReinjectedFramesTurnRoundWithoutTheirMark) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  const Outcome outcome =
+      run(programs_->progs.snp_egress, test::make_frame(incoming(GetParam())), SNP_MARK_REINJECT);
+  EXPECT_EQ(outcome.verdict, std::uint32_t{TC_ACT_REDIRECT});
+  EXPECT_EQ(outcome.mark, 0u);
+}
+
+TEST_P(ProgramsFamilyTest, OtherMarksArePreserved) {
+  EXPECT_EQ(run(programs_->progs.snp_egress, test::make_frame(outgoing(GetParam())), 42).mark, 42u);
+}
+
+TEST_P(ProgramsFamilyTest, WithNoFlowNothingIsLookedAt) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  programs_->bss->snp_flow_count = 0;
+  EXPECT_EQ(ingress(incoming(GetParam())), kUnspec);
+  EXPECT_EQ(socket_filter(incoming(GetParam())), 0u);
+}
+
+TEST_F(ProgramsTest, Ipv4OptionsAreSteppedOver) {
+  steer(kFlowV4, SNP_FLOW_ACTIVE);
+  for (const std::size_t words : {1u, 4u, 10u}) {
+    TcpFrame frame = incoming(kFlowV4);
+    frame.ip_options.assign(words * 4, 1);  // no operation
+    EXPECT_EQ(ingress(frame), kShot) << words;
+    EXPECT_EQ(socket_filter(frame), kWhole) << words;
+    EXPECT_EQ(fanout(frame), kShard) << words;
+  }
+}
+
+TEST_F(ProgramsTest, FragmentsGoToTheHost) {
+  steer(kFlowV4, SNP_FLOW_ACTIVE);
+  TcpFrame frame = incoming(kFlowV4);
+  frame.fragment = 0x4000;  // DF alone: a whole packet
+  EXPECT_EQ(ingress(frame), kShot);
+  for (const std::uint16_t fragment : std::vector<std::uint16_t>{0x2000, 0x0001, 0x2010}) {
+    frame.fragment = fragment;
+    EXPECT_EQ(ingress(frame), kUnspec) << fragment;
+    EXPECT_EQ(socket_filter(frame), 0u) << fragment;
+  }
+}
+
+TEST_F(ProgramsTest, Ipv6ExtensionHeadersAreSteppedOver) {
+  steer(kFlowV6, SNP_FLOW_ACTIVE);
+  TcpFrame frame = incoming(kFlowV6);
+  frame.first_extension = 0;                         // hop-by-hop
+  frame.extensions = extension(60, 1);               // then destination options
+  test::append(frame.extensions, extension(43, 2));  // then routing
+  test::append(frame.extensions, extension(6, 3));
+  EXPECT_EQ(ingress(frame), kShot);
+  EXPECT_EQ(socket_filter(frame), kWhole);
+  EXPECT_EQ(fanout(frame), kShard);
+  std::swap(frame.source, frame.destination);
+  EXPECT_EQ(egress(frame), kShot);
+}
+
+TEST_F(ProgramsTest, TheChainOfExtensionHeadersIsBounded) {
+  steer(kFlowV6, SNP_FLOW_ACTIVE);
+  TcpFrame frame = incoming(kFlowV6);
+  frame.first_extension = 60;
+  const auto chain = [&frame](int headers) {
+    frame.extensions.clear();
+    for (int i = 1; i <= headers; ++i)
+      test::append(frame.extensions, extension(i == headers ? 6 : 60, 1));
+  };
+  chain(8);
+  EXPECT_EQ(ingress(frame), kShot);
+  chain(9);
+  EXPECT_EQ(ingress(frame), kUnspec);
+}
+
+TEST_F(ProgramsTest, OtherIpv6ChainsGoToTheHost) {
+  steer(kFlowV6, SNP_FLOW_ACTIVE);
+  TcpFrame frame = incoming(kFlowV6);
+  frame.extensions = extension(6, 1);
+  for (const std::uint8_t header :
+       Bytes{44 /* fragment */, 50 /* ESP */, 51 /* AH */, 59 /* none */}) {
+    frame.first_extension = header;
+    EXPECT_EQ(ingress(frame), kUnspec) << int{header};
+    EXPECT_EQ(socket_filter(frame), 0u) << int{header};
+  }
+}
+
+TEST_P(ProgramsFamilyTest, OtherProtocolsPass) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  Bytes frame = test::make_frame(incoming(GetParam()));
+  frame[GetParam() == kFlowV4 ? 14 + 9 : 14 + 6] = 17;
+  EXPECT_EQ(run(programs_->progs.snp_ingress, frame).verdict, kUnspec);
+  EXPECT_EQ(run(programs_->progs.snp_socket, behind_ethernet(frame)).verdict, 0u);
+}
+
+TEST_P(ProgramsFamilyTest, CutFramesPass) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  const TcpFrame whole = incoming(GetParam());
+  const Bytes frame = test::make_frame(whole);
+  // The kernel's test run itself refuses less than an IP header behind the Ethernet header.
+  const std::size_t ip_header = test::tcp_offset(whole) - 14;
+  for (std::size_t length = ip_header; length < test::tcp_offset(whole) + 4; ++length) {
+    const Bytes cut(frame.begin(), frame.begin() + static_cast<std::ptrdiff_t>(length));
+    EXPECT_EQ(run(programs_->progs.snp_socket, behind_ethernet(cut)).verdict, 0u) << length;
+    if (length < test::tcp_offset(whole)) continue;
+    EXPECT_EQ(run(programs_->progs.snp_ingress, cut).verdict, kUnspec) << length;
+    EXPECT_EQ(run(programs_->progs.snp_egress, cut).verdict, kUnspec) << length;
+  }
+}
+
+// Whatever single byte is damaged: before the ports it must take the frame out of the flow, unless
+// the byte says nothing about whose packet it is; what follows must not matter.
+TEST_P(ProgramsFamilyTest, DamageInTheAddressPartTakesAFrameOut) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  const TcpFrame whole = incoming(GetParam());
+  const Bytes frame = test::make_frame(whole);
+  const std::size_t addresses = GetParam() == kFlowV4 ? 14 + 12 : 14 + 8;
+  for (std::size_t i = addresses; i < frame.size(); ++i) {
+    Bytes damaged = frame;
+    damaged[i] ^= 0x40;
+    const bool is_named = i < test::tcp_offset(whole) + 4;
+    EXPECT_EQ(run(programs_->progs.snp_ingress, damaged).verdict, is_named ? kUnspec : kShot) << i;
+  }
+}
+
+TEST_P(ProgramsFamilyTest, GarbagePasses) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  const auto seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (int round = 0; round < 2000; ++round) {
+    Bytes frame = test::make_frame(incoming(GetParam()));
+    frame.resize(14 + 40 + random() % 200);
+    for (std::size_t i = 14; i < frame.size(); ++i)
+      frame[i] = static_cast<std::uint8_t>(random());
+    ASSERT_EQ(run(programs_->progs.snp_ingress, frame).verdict, kUnspec);
+    ASSERT_EQ(run(programs_->progs.snp_egress, frame).verdict, kUnspec);
+    ASSERT_EQ(run(programs_->progs.snp_socket, behind_ethernet(frame)).verdict, 0u);
+  }
+}
+
+}  // namespace
+}  // namespace snp::steer
