@@ -1,0 +1,225 @@
+"""The points that `snp bench` measures: each is a name, its figures, and how one run is made.
+
+A run is made in one *variant*: who carries the traffic, and what else runs. Variants of a point
+alternate, so that the machine's drift hits all of them alike.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+
+import programs
+from netlab import LabError
+from programs import CpuMeter
+
+RR_PORT, BULK_PORT = 7000, 7001
+FLOW_RETRY_S = 5
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    snpd: bool = False
+    attached: bool = False
+    chimney: str = "enabled"
+
+
+KERNEL = Variant("kernel")  # without us: no snpd, no preloaded library
+CHIMNEY = Variant("chimney", snpd=True, attached=True)
+UNATTACHED = Variant("unattached", snpd=True)
+DISABLED = Variant("disabled", snpd=True, attached=True, chimney="disabled")
+VARIANTS = {v.name: v for v in (KERNEL, CHIMNEY, UNATTACHED, DISABLED)}
+
+
+@dataclass
+class Bench:
+    """One run's surroundings: the lab, the two cores, how long."""
+    lab: object
+    client_core: int
+    server_core: int
+    seconds: float
+    variant: Variant = KERNEL
+    settings: dict = field(default_factory=dict)
+
+    def __enter__(self):
+        if self.variant.snpd:
+            lab = self.lab
+            lab.start_snpd(settings={"chimney": self.variant.chimney, **self.settings},
+                           cpus={lab.a: self.client_core, lab.b: self.server_core})
+        return self
+
+    def __exit__(self, kind, _value, _trace):
+        if kind is None:
+            self.lab.stop_snpd()
+        return False
+
+    def serve(self, program, port, *options):
+        server = self.lab.b.start([self.lab.bin / program, port, *options],
+                                  attached=self.variant.attached, cpus=self.server_core)
+        server.wait_listening(port)
+        return server
+
+    def ask(self, program, *options):
+        out = self.lab.a.run([self.lab.bin / program, self.lab.b.v4, *options],
+                             attached=self.variant.attached, cpus=self.client_core)
+        return json.loads(out.stdout)
+
+    def meter(self):
+        return CpuMeter([self.client_core, self.server_core])
+
+    def expect_path(self, moved_bytes):
+        """A figure counts only when the traffic went the way its variant says."""
+        if not self.variant.snpd:
+            return
+        for end in (self.lab.a, self.lab.b):
+            stats = end.snp_json("stats")
+            target = stats["target"]["bytes_in"] + stats["target"]["bytes_out"]
+            wanted = self.variant is CHIMNEY
+            if wanted and target < 0.5 * moved_bytes:
+                raise LabError(f"{end.name}: only {target} of {moved_bytes:.0f} bytes went through "
+                               f"the engine; declined: {stats['declined']}")
+            if not wanted and target > 0:
+                raise LabError(f"{end.name}: {target} bytes went through the engine in variant "
+                               f"{self.variant.name}")
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    figure: str  # the figure whose ratio counts
+    unit: str
+    run: object  # Bench -> {figure: number}
+    variants: tuple = (KERNEL, CHIMNEY)
+    tso: bool = True
+    higher_is_better: bool = True
+    rounds: int = 0  # 0: as the command line says
+
+
+def request_response(connections):
+    def run(bench):
+        server = bench.serve("rr_server", RR_PORT)
+        meter = bench.meter()
+        result = bench.ask("rr_client", RR_PORT, "--connections", connections, "--seconds",
+                           bench.seconds)
+        cpu = meter.stop()
+        bench.expect_path(2 * 64 * result["requests"])
+        server.stop()
+        # The meter also saw the start and the warm-up; the share of time is what is comparable.
+        share = cpu["busy_seconds"] / cpu["seconds"]
+        return {"requests_per_second": result["requests_per_second"], "p50_us": result["p50_us"],
+                "p99_us": result["p99_us"], "p999_us": result["p999_us"],
+                "cpu_percent": 100 * share,
+                "cpu_us_per_request": 1e6 * share / result["requests_per_second"]}
+    return run
+
+
+def redis(clients, test):
+    def run(bench):
+        server = programs.redis_server(bench.lab.b, attached=bench.variant.attached,
+                                       cpus=bench.server_core)
+        requests = int(80_000 * bench.seconds)
+        meter = bench.meter()
+        result = programs.redis_benchmark(
+            bench.lab.a, bench.lab.b.v4, attached=bench.variant.attached, clients=clients,
+            requests=requests, cpus=bench.client_core, tests=test.lower())[test]
+        cpu = meter.stop()
+        bench.expect_path(40 * requests)
+        server.stop()
+        return {**result, "cpu_percent": 100 * cpu["busy_seconds"] / cpu["seconds"],
+                "cpu_us_per_request": 1e6 * cpu["busy_seconds"] / requests}
+    return run
+
+
+def bulk(direction):
+    def run(bench):
+        server = bench.serve("bulk_server", BULK_PORT)
+        meter = bench.meter()
+        result = bench.ask("bulk_client", BULK_PORT, "--direction", direction, "--seconds",
+                           bench.seconds)
+        cpu = meter.stop()
+        bench.expect_path(result["bytes"])
+        server.stop()
+        return {"gigabits_per_second": result["gigabits_per_second"],
+                "cpu_percent": 100 * cpu["busy_seconds"] / cpu["seconds"]}
+    return run
+
+
+def neighbour(connections):
+    """What a busy program on the server's core gets done while the benchmark runs beside it."""
+    def run(bench):
+        def burn():
+            return bench.lab.b.start([bench.lab.bin / "neighbour", "--seconds", bench.seconds],
+                                     cpus=bench.server_core)
+        alone = json.loads(burn().result(bench.seconds + 30))["rounds_per_second"]
+        server = bench.serve("rr_server", RR_PORT)
+        burner = burn()
+        result = bench.ask("rr_client", RR_PORT, "--connections", connections, "--warmup", 0.1,
+                           "--seconds", max(bench.seconds - 0.3, 0.3))
+        beside = json.loads(burner.result(bench.seconds + 30))["rounds_per_second"]
+        bench.expect_path(2 * 64 * result["requests"])
+        server.stop()
+        taken = max(1 - beside / alone, 0)
+        return {"neighbour_percent": 100 * beside / alone,
+                "requests_per_second": result["requests_per_second"],
+                "taken_us_per_request": 1e6 * taken / result["requests_per_second"]}
+    return run
+
+
+def move(end, verb, flow):
+    """`snp offload|upload FLOW`, again while the answer is that it must be tried again."""
+    deadline = time.monotonic() + FLOW_RETRY_S
+    while True:
+        done = end.snp(verb, flow, check=False)
+        if done.returncode == 0:
+            return
+        if time.monotonic() > deadline:
+            raise LabError(f"snp {verb} {flow}: {(done.stderr or done.stdout).strip()}")
+        time.sleep(0.01)
+
+
+def quiet_time(connections):
+    """Hand-overs at both ends under request-response traffic, as snpd measured them."""
+    def run(bench):
+        server = bench.serve("rr_server", RR_PORT)
+        client = bench.lab.a.start(
+            [bench.lab.bin / "rr_client", bench.lab.b.v4, RR_PORT, "--connections", connections,
+             "--seconds", 3600], attached=True, cpus=bench.client_core)
+        time.sleep(1)
+        moves = 0
+        end = time.monotonic() + 4 * bench.seconds
+        while time.monotonic() < end:
+            for side in (bench.lab.a, bench.lab.b):
+                row = side.snp_json("connections")["connections"][moves % connections]
+                flow = f"{row['local']}-{row['remote']}"
+                move(side, "upload", flow)
+                move(side, "offload", flow)
+            moves += 1
+        client.expect_running()
+        figures = {"hand_overs": 4 * moves}
+        for kind in ("offload", "upload"):
+            both = [side.snp_json("stats")[kind] for side in (bench.lab.a, bench.lab.b)]
+            for name in ("quiet_p50_us", "quiet_p99_us", "quiet_max_us"):
+                figures[f"{kind}_{name}"] = max(stats[name] for stats in both)
+        client.stop()
+        server.stop()
+        return figures
+    return run
+
+
+ALL = (
+    *(Point(f"request-response 64 B, {n} connection{'s' if n > 1 else ''}", "requests_per_second",
+            "requests/s", request_response(n)) for n in (1, 16, 64, 128)),
+    *(Point(f"redis {test}, {n} clients", "requests_per_second", "requests/s", redis(n, test))
+      for n in (50, 200) for test in ("GET", "SET")),
+    *(Point(f"bulk, client {'sends' if d == 'send' else 'receives'}, TSO {'on' if tso else 'off'}",
+            "gigabits_per_second", "Gbit/s", bulk(d), tso=tso)
+      for tso in (True, False) for d in ("send", "receive")),
+    Point("not offloaded: request-response 64 B, 64 connections", "requests_per_second",
+          "requests/s", request_response(64), (KERNEL, UNATTACHED, DISABLED), rounds=7),
+    Point("not offloaded: bulk, client sends", "gigabits_per_second", "Gbit/s", bulk("send"),
+          (KERNEL, UNATTACHED, DISABLED), rounds=7),
+    Point("busy neighbour of the server, 1 connection", "neighbour_percent", "% of alone",
+          neighbour(1)),
+    Point("quiet time of a hand-over, 16 connections", "offload_quiet_p50_us", "us", quiet_time(16),
+          (CHIMNEY,), higher_is_better=False, rounds=1),
+)
