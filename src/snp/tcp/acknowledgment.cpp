@@ -52,7 +52,8 @@ void Connection::on_ack_sent() noexcept {
 //                       rcv_nxt              ^ offerable edge
 SeqNum Connection::offerable_edge() const noexcept {
   const std::uint32_t slack = (1u << rcv_wind_shift_) - 1;
-  const std::uint32_t free = streams_.rx.size - static_cast<std::uint32_t>(streams_.rx_range.length());
+  const std::uint32_t free =
+      streams_.rx.size - static_cast<std::uint32_t>(streams_.rx_range.length());
   const std::uint32_t most = 0xffffu << rcv_wind_shift_;
   return rcv_nxt_ + std::min(free > slack ? free - slack : 0, most);
 }
@@ -78,8 +79,7 @@ bool Connection::should_offer_window() const noexcept {
 std::uint8_t Connection::sack_blocks_due() const noexcept {
   if (!sack_) return 0;
   const std::uint32_t limit = timestamps_ ? 3 : 4;  // 40 bytes of options
-  return static_cast<std::uint8_t>(
-      std::min(limit, reassembly_.size() + (has_duplicate_ ? 1 : 0)));
+  return static_cast<std::uint8_t>(std::min(limit, reassembly_.size() + (has_duplicate_ ? 1 : 0)));
 }
 
 void Connection::fill_options(TcpOptions& options, Instant now) noexcept {

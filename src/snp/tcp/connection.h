@@ -186,8 +186,8 @@ class Connection {
   [[nodiscard]] bool is_fin_due() const noexcept;       // everything is sent but the FIN
 
   // retransmit.cpp
-  void process_recovery(const Segment& seg, Delivery& delivery, bool advanced,
-                        bool window_changed, std::uint32_t prior_in_flight, Instant now) noexcept;
+  void process_recovery(const Segment& seg, Delivery& delivery, bool advanced, bool window_changed,
+                        std::uint32_t prior_in_flight, Instant now) noexcept;
   void detect_losses(const Segment& seg, const Delivery& delivery, Instant now) noexcept;
   void mark_losses(Instant now) noexcept;
   bool count_duplicate_ack(bool is_duplicate, bool advanced, const Delivery& delivery) noexcept;
@@ -242,8 +242,8 @@ class Connection {
   std::uint8_t snd_wind_shift_, rcv_wind_shift_;
   std::uint32_t events_ = 0;
   SeqNum rcv_nxt_;
-  SeqNum rcv_adv_;        // right edge of the window we offered
-  SeqNum last_ack_sent_;  // RFC 7323 4.3 Last.ACK.sent
+  SeqNum rcv_adv_;            // right edge of the window we offered
+  SeqNum last_ack_sent_;      // RFC 7323 4.3 Last.ACK.sent
   SeqNum snd_una_, snd_nxt_;  // nothing is ever unsent: snd_nxt is also SND.MAX
   SeqNum snd_wl1_, snd_wl2_;
   std::uint32_t snd_wnd_, max_snd_wnd_;
@@ -267,28 +267,28 @@ class Connection {
   bool is_closed_by_application_ = false;
   bool was_cwnd_limited_ = false;
   bool is_first_of_recovery_ = false;
-  bool is_cwr_due_ = false;        // RFC 3168 6.1.2: the next new segment carries CWR
-  bool is_echo_due_ = false;       // RFC 3168 6.1.3: our ACKs carry ECE until CWR comes
-  bool has_reordering_ = false;    // RFC 8985 RACK.reordering_seen
+  bool is_cwr_due_ = false;      // RFC 3168 6.1.2: the next new segment carries CWR
+  bool is_echo_due_ = false;     // RFC 3168 6.1.3: our ACKs carry ECE until CWR comes
+  bool has_reordering_ = false;  // RFC 8985 RACK.reordering_seen
   bool can_undo_ = false;
   bool is_tail_probe_again_ = false;
   bool has_tail_probe_ = false;
-  std::uint8_t retransmits_ = 0;   // expiries for the segment at snd_una
-  std::uint8_t persist_probes_ = 0;   // unanswered
+  std::uint8_t retransmits_ = 0;     // expiries for the segment at snd_una
+  std::uint8_t persist_probes_ = 0;  // unanswered
   std::uint8_t persist_backoff_ = 0, keepalive_probes_ = 0;
   std::uint8_t reo_wnd_mult_ = 1, reo_wnd_persist_ = 0;
-  std::uint32_t snd_mss_ = 536;    // before SACK blocks, after timestamps
-  SeqNum small_end_;               // end of the last small segment sent (Minshall)
-  SeqNum recover_;                 // RFC 6582 recover, RFC 6675 RecoveryPoint
+  std::uint32_t snd_mss_ = 536;  // before SACK blocks, after timestamps
+  SeqNum small_end_;             // end of the last small segment sent (Minshall)
+  SeqNum recover_;               // RFC 6582 recover, RFC 6675 RecoveryPoint
   SeqNum reset_seq_;
   SeqNum tail_probe_end_;
   SeqNum round_end_, limited_end_, reo_round_end_;
   std::uint32_t max_in_flight_ = 0;
-  std::uint32_t duplicate_acks_ = 0, duplicate_bytes_ = 0;  // without SACK (RFC 6582)
+  std::uint32_t duplicate_acks_ = 0, duplicate_bytes_ = 0;          // without SACK (RFC 6582)
   std::uint32_t prr_delivered_ = 0, prr_out_ = 0, recover_fs_ = 0;  // RFC 6937
   std::uint32_t undo_cwnd_ = 0, undo_ssthresh_ = 0, undo_ts_ = 0;
   std::uint32_t max_segment_payload_;
-  NewestDelivered rack_;           // RFC 8985 RACK.xmit_ts, RACK.end_seq
+  NewestDelivered rack_;  // RFC 8985 RACK.xmit_ts, RACK.end_seq
   std::uint32_t rack_rtt_us_ = 0;
   RttEstimator rtt_;
   Instant retransmission_deadline_ = kNever;  // when the RTO itself expires
@@ -296,10 +296,10 @@ class Connection {
   SackScoreboard board_;
 
   // Receiving.
-  bool is_interactive_ = true;     // answers carry our ACKs (Linux's pingpong)
+  bool is_interactive_ = true;  // answers carry our ACKs (Linux's pingpong)
   std::uint8_t quick_acks_ = 0;
-  bool has_duplicate_ = false;     // RFC 2883: duplicate_ goes into the next ACK
-  bool is_fin_known_ = false;      // fin_seq_ is the peer's FIN
+  bool has_duplicate_ = false;  // RFC 2883: duplicate_ goes into the next ACK
+  bool is_fin_known_ = false;   // fin_seq_ is the peer's FIN
   bool has_urgent_ = false;
   SackBlock duplicate_;
   SeqNum fin_seq_;

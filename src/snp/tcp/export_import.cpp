@@ -68,8 +68,7 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
   is_fin_queued_ = delegated.fin_pending || has_sent_fin(state_);
   if (delegated.fin_pending) {
     if (state_ == TcpState::kFinWait1) state_ = TcpState::kEstablished;
-    if (state_ == TcpState::kClosing || state_ == TcpState::kLastAck)
-      state_ = TcpState::kCloseWait;
+    if (state_ == TcpState::kClosing || state_ == TcpState::kLastAck) state_ = TcpState::kCloseWait;
   }
   is_fin_sent_ = has_sent_fin(state_);
   board_.start(snd_una_, snd_nxt_, us(now));

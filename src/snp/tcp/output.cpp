@@ -169,8 +169,7 @@ std::optional<SegmentPlan> Connection::poll_new_data(Instant now) noexcept {
 
 // Bookkeeping of new sequence numbers.
 void Connection::on_data_sent(SegmentPlan& plan, Instant now) noexcept {
-  const std::uint32_t length =
-      plan.payload_len + ((plan.flags & TcpFlags::kFin) != 0 ? 1 : 0);
+  const std::uint32_t length = plan.payload_len + ((plan.flags & TcpFlags::kFin) != 0 ? 1 : 0);
   const bool was_idle = board_.outstanding() == 0;
   if (constant_.ecn && plan.payload_len != 0) {
     plan.is_ect = true;

@@ -45,11 +45,9 @@ void Connection::process_sack(const Segment& seg, Delivery& delivery) noexcept {
     const SackBlock block = seg.options.sack[i];
     if (block.start >= block.end) continue;
     // RFC 2883 4: a first block that lies below the ACK, or inside the second, reports a duplicate.
-    const bool is_duplicate =
-        i == 0 &&
-        (block.start < seg.seg_ack ||
-         (count > 1 && seg.options.sack[1].start <= block.start &&
-          block.end <= seg.options.sack[1].end));
+    const bool is_duplicate = i == 0 && (block.start < seg.seg_ack ||
+                                         (count > 1 && seg.options.sack[1].start <= block.start &&
+                                          block.end <= seg.options.sack[1].end));
     if (is_duplicate) {
       delivery.saw_duplicate = true;
       continue;
@@ -81,16 +79,15 @@ void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool adv
   }
   if (!advanced || !timestamps_ || !seg.options.has_timestamps || seg.options.ts_ecr == 0) return;
   const std::uint32_t elapsed_ms = ts_now(now) - seg.options.ts_ecr;
-  if (elapsed_ms < RttEstimator::kMaxRtoUs / 1000)
-    rtt_.on_sample(std::max(elapsed_ms, 1u) * 1000);
+  if (elapsed_ms < RttEstimator::kMaxRtoUs / 1000) rtt_.on_sample(std::max(elapsed_ms, 1u) * 1000);
 }
 
 void Connection::grow_cwnd(std::uint32_t bytes, std::uint32_t prior_in_flight,
                            Instant now) noexcept {
   if (bytes == 0) return;
   // RFC 7661, as Linux does it: in slow start a window that is at least half used may grow.
-  const bool is_limited = cc_.is_slow_start() ? was_cwnd_limited_ || cc_.cwnd < 2 * max_in_flight_
-                                              : was_cwnd_limited_;
+  const bool is_limited =
+      cc_.is_slow_start() ? was_cwnd_limited_ || cc_.cwnd < 2 * max_in_flight_ : was_cwnd_limited_;
   const bool round_ended = snd_una_ > round_end_;
   if (round_ended) round_end_ = snd_nxt_;
   cc_algorithm_->on_acked(cc_,

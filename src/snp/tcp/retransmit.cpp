@@ -55,8 +55,7 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
 }
 
 // RFC 8985 6.2, steps 1 to 3.
-void Connection::detect_losses(const Segment& seg, const Delivery& delivery,
-                               Instant now) noexcept {
+void Connection::detect_losses(const Segment& seg, const Delivery& delivery, Instant now) noexcept {
   if (delivery.saw_reordering) has_reordering_ = true;
   if (delivery.saw_duplicate && snd_una_ > reo_round_end_) {  // step 4, once per round trip
     reo_round_end_ = snd_nxt_;
@@ -72,9 +71,8 @@ void Connection::detect_losses(const Segment& seg, const Delivery& delivery,
         (rtt_us < rtt_.min_rtt_us() ||
          (timestamps_ && seg.options.has_timestamps &&
           static_cast<std::int32_t>(seg.options.ts_ecr - (ts_now(now) - rtt_us / 1000 - 1)) < 0));
-    const bool is_newer =
-        !rack_.is_set || is_before(rack_.sent_us, newest.sent_us) ||
-        (rack_.sent_us == newest.sent_us && rack_.end < newest.end);
+    const bool is_newer = !rack_.is_set || is_before(rack_.sent_us, newest.sent_us) ||
+                          (rack_.sent_us == newest.sent_us && rack_.end < newest.end);
     if (!is_ambiguous && is_newer) {
       rack_ = newest;
       rack_rtt_us_ = rtt_us;
@@ -218,10 +216,9 @@ void Connection::arm_retransmission(Instant now) noexcept {
   is_persisting_ = false;
   retransmission_deadline_ = now + rtt_.rto(retransmits_);
   if (cached_.user_timeout_ms != 0)  // RFC 5482: not later than the user's limit
-    retransmission_deadline_ =
-        std::min(retransmission_deadline_,
-                 std::max(last_progress_ + milliseconds(cached_.user_timeout_ms),
-                          now + milliseconds(1)));
+    retransmission_deadline_ = std::min(
+        retransmission_deadline_,
+        std::max(last_progress_ + milliseconds(cached_.user_timeout_ms), now + milliseconds(1)));
   set_retransmission_timer(now);
 }
 

@@ -31,10 +31,10 @@ struct NewestDelivered {
 
 // What one ACK (cumulative part and SACK blocks) delivered.
 struct Delivery {
-  std::uint32_t bytes = 0;     // newly acknowledged or SACKed
-  bool has_rtt = false;        // rtt_sent_us: of the oldest range wholly acknowledged, never resent
+  std::uint32_t bytes = 0;  // newly acknowledged or SACKed
+  bool has_rtt = false;     // rtt_sent_us: of the oldest range wholly acknowledged, never resent
   std::uint32_t rtt_sent_us = 0;
-  bool saw_original = false;   // something never retransmitted was delivered
+  bool saw_original = false;    // something never retransmitted was delivered
   bool saw_duplicate = false;   // a DSACK block came (RFC 2883)
   bool saw_reordering = false;  // something never retransmitted was delivered below the highest
   NewestDelivered newest;
@@ -90,9 +90,7 @@ class SackScoreboard {
   [[nodiscard]] const SentRange& at(std::uint32_t i) const noexcept {
     return ranges_[(head_ + i) % kCapacity];
   }
-  [[nodiscard]] SentRange& at(std::uint32_t i) noexcept {
-    return ranges_[(head_ + i) % kCapacity];
-  }
+  [[nodiscard]] SentRange& at(std::uint32_t i) noexcept { return ranges_[(head_ + i) % kCapacity]; }
   [[nodiscard]] SeqNum start_of(std::uint32_t i) const noexcept {
     return i == 0 ? una_ : at(i - 1).end;
   }

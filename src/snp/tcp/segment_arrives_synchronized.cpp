@@ -1,4 +1,5 @@
-// A segment arrives in a synchronized state: RFC 9293 3.10.7.4, with RFC 7323 5 (PAWS) and RFC 5961.
+// A segment arrives in a synchronized state: RFC 9293 3.10.7.4, with RFC 7323 5 (PAWS) and RFC
+// 5961.
 #include "snp/tcp/connection.h"
 
 namespace snp::tcp {
@@ -18,9 +19,8 @@ constexpr bool is_older(std::uint32_t a, std::uint32_t b) noexcept {
 bool Connection::on_segment(const Segment& seg, Instant now) noexcept {
   if (state_ == TcpState::kClosed || is_frozen_) return false;
   const auto length = static_cast<std::uint32_t>(seg.payload.size());
-  segments_in_ += seg.gso_size == 0 || length <= seg.gso_size
-                      ? 1
-                      : (length + seg.gso_size - 1) / seg.gso_size;
+  segments_in_ +=
+      seg.gso_size == 0 || length <= seg.gso_size ? 1 : (length + seg.gso_size - 1) / seg.gso_size;
   if (is_predicted(seg)) {
     accept_predicted(seg, now);
     return true;
@@ -41,8 +41,7 @@ bool Connection::is_predicted(const Segment& seg) const noexcept {
          seg.seg_seq == rcv_nxt_ && !seg.is_ce && seg.options.sack_count == 0 &&
          seg.seg_ack >= snd_una_ && seg.seg_ack <= snd_nxt_ &&
          (!seg.payload.empty() || seg.seg_ack != snd_una_) &&
-         seg.payload.size() <= rcv_adv_ - rcv_nxt_ &&
-         seg.options.has_timestamps == timestamps_ &&
+         seg.payload.size() <= rcv_adv_ - rcv_nxt_ && seg.options.has_timestamps == timestamps_ &&
          (!timestamps_ || !is_older(seg.options.ts_val, ts_recent_));
 }
 

@@ -50,8 +50,7 @@ bool Connection::gives_up(std::uint32_t attempts, Instant now) noexcept {
 // RFC 9293 3.8.4. The deadline is not moved with each segment: what came meanwhile is looked at
 // when it expires.
 void Connection::arm_keepalive(Instant now) noexcept {
-  if (!cached_.keepalive.enabled || state_ == TcpState::kTimeWait ||
-      state_ == TcpState::kClosed) {
+  if (!cached_.keepalive.enabled || state_ == TcpState::kTimeWait || state_ == TcpState::kClosed) {
     timers_.stop(Timer::kKeepalive);
     return;
   }
@@ -70,10 +69,10 @@ void Connection::on_keepalive_timer(Instant now) noexcept {
     arm_keepalive(now);
     return;
   }
-  const bool is_over = cached_.user_timeout_ms != 0
-                           ? keepalive_probes_ > 0 &&
-                                 silence >= milliseconds(cached_.user_timeout_ms)
-                           : keepalive_probes_ >= knobs.probes;
+  const bool is_over =
+      cached_.user_timeout_ms != 0
+          ? keepalive_probes_ > 0 && silence >= milliseconds(cached_.user_timeout_ms)
+          : keepalive_probes_ >= knobs.probes;
   if (is_over) {
     request_reset(snd_nxt_);
     events_ |= kTimedOut;

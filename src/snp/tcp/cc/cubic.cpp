@@ -7,16 +7,16 @@
 namespace snp::tcp {
 namespace {
 
-constexpr double kC = 0.4;     // RFC 9438 5.1
-constexpr double kBeta = 0.7;  // RFC 9438 4.6
+constexpr double kC = 0.4;                                      // RFC 9438 5.1
+constexpr double kBeta = 0.7;                                   // RFC 9438 4.6
 constexpr double kAlpha = 3.0 * (1.0 - kBeta) / (1.0 + kBeta);  // RFC 9438 4.3
 
 struct Cubic {
-  double w_max = 0;              // window before the last reduction
-  double w_est = 0;              // what Reno would have (RFC 9438 4.3)
-  double k = 0;                  // seconds until the curve is back at w_max
-  double credit = 0;             // fraction of a byte of growth, carried over
-  Instant epoch = kNever;        // start of this congestion avoidance stage
+  double w_max = 0;        // window before the last reduction
+  double w_est = 0;        // what Reno would have (RFC 9438 4.3)
+  double k = 0;            // seconds until the curve is back at w_max
+  double credit = 0;       // fraction of a byte of growth, carried over
+  Instant epoch = kNever;  // start of this congestion avoidance stage
 };
 
 void start(CongestionState& state) noexcept {

@@ -1,0 +1,327 @@
+#include "test/sim/simulation.h"
+
+#include <algorithm>
+#include <cstring>
+#include <sstream>
+
+namespace snp::sim {
+namespace {
+
+constexpr Instant kStart = Instant(seconds(1000));
+constexpr std::uint64_t kFirstPosition = 1ull << 20;
+constexpr std::uint32_t kPatternBytes = 1u << 16;
+
+// What host i writes at offset n: a random block, repeated with a shift, so that any displacement
+// shows.
+class Pattern {
+ public:
+  explicit Pattern(std::uint64_t seed) : block_(kPatternBytes + 1) {
+    Random random(seed);
+    for (std::byte& b : block_)
+      b = static_cast<std::byte>(random());
+  }
+  [[nodiscard]] std::byte at(std::uint64_t n) const { return block_[n % (kPatternBytes + 1)]; }
+
+ private:
+  std::vector<std::byte> block_;
+};
+
+}  // namespace
+
+std::string describe(const Config& config) {
+  std::ostringstream out;
+  out << "seed " << config.seed << " ts " << config.timestamps << " sack " << config.sack << " ecn "
+      << config.ecn << " shift " << int(config.wind_shift) << " mss " << config.mss << " "
+      << config.congestion_control << " handovers/s " << config.handovers_per_s;
+  for (std::size_t i = 0; i < 2; ++i) {
+    const HostConfig& host = config.hosts[i];
+    const LinkConfig& link = config.links[i];
+    out << "\n  host " << i << ": bytes " << host.bytes << " ring " << host.ring << " burst "
+        << host.max_segment_payload << " merges " << host.merges << " read pause "
+        << host.read_pause / microseconds(1) << " us; link: delay " << link.delay / microseconds(1)
+        << " us rate " << link.rate_bps << " queue " << link.queue_bytes << " loss " << link.loss
+        << " bursts " << link.burst_begin << " reorder " << link.reorder << " duplicate "
+        << link.duplicate;
+  }
+  return out.str();
+}
+
+class Host {
+ public:
+  Host(const Config& config, std::size_t index, SeqNum iss, SeqNum peer_iss, Instant now)
+      : config_(config.hosts[index]),
+        written_(config.seed * 2 + index),
+        expected_(config.seed * 2 + 1 - index),
+        expected_bytes_(config.hosts[1 - index].bytes),
+        tx_(config_.ring),
+        rx_(config_.ring) {
+    const std::uint32_t peer_ring = config.hosts[1 - index].ring;
+    const std::uint32_t most = config.wind_shift == 0 ? 0xffffu : 0xffffffffu;
+    ConnectionState state;
+    state.constant.remote_mss = config.mss;
+    state.constant.tuple.remote.address = IpAddress::v4(10, 0, 0, 1);
+    state.constant.timestamps = config.timestamps;
+    state.constant.sack = config.sack;
+    state.constant.ecn = config.ecn;
+    state.constant.window_scaling = config.wind_shift != 0;
+    state.constant.snd_wind_shift = state.constant.rcv_wind_shift = config.wind_shift;
+    std::strncpy(state.cached.congestion_control.data(), config.congestion_control, 15);
+    state.cached.no_delay = (config.seed & 1) != 0;
+    DelegatedState& d = state.delegated;
+    d.snd_una = d.snd_nxt = d.snd_max = iss;
+    d.snd_wl1 = d.rcv_nxt = d.rcv_wup = peer_iss;
+    d.snd_wl2 = iss;
+    d.rcv_wnd = std::min(config_.ring / 2, most);
+    d.snd_wnd = std::min(peer_ring / 2, most);
+    d.ts_val = static_cast<std::uint32_t>(1000 + index * 0x7fffffffu);
+    d.ts_recent = static_cast<std::uint32_t>(1000 + (1 - index) * 0x7fffffffu);
+    const tcp::Streams streams{{tx_.data(), config_.ring},
+                               {kFirstPosition, kFirstPosition},
+                               {rx_.data(), config_.ring},
+                               {kFirstPosition, kFirstPosition}};
+    connection_.emplace(state, streams, limits(), now);
+    next_read_ = next_write_ = now;
+  }
+
+  [[nodiscard]] tcp::Limits limits() const {
+    return {.max_segment_payload = config_.max_segment_payload};
+  }
+
+  // The application's turn. Returns an error or nothing.
+  std::string act(Instant now, Random& random) {
+    if (now >= next_write_) write(now, random);
+    if (now >= next_read_) return read(now, random);
+    return {};
+  }
+
+  void write(Instant now, Random& random) {
+    next_write_ = kNever;
+    if (is_shut_) return;
+    const tcp::Streams& s = connection_->streams();
+    std::uint64_t room = s.tx.size - s.tx_range.length();
+    std::uint64_t count =
+        std::min({room, config_.bytes - sent_, static_cast<std::uint64_t>(config_.write_most)});
+    if (count > 1 && config_.write_most != 0xffffffff) count = 1 + random() % count;
+    for (std::uint64_t i = 0; i < count; ++i)
+      s.tx.data[(s.tx_range.end + i) & (s.tx.size - 1)] = written_.at(sent_ + i);
+    sent_ += count;
+    if (count != 0) connection_->on_written(static_cast<std::uint32_t>(count), now);
+    if (sent_ == config_.bytes) {
+      is_shut_ = true;
+      connection_->shutdown_write(now);
+    } else if (config_.write_pause != Duration{}) {
+      next_write_ = now + config_.write_pause;
+    }
+  }
+
+  std::string read(Instant now, Random& random) {
+    next_read_ = kNever;
+    const tcp::Streams& s = connection_->streams();
+    std::uint64_t count = s.rx_range.length();
+    if (config_.read_pause != Duration{}) {
+      next_read_ = now + config_.read_pause;
+      if (count > 1) count = 1 + random() % count;
+    }
+    for (std::uint64_t i = 0; i < count; ++i)
+      if (s.rx.data[(s.rx_range.begin + i) & (s.rx.size - 1)] != expected_.at(received_ + i))
+        return "wrong byte at offset " + std::to_string(received_ + i);
+    received_ += count;
+    if (received_ > expected_bytes_) return "more bytes than were sent";
+    if (received_ == expected_bytes_ && !done_at_) done_at_ = now;
+    if (count != 0) connection_->on_consumed(static_cast<std::uint32_t>(count), now);
+    if (is_peer_closed_ && received_ != expected_bytes_ && s.rx_range.length() == 0)
+      return "end of file after " + std::to_string(received_) + " bytes";
+    return {};
+  }
+
+  std::string take_events(Instant now) {
+    const std::uint32_t events = connection_->take_events();
+    if ((events & tcp::kReset) != 0) return "reset";
+    if ((events & tcp::kTimedOut) != 0) return "timed out";
+    if ((events & tcp::kPeerClosed) != 0) is_peer_closed_ = true;
+    if ((events & (tcp::kReadable | tcp::kPeerClosed)) != 0 && config_.read_pause == Duration{})
+      next_read_ = now;
+    if ((events & tcp::kWritable) != 0 && config_.write_pause == Duration{}) next_write_ = now;
+    return {};
+  }
+
+  [[nodiscard]] Instant next_event() const {
+    Instant next = connection_->next_timeout();
+    if (!is_shut_) next = std::min(next, next_write_);
+    if (received_ != expected_bytes_ || !is_peer_closed_) next = std::min(next, next_read_);
+    return next;
+  }
+
+  [[nodiscard]] bool is_done() const {
+    return connection_->state() == TcpState::kClosed && received_ == expected_bytes_;
+  }
+
+  tcp::Connection& connection() { return *connection_; }
+  std::optional<tcp::Connection> connection_;
+  HostConfig config_;
+  std::optional<Instant> done_at_;
+  Instant next_handover_ = kNever;
+  Instant held_until_{};  // hand-over under way: packets wait
+
+ private:
+  Pattern written_, expected_;
+  std::uint64_t expected_bytes_;
+  std::vector<std::byte> tx_, rx_;
+  std::uint64_t sent_ = 0, received_ = 0;
+  bool is_shut_ = false, is_peer_closed_ = false;
+  Instant next_read_, next_write_;
+};
+
+Simulation::Simulation(const Config& config)
+    : config_(config),
+      random_(config.seed),
+      now_(kStart),
+      links_{Link(config.links[0]), Link(config.links[1])} {
+  // Near the wrap, half of the time.
+  const SeqNum iss[2] = {SeqNum(static_cast<std::uint32_t>(random_())),
+                         SeqNum(0xffffffffu - static_cast<std::uint32_t>(random_() % 50'000))};
+  for (std::size_t i = 0; i < 2; ++i) {
+    hosts_[i] = std::make_unique<Host>(config_, i, iss[i], iss[1 - i], now_);
+    if (config.handovers_per_s > 0)
+      hosts_[i]->next_handover_ =
+          now_ + Duration(static_cast<std::int64_t>(
+                     std::exponential_distribution<>(config.handovers_per_s)(random_) * 1e9));
+  }
+}
+
+Simulation::~Simulation() = default;
+
+Instant Simulation::delivered_at(std::size_t i) const {
+  return hosts_[1 - i]->done_at_.value_or(kNever);
+}
+
+tcp::Info Simulation::info(std::size_t i) const {
+  return hosts_[i]->connection_->info();
+}
+
+Instant Simulation::next_event() const {
+  Instant next = kNever;
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Host& host = *hosts_[i];
+    next = std::min({next, host.next_event(), host.next_handover_,
+                     std::max(links_[1 - i].next_arrival(), host.held_until_)});
+  }
+  return std::max(next, now_);
+}
+
+bool Simulation::run() {
+  for (std::uint64_t steps = 0; steps < 20'000'000; ++steps) {
+    if (!step()) return false;
+    if (hosts_[0]->is_done() && hosts_[1]->is_done()) return true;
+    const Instant next = next_event();
+    if (next == kNever) {
+      failure_ = "nothing will ever happen again";
+      return false;
+    }
+    if (next > kStart + config_.limit) {
+      failure_ = "not done after the time limit";
+      return false;
+    }
+    now_ = next;
+  }
+  failure_ = "too many steps: something is busy without progress";
+  return false;
+}
+
+// Everything that is due at now_.
+bool Simulation::step() {
+  for (std::size_t i = 0; i < 2; ++i) {
+    Host& host = *hosts_[i];
+    if (host.next_handover_ <= now_ && !hand_over(i)) return false;
+    if (host.held_until_ <= now_ && !deliver(i)) return false;
+    if (host.connection().next_timeout() <= now_) {
+      host.connection().on_timeout(now_);
+      if (!drain(i)) return false;
+    }
+    failure_ = host.act(now_, random_);
+    if (!failure_.empty() || !drain(i)) return false;
+  }
+  return true;
+}
+
+bool Simulation::deliver(std::size_t to) {
+  Link& link = links_[1 - to];
+  Host& host = *hosts_[to];
+  while (auto packet = link.receive(now_)) {
+    Segment segment = packet->segment;
+    const auto size = static_cast<std::uint16_t>(packet->bytes.size());
+    while (host.config_.merges && size != 0) {
+      const Packet* next = link.peek(now_);
+      const auto have = static_cast<std::uint32_t>(packet->bytes.size());
+      if (next == nullptr || next->bytes.empty() || have % size != 0 || have + size > 65000 ||
+          next->bytes.size() > size || next->segment.seg_seq != segment.seg_seq + have ||
+          next->segment.seg_ack != segment.seg_ack ||
+          (segment.flags & ~TcpFlags::kPsh) != TcpFlags::kAck ||
+          (next->segment.flags & ~TcpFlags::kPsh) != TcpFlags::kAck ||
+          segment.options.sack_count != 0 || next->segment.options.sack_count != 0)
+        break;
+      segment.gso_size = size;
+      segment.flags |= next->segment.flags;
+      const auto more = link.receive(now_);
+      packet->bytes.insert(packet->bytes.end(), more->bytes.begin(), more->bytes.end());
+    }
+    segment.payload = packet->bytes;
+    host.connection().on_segment(segment, now_);
+    if (!drain(to)) return false;
+  }
+  return true;
+}
+
+// Sends what the connection wants to send, cut as a device would.
+bool Simulation::drain(std::size_t from) {
+  Host& host = *hosts_[from];
+  int plans = 0;
+  while (auto plan = host.connection().poll_segment(now_)) {
+    if (++plans > 10'000) {
+      failure_ = "endless output";
+      return false;
+    }
+    const std::uint32_t piece = std::max(plan->gso_size, 1u);
+    std::uint32_t sent = 0;
+    do {
+      const std::uint32_t length = std::min(piece, plan->payload_len - sent);
+      Packet packet;
+      packet.is_ect = plan->is_ect;
+      packet.segment.seg_seq = plan->seq + sent;
+      packet.segment.seg_ack = plan->ack;
+      packet.segment.seg_wnd = plan->wnd;
+      packet.segment.flags = plan->flags;
+      packet.segment.options = plan->options;
+      if (sent + length != plan->payload_len)
+        packet.segment.flags &= static_cast<std::uint8_t>(~(TcpFlags::kFin | TcpFlags::kPsh));
+      packet.bytes.resize(length);
+      if (length != 0)
+        host.connection().streams().tx.copy_out(plan->payload_pos + sent, packet.bytes);
+      links_[from].send(std::move(packet), now_, random_);
+      sent += length;
+    } while (sent < plan->payload_len);
+  }
+  failure_ = host.take_events(now_);
+  return failure_.empty();
+}
+
+bool Simulation::hand_over(std::size_t i) {
+  Host& host = *hosts_[i];
+  host.next_handover_ =
+      now_ + Duration(static_cast<std::int64_t>(
+                 std::exponential_distribution<>(config_.handovers_per_s)(random_) * 1e9));
+  if (host.connection().state() == TcpState::kClosed) {
+    host.next_handover_ = kNever;
+    return true;
+  }
+  host.connection().freeze(now_);
+  if (!drain(i)) return false;
+  const ConnectionState state = host.connection().export_state(now_);
+  const tcp::Streams streams = host.connection().streams();
+  host.connection_.emplace(state, streams, host.limits(), now_);
+  host.held_until_ = now_ + config_.handover_time;
+  ++handovers_;
+  return drain(i);
+}
+
+}  // namespace snp::sim
