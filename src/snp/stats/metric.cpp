@@ -1,0 +1,45 @@
+#include "snp/stats/metric.h"
+
+namespace snp::stats {
+namespace {
+
+#define SNP_METRIC(symbol, name, unit, kind, sentence) {name, Unit::unit, Kind::kind, sentence},
+constexpr MetricInfo kEngineMetrics[] = {
+#include "snp/stats/engine_metrics.def"
+};
+constexpr MetricInfo kControlMetrics[] = {
+#include "snp/stats/control_metrics.def"
+};
+#undef SNP_METRIC
+
+}  // namespace
+
+std::string_view to_string(Unit unit) noexcept {
+  switch (unit) {
+    case Unit::kSegments:
+      return "segments";
+    case Unit::kFrames:
+      return "frames";
+    case Unit::kBytes:
+      return "bytes";
+    case Unit::kConnections:
+      return "connections";
+    case Unit::kEvents:
+      return "events";
+  }
+  return "?";
+}
+
+std::string_view to_string(Kind kind) noexcept {
+  return kind == Kind::kCounter ? "counter" : "gauge";
+}
+
+std::span<const MetricInfo> metrics_of(EngineMetric) noexcept {
+  return kEngineMetrics;
+}
+
+std::span<const MetricInfo> metrics_of(ControlMetric) noexcept {
+  return kControlMetrics;
+}
+
+}  // namespace snp::stats
