@@ -1,0 +1,267 @@
+// What every packet device promises (device/packet_device.h), as a test suite for drivers. A driver
+// instantiates it with a Link: two queues joined by a wire.
+//
+//   struct Link {
+//     device::PacketQueue& left();    device::PacketQueue& right();
+//     device::DeviceCaps caps();
+//     FourTuple flow();               // as left sees it; steered on both sides
+//     std::array<std::uint8_t, 6> left_mac(), right_mac();
+//     void settle();                  // lets time pass, where that is the test's business
+//   };
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include <poll.h>
+
+#include <gtest/gtest.h>
+
+#include "snp/device/packet_device.h"
+
+#include "test/support/tcp_frame.h"
+
+namespace snp::test {
+
+// A TcpFrame taken apart for transmit(). Keeps what the TxFrame's spans refer to.
+class FrameToSend {
+ public:
+  FrameToSend(const TcpFrame& frame, const device::DeviceCaps& caps, std::uint16_t gso_size = 0,
+              std::size_t cut = 0)
+      : payload_(frame.payload) {
+    TcpFrame with_checksum = frame;
+    with_checksum.is_checksum_partial = caps.tx_checksum;
+    headers_ = make_frame(with_checksum);
+    headers_.resize(headers_.size() - payload_.size());
+    frame_.headers = view(headers_);
+    frame_.payload[0] = view(payload_).first(cut);
+    frame_.payload[1] = view(payload_).subspan(cut);
+    frame_.gso_size = gso_size;
+    frame_.l4_offset = static_cast<std::uint8_t>(tcp_offset(frame));
+    frame_.is_v6 = !frame.is_v4();
+  }
+  [[nodiscard]] const device::TxFrame& frame() const { return frame_; }
+  void scribble() {
+    headers_.assign(headers_.size(), 0xee);
+    payload_.assign(payload_.size(), 0xee);
+  }
+
+ private:
+  Bytes headers_;
+  Bytes payload_;
+  device::TxFrame frame_;
+};
+
+struct ReceivedFrame {
+  Bytes bytes;
+  device::Checksum checksum = device::Checksum::kUnknown;
+  std::uint16_t gso_size = 0;
+
+  [[nodiscard]] std::uint32_t seq(const TcpFrame& like) const {
+    const std::size_t at = tcp_offset(like) + 4;
+    return static_cast<std::uint32_t>(bytes[at] << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 |
+                                      bytes[at + 3]);
+  }
+  [[nodiscard]] Bytes payload(const TcpFrame& like) const {
+    const std::size_t tcp = tcp_offset(like);
+    return {bytes.begin() + static_cast<std::ptrdiff_t>(tcp + (bytes[tcp + 12] >> 4) * 4u),
+            bytes.end()};
+  }
+};
+
+inline bool is_readable(const device::PacketQueue& queue, int timeout_ms) {
+  pollfd waiting = {queue.wait_fd(), POLLIN, 0};
+  return ::poll(&waiting, 1, timeout_ms) == 1;
+}
+
+// Receives until `count` frames are there or none has come for two seconds.
+inline std::vector<ReceivedFrame> collect(device::PacketQueue& queue, std::size_t count,
+                                          std::size_t burst = 64, int patience_ms = 2000) {
+  std::vector<ReceivedFrame> frames;
+  std::vector<device::RxFrame> out(burst);
+  while (frames.size() < count) {
+    const std::size_t received = queue.receive(out);
+    for (std::size_t i = 0; i < received; ++i) {
+      const auto* bytes = reinterpret_cast<const std::uint8_t*>(out[i].bytes.data());
+      frames.push_back(
+          {Bytes(bytes, bytes + out[i].bytes.size()), out[i].checksum, out[i].gso_size});
+    }
+    if (received == 0 && (queue.wait_fd() < 0 || !is_readable(queue, patience_ms))) break;
+  }
+  return frames;
+}
+
+inline Bytes numbered_payload(std::size_t size, std::uint32_t start) {
+  Bytes payload(size);
+  for (std::size_t i = 0; i < size; ++i)
+    payload[i] = static_cast<std::uint8_t>((start + i) * 31 >> 3);
+  return payload;
+}
+
+template <class Link>
+class DeviceConformance : public testing::Test {
+ protected:
+  TcpFrame frame_from_left(std::size_t payload, std::uint32_t seq) {
+    TcpFrame frame;
+    frame.source = link_.flow().local;
+    frame.destination = link_.flow().remote;
+    frame.source_mac = link_.left_mac();
+    frame.destination_mac = link_.right_mac();
+    frame.seq = seq;
+    frame.payload = numbered_payload(payload, seq);
+    return frame;
+  }
+  TcpFrame frame_from_right(std::size_t payload, std::uint32_t seq) {
+    TcpFrame frame = frame_from_left(payload, seq);
+    std::swap(frame.source, frame.destination);
+    std::swap(frame.source_mac, frame.destination_mac);
+    return frame;
+  }
+  bool send(device::PacketQueue& queue, const TcpFrame& frame, std::uint16_t gso_size = 0,
+            std::size_t cut = 0) {
+    FrameToSend outgoing(frame, link_.caps(), gso_size, cut);
+    const bool is_sent = queue.transmit(outgoing.frame());
+    outgoing.scribble();
+    return is_sent;
+  }
+  // The frame arrived as it was sent, but for the checksum, which is right or known to be.
+  static void expect_same(const ReceivedFrame& received, const TcpFrame& sent) {
+    Bytes expected = make_frame(sent);
+    Bytes actual = received.bytes;
+    if (received.checksum == device::Checksum::kUnknown) {
+      EXPECT_TRUE(has_right_checksum(sent, actual));
+    }
+    const std::size_t checksum = tcp_offset(sent) + 16;
+    ASSERT_EQ(actual.size(), expected.size());
+    put16(expected, checksum, 0);
+    put16(actual, checksum, 0);
+    EXPECT_EQ(actual, expected);
+  }
+
+  Link link_;
+};
+
+TYPED_TEST_SUITE_P(DeviceConformance);
+
+TYPED_TEST_P(DeviceConformance, NothingComesFromNothing) {
+  std::array<device::RxFrame, 8> out;
+  EXPECT_EQ(this->link_.left().receive(out), 0u);
+  EXPECT_EQ(this->link_.right().receive(out), 0u);
+  this->link_.left().flush();
+  if (this->link_.left().wait_fd() >= 0) {
+    EXPECT_FALSE(is_readable(this->link_.left(), 0));
+  }
+}
+
+TYPED_TEST_P(DeviceConformance, SmallFramesArriveWholeAndInOrder) {
+  constexpr std::uint32_t kFrames = 300;
+  for (std::uint32_t i = 0; i < kFrames; ++i) {
+    const auto frame = this->frame_from_left(i * 37 % 1440, i);
+    ASSERT_TRUE(this->send(this->link_.left(), frame, 0, frame.payload.size() / 3));
+    if (i % 50 == 49) this->link_.left().flush();
+  }
+  this->link_.settle();
+  const auto frames = collect(this->link_.right(), kFrames);
+  ASSERT_EQ(frames.size(), kFrames);
+  for (std::uint32_t i = 0; i < kFrames; ++i) {
+    EXPECT_EQ(frames[i].gso_size, 0);
+    this->expect_same(frames[i], this->frame_from_left(i * 37 % 1440, i));
+  }
+}
+
+TYPED_TEST_P(DeviceConformance, BothDirectionsAreIndependent) {
+  const auto there = this->frame_from_left(100, 1);
+  const auto back = this->frame_from_right(200, 2);
+  ASSERT_TRUE(this->send(this->link_.left(), there));
+  ASSERT_TRUE(this->send(this->link_.right(), back));
+  this->link_.left().flush();
+  this->link_.right().flush();
+  this->link_.settle();
+  const auto on_right = collect(this->link_.right(), 1);
+  const auto on_left = collect(this->link_.left(), 1);
+  ASSERT_EQ(on_right.size(), 1u);
+  ASSERT_EQ(on_left.size(), 1u);
+  this->expect_same(on_right[0], there);
+  this->expect_same(on_left[0], back);
+}
+
+// Segments for the device to cut arrive whole, or cut; never lost, never out of turn.
+TYPED_TEST_P(DeviceConformance, LargeFramesKeepTheirPlaceAmongSmallOnes) {
+  const std::uint32_t limit = this->link_.caps().max_frame_payload;
+  if (limit == 0) GTEST_SKIP() << "the device does not segment";
+  constexpr std::uint16_t kMss = 1400;
+  std::uint32_t seq = 0;
+  Bytes stream;
+  for (const std::uint32_t size : {100u, limit, 0u, 2500u, 1400u, limit / 2, 1u, limit}) {
+    const auto frame = this->frame_from_left(size, seq);
+    ASSERT_TRUE(
+        this->send(this->link_.left(), frame, size > kMss ? kMss : std::uint16_t{0}, size / 2));
+    append(stream, frame.payload);
+    seq += size;
+  }
+  this->link_.left().flush();
+  this->link_.settle();
+  const auto like = this->frame_from_left(0, 0);
+  Bytes received;
+  while (received.size() < stream.size()) {
+    const auto frames = collect(this->link_.right(), 1, 3);
+    ASSERT_FALSE(frames.empty()) << received.size() << " of " << stream.size() << " bytes came";
+    for (const auto& frame : frames) {
+      ASSERT_EQ(frame.seq(like), received.size());
+      append(received, frame.payload(like));
+    }
+  }
+  EXPECT_EQ(received, stream);
+}
+
+TYPED_TEST_P(DeviceConformance, ABurstGivesAtMostWhatWasAskedFor) {
+  for (std::uint32_t i = 0; i < 20; ++i)
+    ASSERT_TRUE(this->send(this->link_.left(), this->frame_from_left(10, i)));
+  this->link_.left().flush();
+  this->link_.settle();
+  const auto frames = collect(this->link_.right(), 20, 3);
+  ASSERT_EQ(frames.size(), 20u);
+  for (std::uint32_t i = 0; i < 20; ++i)
+    this->expect_same(frames[i], this->frame_from_left(10, i));
+}
+
+TYPED_TEST_P(DeviceConformance, TheDescriptorTellsWhetherFramesWait) {
+  auto& right = this->link_.right();
+  if (right.wait_fd() < 0) GTEST_SKIP() << "poll only";
+  for (std::uint32_t round = 0; round < 5; ++round) {
+    EXPECT_FALSE(is_readable(right, 0));
+    ASSERT_TRUE(this->send(this->link_.left(), this->frame_from_left(64, round)));
+    this->link_.left().flush();
+    this->link_.settle();
+    EXPECT_TRUE(is_readable(right, 2000));
+    EXPECT_EQ(collect(right, 1).size(), 1u);
+    std::array<device::RxFrame, 4> out;
+    EXPECT_EQ(right.receive(out), 0u);
+  }
+}
+
+TYPED_TEST_P(DeviceConformance, FramesAreCounted) {
+  const auto frame = this->frame_from_left(500, 1);
+  ASSERT_TRUE(this->send(this->link_.left(), frame));
+  this->link_.left().flush();
+  this->link_.settle();
+  ASSERT_EQ(collect(this->link_.right(), 1).size(), 1u);
+  const std::size_t bytes = make_frame(frame).size();
+  EXPECT_EQ(this->link_.left().stats().tx_frames, 1u);
+  EXPECT_EQ(this->link_.left().stats().tx_bytes, bytes);
+  EXPECT_EQ(this->link_.left().stats().tx_dropped, 0u);
+  EXPECT_EQ(this->link_.right().stats().rx_frames, 1u);
+  EXPECT_EQ(this->link_.right().stats().rx_bytes, bytes);
+  EXPECT_EQ(this->link_.right().stats().rx_dropped, 0u);
+}
+
+REGISTER_TYPED_TEST_SUITE_P(DeviceConformance, NothingComesFromNothing,
+                            SmallFramesArriveWholeAndInOrder, BothDirectionsAreIndependent,
+                            LargeFramesKeepTheirPlaceAmongSmallOnes,
+                            ABurstGivesAtMostWhatWasAskedFor, TheDescriptorTellsWhetherFramesWait,
+                            FramesAreCounted);
+
+}  // namespace snp::test
