@@ -8,6 +8,8 @@ namespace {
 
 constexpr std::uint32_t kHeaderBytes = 66;  // Ethernet, IPv4, TCP with timestamps
 
+constexpr int kLongestBurst = 8;
+
 constexpr auto kLater = [](const auto& a, const auto& b) {
   return a.arrival != b.arrival ? a.arrival > b.arrival : a.order > b.order;
 };
@@ -19,12 +21,15 @@ void Link::push(Packet packet, Instant arrival) {
   std::push_heap(flights_.begin(), flights_.end(), kLater);
 }
 
-void Link::send(Packet packet, Instant now, Random& random) {
-  is_in_burst_ =
-      is_in_burst_ ? !happens(random, config_.burst_end) : happens(random, config_.burst_begin);
-  if (is_in_burst_ || happens(random, config_.loss)) {
+bool Link::send(Packet packet, Instant now, Random& random) {
+  // Bounded: a connection may give up after 15 attempts, and would be right to.
+  if (burst_left_ != 0)
+    burst_left_ = happens(random, config_.burst_end) ? 0 : burst_left_ - 1;
+  else if (happens(random, config_.burst_begin))
+    burst_left_ = kLongestBurst;
+  if (burst_left_ != 0 || happens(random, config_.loss)) {
     ++dropped_;
-    return;
+    return false;
   }
   Instant departure = now;
   if (config_.rate_bps > 0) {
@@ -33,7 +38,7 @@ void Link::send(Packet packet, Instant now, Random& random) {
         std::chrono::duration<double>(free_at_ - now).count() * config_.rate_bps / 8;
     if (config_.queue_bytes != 0 && waiting > config_.queue_bytes) {
       ++dropped_;
-      return;
+      return false;
     }
     const double bits = 8.0 * static_cast<double>(packet.bytes.size() + kHeaderBytes);
     free_at_ += Duration(static_cast<std::int64_t>(bits / config_.rate_bps * 1e9));
@@ -47,6 +52,7 @@ void Link::send(Packet packet, Instant now, Random& random) {
   }
   if (happens(random, config_.duplicate)) push(packet, arrival + microseconds(1));
   push(std::move(packet), arrival);
+  return true;
 }
 
 const Packet* Link::peek(Instant now) const {

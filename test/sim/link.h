@@ -42,7 +42,8 @@ class Link {
  public:
   explicit Link(const LinkConfig& config) : config_(config) {}
 
-  void send(Packet packet, Instant now, Random& random);
+  // False: dropped.
+  bool send(Packet packet, Instant now, Random& random);
   // The next packet that has arrived by `now`.
   std::optional<Packet> receive(Instant now);
   // Looks at it only.
@@ -64,7 +65,7 @@ class Link {
   Instant free_at_{};            // when the transmitter is idle again
   std::uint64_t order_ = 0;
   std::uint64_t dropped_ = 0;
-  bool is_in_burst_ = false;
+  int burst_left_ = 0;
 };
 
 }  // namespace snp::sim

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iostream>
 #include <sstream>
 
 namespace snp::sim {
@@ -266,10 +267,28 @@ bool Simulation::deliver(std::size_t to) {
       packet->bytes.insert(packet->bytes.end(), more->bytes.begin(), more->bytes.end());
     }
     segment.payload = packet->bytes;
-    host.connection().on_segment(segment, now_);
+    const bool is_acceptable = host.connection().on_segment(segment, now_);
+    if (config_.trace)
+      std::cerr << (now_ - kStart) / microseconds(1) << " us  " << to << " receives "
+                << segment.seg_seq.value() << " +" << packet->bytes.size() << " ack "
+                << segment.seg_ack.value() << (is_acceptable ? "" : " NOT ACCEPTABLE") << "\n";
     if (!drain(to)) return false;
   }
   return true;
+}
+
+void Simulation::print(std::size_t from, const Packet& packet) const {
+  const Segment& s = packet.segment;
+  std::cerr << (now_ - kStart) / microseconds(1) << " us  " << from << ": seq " << s.seg_seq.value()
+            << " +" << packet.bytes.size() << " ack " << s.seg_ack.value() << " wnd " << s.seg_wnd
+            << " flags " << int(s.flags) << " ts " << s.options.ts_val << "/" << s.options.ts_ecr;
+  for (std::size_t i = 0; i < s.options.sack_count; ++i)
+    std::cerr << " sack " << s.options.sack[i].start.value() << "-"
+              << s.options.sack[i].end.value();
+  const tcp::Info info = hosts_[from]->connection_->info();
+  std::cerr << "  [" << to_string(info.state) << " cwnd " << info.cwnd_bytes << " out "
+            << info.unacked_bytes << " rtx " << info.total_retransmits << " srtt " << info.srtt_us
+            << "]\n";
 }
 
 // Sends what the connection wants to send, cut as a device would.
@@ -297,7 +316,9 @@ bool Simulation::drain(std::size_t from) {
       packet.bytes.resize(length);
       if (length != 0)
         host.connection().streams().tx.copy_out(plan->payload_pos + sent, packet.bytes);
-      links_[from].send(std::move(packet), now_, random_);
+      if (config_.trace) print(from, packet);
+      const bool is_lost = !links_[from].send(std::move(packet), now_, random_);
+      if (config_.trace && is_lost) std::cerr << "    lost\n";
       sent += length;
     } while (sent < plan->payload_len);
   }

@@ -38,6 +38,7 @@ struct Config {
   double handovers_per_s = 0;       // of each host, at random moments
   Duration handover_time{};         // packets that arrive meanwhile are held
   Duration limit = seconds(3600);
+  bool trace = false;  // prints every packet
 };
 
 std::string describe(const Config& config);
@@ -65,6 +66,7 @@ class Simulation {
   bool drain(std::size_t from);
   bool hand_over(std::size_t i);
   [[nodiscard]] Instant next_event() const;
+  void print(std::size_t from, const Packet& packet) const;
 
   Config config_;
   Random random_;

@@ -1,4 +1,6 @@
 // Random paths, random programs: every byte arrives once and in order, and both sides end.
+#include <cstdlib>
+
 #include <gtest/gtest.h>
 
 #include "test/sim/simulation.h"
@@ -47,6 +49,11 @@ Config random_config(std::uint64_t seed) {
 }
 
 void run_seeds(std::uint64_t first, std::uint64_t last, double handovers_per_s) {
+  // SNP_SIM_SEED=n repeats one run.
+  if (const char* only = std::getenv("SNP_SIM_SEED")) {
+    first = std::strtoull(only, nullptr, 10);
+    last = first + 1;
+  }
   for (std::uint64_t seed = first; seed < last; ++seed) {
     Config config = random_config(seed);
     if (handovers_per_s > 0) {
@@ -54,6 +61,7 @@ void run_seeds(std::uint64_t first, std::uint64_t last, double handovers_per_s) 
       config.handovers_per_s = handovers_per_s;
       config.handover_time = microseconds(random() % 2000);
     }
+    config.trace = std::getenv("SNP_SIM_TRACE") != nullptr;
     Simulation simulation(config);
     ASSERT_TRUE(simulation.run()) << simulation.failure() << " at "
                                   << simulation.now().time_since_epoch() / milliseconds(1)

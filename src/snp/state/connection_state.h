@@ -94,7 +94,11 @@ struct DelegatedState {
   std::uint8_t retransmits = 0;  // of the segment at snd_una
   std::uint8_t keepalive_probes = 0;
   std::uint8_t persist_probes = 0;
-  bool fin_pending = false;  // the application has shut down writing; its FIN is not sent yet
+  // Timers, in ms from the hand-over (reference 4.3): -1 not running, 0 expires at once.
+  std::int32_t retransmit_delta_ms = -1;  // retransmission or persist
+  std::int32_t keepalive_delta_ms = -1;
+  std::int32_t end_delta_ms = -1;  // FIN_WAIT_2 after close, TIME_WAIT
+  bool fin_pending = false;        // the application has shut down writing; its FIN is not sent yet
 };
 
 struct ConnectionState {

@@ -88,7 +88,7 @@ std::uint32_t Connection::take_events() noexcept {
 }
 
 Instant Connection::next_timeout() const noexcept {
-  return timers_.next();
+  return is_frozen_ ? kNever : timers_.next();
 }
 
 void Connection::set_state(TcpState state) noexcept {

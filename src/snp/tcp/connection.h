@@ -214,7 +214,7 @@ class Connection {
 
   // export_import.cpp
   void start_sending(const DelegatedState& delegated, Instant now) noexcept;
-  void start_receiving(Instant now) noexcept;
+  void start_receiving(const DelegatedState& delegated, Instant now) noexcept;
 
   // application.cpp
   void set_state(TcpState state) noexcept;

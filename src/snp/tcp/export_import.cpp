@@ -9,6 +9,13 @@ namespace {
 constexpr std::uint32_t kInitialSegments = 10;  // RFC 6928
 constexpr std::uint8_t kMaxWindShift = 14;      // RFC 7323 2.3
 
+std::int32_t remaining_ms(Instant deadline, Instant now) noexcept {
+  if (deadline == kNever) return -1;
+  if (deadline <= now) return 0;
+  return static_cast<std::int32_t>(
+      std::min<std::int64_t>((deadline - now) / milliseconds(1), 0x7fffffff));
+}
+
 }  // namespace
 
 Connection::Connection(const ConnectionState& state, const Streams& streams, const Limits& limits,
@@ -54,7 +61,7 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       cached_(state.cached) {
   apply_cached();
   start_sending(state.delegated, now);
-  start_receiving(now);
+  start_receiving(state.delegated, now);
   predict();
 }
 
@@ -74,9 +81,19 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
   board_.start(snd_una_, snd_nxt_, us(now));
   persist_backoff_ = persist_probes_;
   arm_retransmission(now);
+  // What was running goes on: hand-overs in quick succession must not keep a timer from expiring.
+  if (delegated.retransmit_delta_ms < 0) return;
+  const Instant due = now + milliseconds(delegated.retransmit_delta_ms);
+  if (board_.outstanding() != 0) {
+    retransmission_deadline_ = std::min(retransmission_deadline_, due);
+    set_retransmission_timer(now);
+  } else if (unsent() != 0) {
+    is_persisting_ = true;
+    timers_.set(Timer::kRetransmission, std::min(due, now + rtt_.rto(persist_backoff_)));
+  }
 }
 
-void Connection::start_receiving(Instant now) noexcept {
+void Connection::start_receiving(const DelegatedState& delegated, Instant now) noexcept {
   // The host may have offered more than this ring holds; what lies beyond cannot be kept, and an
   // honest smaller window lets the peer probe instead of sending in vain (RFC 9293 3.8.6).
   rcv_adv_ = seq_max(seq_min(rcv_adv_, offerable_edge()), rcv_nxt_);
@@ -84,8 +101,14 @@ void Connection::start_receiving(Instant now) noexcept {
     unacked_bytes_ = rcv_nxt_ - last_ack_sent_;
     timers_.set(Timer::kDelayedAck, now + max_ack_delay_);
   }
-  if (state_ == TcpState::kTimeWait) timers_.set(Timer::kEnd, now + time_wait_);
+  if (delegated.end_delta_ms >= 0)
+    timers_.set(Timer::kEnd,
+                now + std::min<Duration>(milliseconds(delegated.end_delta_ms), time_wait_));
+  else if (state_ == TcpState::kTimeWait)
+    timers_.set(Timer::kEnd, now + time_wait_);
   arm_keepalive(now);
+  if (delegated.keepalive_delta_ms >= 0 && timers_.is_running(Timer::kKeepalive))
+    timers_.set(Timer::kKeepalive, now + milliseconds(delegated.keepalive_delta_ms));
 }
 
 void Connection::freeze(Instant /*now*/) noexcept {
@@ -93,7 +116,6 @@ void Connection::freeze(Instant /*now*/) noexcept {
   is_frozen_ = true;
   may_predict_ = false;
   if (unacked_bytes_ != 0) ack_now_ = true;
-  timers_.stop_all();
 }
 
 // Data that came out of order is dropped, although it was SACKed: the next owner has no place for
@@ -127,6 +149,10 @@ ConnectionState Connection::export_state(Instant now) const noexcept {
   out.retransmits = retransmits_;
   out.keepalive_probes = keepalive_probes_;
   out.persist_probes = persist_probes_;
+  out.retransmit_delta_ms = remaining_ms(
+      is_persisting_ ? timers_.at(Timer::kRetransmission) : retransmission_deadline_, now);
+  out.keepalive_delta_ms = remaining_ms(timers_.at(Timer::kKeepalive), now);
+  out.end_delta_ms = remaining_ms(timers_.at(Timer::kEnd), now);
   out.fin_pending = is_fin_queued_ && !is_fin_sent_;
   return state;
 }

@@ -70,10 +70,11 @@ void Connection::advance_una(SeqNum seg_ack, Delivery& delivery, Instant now) no
   last_progress_ = now;
 }
 
-// RFC 6298 3 (Karn) and RFC 7323 4.1: a resent segment can be timed by its echo only.
+// RFC 6298 3 (Karn) and RFC 7323 4.1: when something resent is among it, what came after had to
+// wait for that; only the echo can be timed.
 void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool advanced,
                           Instant now) noexcept {
-  if (delivery.has_rtt) {
+  if (delivery.has_rtt && !delivery.saw_resent) {
     rtt_.on_sample(us(now) - delivery.rtt_sent_us);
     return;
   }

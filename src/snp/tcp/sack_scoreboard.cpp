@@ -151,8 +151,9 @@ void SackScoreboard::on_acked(SeqNum una, Delivery& delivery) noexcept {
     } else {
       if (range.fate == Fate::kLost) lost_bytes_ -= bytes;
       delivery.bytes += bytes;
+      delivery.saw_resent |= range.is_retransmitted;
       if (upto == range.end) {
-        if (!range.is_retransmitted && !delivery.has_rtt) {
+        if (!delivery.has_rtt) {
           delivery.has_rtt = true;
           delivery.rtt_sent_us = range.sent_us;
         }

@@ -32,8 +32,9 @@ struct NewestDelivered {
 // What one ACK (cumulative part and SACK blocks) delivered.
 struct Delivery {
   std::uint32_t bytes = 0;  // newly acknowledged or SACKed
-  bool has_rtt = false;     // rtt_sent_us: of the oldest range wholly acknowledged, never resent
+  bool has_rtt = false;     // rtt_sent_us: of the oldest range wholly acknowledged
   std::uint32_t rtt_sent_us = 0;
+  bool saw_resent = false;      // something retransmitted was acknowledged: has_rtt means nothing
   bool saw_original = false;    // something never retransmitted was delivered
   bool saw_duplicate = false;   // a DSACK block came (RFC 2883)
   bool saw_reordering = false;  // something never retransmitted was delivered below the highest
