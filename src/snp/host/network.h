@@ -38,13 +38,16 @@ class Network {
   virtual ~Network() = default;
 
   // Route, then neighbour. kNotFound: no route. kBusy: the neighbour is not resolved yet (it is
-  // asked for).
-  virtual Result<Path> find_path(const FourTuple& flow) = 0;
+  // asked for; a kNeighbour change tells when it is). kUnsupported: not an Ethernet device.
+  // `bound_ifindex`: the socket's device (SocketSurvey), needed for link-local addresses. Answers
+  // from a cache that dispatch() keeps true.
+  virtual Result<Path> find_path(const FourTuple& flow, std::uint32_t bound_ifindex = 0) = 0;
   virtual Result<Link> find_link(const std::string& name) = 0;
 
   // Notifications: poll fd() and call dispatch() when readable. `on_change` is told which device,
   // route or neighbour changed, coarsely: the caller asks find_path() again for the connections
-  // concerned.
+  // concerned. Neighbours: only those that find_path() has named, and only when their link address
+  // changed, came or went.
   struct Change {
     enum class Kind { kLink, kAddress, kRoute, kNeighbour } kind;
     std::uint32_t ifindex = 0;  // 0: any

@@ -23,6 +23,7 @@ struct SocketSurvey {
   std::uint32_t unsent_bytes = 0;                        // SIOCOUTQNSD
   std::uint32_t unacked_bytes = 0;                       // SIOCOUTQ, all of the send queue
   std::uint64_t cookie = 0;                              // SO_COOKIE
+  std::uint32_t bound_ifindex = 0;                       // SO_BINDTODEVICE or link-local scope
   chimney::Reason reason = chimney::Reason::kOffloaded;  // != kOffloaded: cannot move, and why
 };
 

@@ -160,6 +160,8 @@ Result<SocketSurvey> survey(int fd) {
   }
   seen.tuple.local = to_endpoint(*local).value_or(Endpoint{});
   seen.tuple.remote = to_endpoint(*remote).value_or(Endpoint{});
+  const int device = get_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX).value_or(0);
+  seen.bound_ifindex = static_cast<std::uint32_t>(device);
   seen.reason = find_obstacle(fd, info, seen);
   if (seen.reason == Reason::kOffloaded && would_choose_other_address(fd, *local, *remote))
     seen.reason = Reason::kLocalAddress;

@@ -1,0 +1,77 @@
+// A live TCP connection over the lab's wire, and what a hand-over needs around park() and unpark():
+// steering, rings, the frames that come meanwhile. `host` (left side) is the socket that gets
+// parked; `peer` (right side) is an ordinary program.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "snp/base/unique_fd.h"
+#include "snp/host/parking.h"
+#include "snp/steer/steering.h"
+
+#include "test/support/netns_lab.h"
+
+namespace snp::test {
+
+using Bytes = std::vector<std::byte>;
+
+enum class Family { kV4, kV6, kMapped, kLinkLocal };
+
+struct Connection {
+  UniqueFd listener;
+  UniqueFd host;
+  UniqueFd peer;
+  FourTuple tuple;  // as the host sees it
+};
+
+// A pair of rings with positions as the switch counts them.
+struct RingPair {
+  explicit RingPair(std::uint32_t size);
+  static constexpr std::uint64_t kRxBegin = (1ull << 40) + 12345;
+  static constexpr std::uint64_t kTxEnd = (1ull << 40) + 67890;
+  std::vector<std::byte> rx_bytes, tx_bytes;
+  StreamRing rx, tx;
+};
+
+class ParkingLab {
+ public:
+  ParkingLab();
+
+  // Over the wire; `host_is_client`: the host side has connected, else it has accepted on a
+  // listener bound to every address.
+  Connection connect_pair(Family family, bool host_is_client = false);
+
+  steer::Steering& steering() { return *steering_; }
+  NetnsLab& net() { return net_; }
+
+  // park() as a hand-over does it: shadow, hold, park.
+  Result<host::Parked> park(const Connection& c, RingPair& rings);
+  // unpark() as a hand-over does it: return, unpark, steering off, held frames, forged segment.
+  Result<host::Unparked> unpark(const Connection& c, const host::Parked& parked, RingPair& rings);
+
+ private:
+  void give_back_held_frames(const FourTuple& tuple);
+  void inject(std::span<const std::byte> frame);
+
+  NetnsLab net_;
+  std::unique_ptr<steer::Steering> steering_;
+  UniqueFd tap_;  // on the host side: the frames that came while steering held them
+};
+
+// Pseudo-random bytes: byte i of stream `seed`.
+Bytes pattern(std::uint32_t seed, std::size_t length);
+// Writes without blocking as much as the socket takes; returns how much.
+std::size_t fill(int fd, std::span<const std::byte> bytes);
+void write_all(int fd, std::span<const std::byte> bytes);
+// Reads until `length` bytes or end of file have come, at most `timeout_ms` between two reads.
+Bytes read_some(int fd, std::size_t length, int timeout_ms = 4000);
+bool is_at_end_of_file(int fd, int timeout_ms = 4000);
+std::uint8_t kernel_state(int fd);
+bool wait_for_state(int fd, std::uint8_t state, int timeout_ms = 4000);
+Bytes ring_bytes(const StreamRing& ring, const StreamRange& range);
+
+}  // namespace snp::test
