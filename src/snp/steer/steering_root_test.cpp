@@ -18,11 +18,13 @@
 #include "snp/steer/steering.h"
 
 #include "test/support/netns.h"
+#include "test/support/tcp_pair.h"
 
 namespace snp::steer {
 namespace {
 
 using test::NetNamespace;
+using test::TcpPair;
 using test::VethPair;
 
 constexpr FourTuple kFlow = {{IpAddress::v4(10, 9, 0, 1), 80}, {IpAddress::v4(10, 9, 0, 2), 4711}};
@@ -52,43 +54,6 @@ Result<> attach_stranger(std::uint32_t ifindex, bpf_tc_attach_point point) {
   options.priority = 100;
   const int error = bpf_tc_attach(&hook, &options);
   return error == 0 ? Result<>() : fail_errno("stranger", -error);
-}
-
-// A connected pair of kernel sockets over the veth pair.
-struct Connected {
-  UniqueFd here, there;
-  FourTuple flow;  // as `here` sees it
-
-  explicit Connected(const VethPair& net) {
-    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(0x0a090001);
-    SNP_ASSERT(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
-    SNP_ASSERT(::listen(listener.get(), 1) == 0);
-    socklen_t length = sizeof(address);
-    ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length);
-    {
-      const NetNamespace::Inside inside(net.there);
-      there.reset(::socket(AF_INET, SOCK_STREAM, 0));
-      SNP_ASSERT(::connect(there.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) ==
-                 0);
-    }
-    sockaddr_in peer{};
-    length = sizeof(peer);
-    here.reset(::accept(listener.get(), reinterpret_cast<sockaddr*>(&peer), &length));
-    flow = {{IpAddress::v4(10, 9, 0, 1), ntohs(address.sin_port)},
-            {IpAddress::v4(10, 9, 0, 2), ntohs(peer.sin_port)}};
-    for (const UniqueFd* fd : {&here, &there}) {
-      const timeval timeout = {5, 0};
-      ::setsockopt(fd->get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    }
-  }
-};
-
-bool passes(const UniqueFd& from, const UniqueFd& to) {
-  char byte = 'x';
-  return ::send(from.get(), &byte, 1, MSG_NOSIGNAL) == 1 && ::recv(to.get(), &byte, 1, 0) == 1;
 }
 
 class SteeringTest : public testing::Test {
@@ -176,13 +141,12 @@ TEST_F(SteeringTest, OthersFiltersStillSeePackets) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
   ASSERT_TRUE(steering->set(kFlow, FlowSteering::kActive, 0));
-  const Connected other(net_);
-  EXPECT_TRUE(passes(other.there, other.here));
+  const TcpPair other(net_);
+  EXPECT_TRUE(TcpPair::passes(other.there, other.here));
   ASSERT_TRUE(attach_stranger(ifindex_, BPF_TC_INGRESS));
   const char byte = 'x';
   ASSERT_EQ(::send(other.there.get(), &byte, 1, 0), 1);
-  const timeval soon = {0, 100'000};
-  ::setsockopt(other.here.get(), SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
+  TcpPair::set_receive_timeout(other.here, 100);
   char received = 0;
   EXPECT_EQ(::recv(other.here.get(), &received, 1, 0), -1) << "the stranger drops everything";
 }
@@ -262,17 +226,17 @@ TEST_F(SteeringTest, FlowsComeAndGo) {
 TEST_F(SteeringTest, AHeldFlowIsCutOffFromTheHostInBothDirectionsAndOthersAreNot) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
-  const Connected held(net_);
-  const Connected other(net_);
-  ASSERT_TRUE(passes(held.here, held.there));
+  const TcpPair held(net_);
+  const TcpPair other(net_);
+  ASSERT_TRUE(TcpPair::passes(held.here, held.there));
 
   ASSERT_TRUE(steering->set(held.flow, FlowSteering::kShadow, 0));
-  EXPECT_TRUE(passes(held.here, held.there));
-  EXPECT_TRUE(passes(held.there, held.here));
+  EXPECT_TRUE(TcpPair::passes(held.here, held.there));
+  EXPECT_TRUE(TcpPair::passes(held.there, held.here));
 
   ASSERT_TRUE(steering->set(held.flow, FlowSteering::kHold, 0));
-  EXPECT_TRUE(passes(other.here, other.there));
-  EXPECT_TRUE(passes(other.there, other.here));
+  EXPECT_TRUE(TcpPair::passes(other.here, other.there));
+  EXPECT_TRUE(TcpPair::passes(other.there, other.here));
   ASSERT_EQ(::send(held.here.get(), "x", 1, 0), 1);
   ASSERT_EQ(::send(held.there.get(), "x", 1, 0), 1);
   char byte = 0;
