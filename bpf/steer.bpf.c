@@ -55,7 +55,9 @@ struct ipv6_start {
 
 struct extension_start {
   __u8 next_header;
-  __u8 length; /* in 8 bytes, without the first 8 */
+  __u8 length;        /* in 8 bytes, without the first 8 */
+  __u8 routing_type;  /* of a routing header */
+  __u8 segments_left; /* of a routing header */
 };
 
 static __always_inline void set_ports(struct snp_flow_key *key, bool outgoing, struct ports ports) {
@@ -81,18 +83,25 @@ static __always_inline bool read_ipv4(struct __sk_buff *skb, __u32 net, bool out
   return true;
 }
 
-/* Walks hop-by-hop, routing and destination options (RFC 8200 4); a fragment header ends it. */
+/* Walks the headers that an end host merely skips (RFC 8200 4), as wire/frame.cpp does. */
 static __always_inline bool skip_extensions(struct __sk_buff *skb, __u32 net, __u8 next,
                                             __u32 *offset) {
   for (int i = 0; i < MAX_EXTENSION_HEADERS; ++i) {
     struct extension_start extension;
     if (next == IPPROTO_TCP) return true;
-    if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS) return false;
+    if (!(next == IPPROTO_HOPOPTS && i == 0) && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+      return false;
     if (bpf_skb_load_bytes(skb, net + *offset, &extension, sizeof(extension)) != 0) return false;
+    if (next == IPPROTO_ROUTING && extension.segments_left != 0) return false;
     next = extension.next_header;
     *offset += (extension.length + 1u) * 8;
   }
   return next == IPPROTO_TCP;
+}
+
+/* ::ffff:0:0/96 on the wire would pose as IPv4. */
+static __always_inline bool is_mapped(const __u32 address[4]) {
+  return address[2] == bpf_htonl(0xffff) && address[0] == 0 && address[1] == 0;
 }
 
 static __always_inline bool read_ipv6(struct __sk_buff *skb, __u32 net, bool outgoing,
@@ -108,7 +117,7 @@ static __always_inline bool read_ipv6(struct __sk_buff *skb, __u32 net, bool out
   __builtin_memcpy(key->local, outgoing ? &h.ip.saddr : &h.ip.daddr, sizeof(key->local));
   __builtin_memcpy(key->remote, outgoing ? &h.ip.daddr : &h.ip.saddr, sizeof(key->remote));
   set_ports(key, outgoing, h.ports);
-  return true;
+  return !is_mapped(key->local) && !is_mapped(key->remote);
 }
 
 /* The flow that a packet belongs to, or NULL. `net`: where the IP header begins in the program's

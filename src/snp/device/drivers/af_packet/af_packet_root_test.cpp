@@ -47,16 +47,16 @@ class AfPacketTest : public testing::Test {
     frame.destination_mac = {2, 0, 0, 0, 9, 2};
     frame.seq = TcpPair::sequence(pair.here, TCP_SEND_QUEUE);
     frame.ack = TcpPair::sequence(pair.here, TCP_RECV_QUEUE);
-    frame.tcp_options = timestamps(pair);
+    frame.tcp_options = timestamps(pair.here);
     frame.payload = test::numbered_payload(payload, 7);
     return frame;
   }
   // RFC 7323 3.2: a segment without them would be dropped. The peer's PAWS takes any value that is
   // not before its last; the sockets' clocks run in milliseconds.
-  static Bytes timestamps(const TcpPair& pair) {
+  static Bytes timestamps(const UniqueFd& sender) {
     std::uint32_t now = 0;
     socklen_t length = sizeof(now);
-    SNP_ASSERT(::getsockopt(pair.here.get(), IPPROTO_TCP, TCP_TIMESTAMP, &now, &length) == 0);
+    SNP_ASSERT(::getsockopt(sender.get(), IPPROTO_TCP, TCP_TIMESTAMP, &now, &length) == 0);
     Bytes options = {1, 1, 8, 10};
     test::append32(options, now + 1000);
     test::append32(options, 0);
@@ -191,6 +191,7 @@ TEST_P(AfPacketFamilyTest, TheHostVerifiesReinjectedFramesOfUnknownChecksum) {
   std::swap(frame.source, frame.destination);
   std::swap(frame.source_mac, frame.destination_mac);
   std::swap(frame.seq, frame.ack);
+  frame.tcp_options = timestamps(pair.there);
   Bytes bytes = test::make_frame(frame);
   bytes.back() ^= 1;
   ASSERT_TRUE(queue().reinject({test::view(bytes)}));
