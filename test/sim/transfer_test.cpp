@@ -49,10 +49,11 @@ Config random_config(std::uint64_t seed) {
 }
 
 void run_seeds(std::uint64_t first, std::uint64_t last, double handovers_per_s) {
-  // SNP_SIM_SEED=n repeats one run.
-  if (const char* only = std::getenv("SNP_SIM_SEED")) {
-    first = std::strtoull(only, nullptr, 10);
-    last = first + 1;
+  // SNP_SIM_SEED=n repeats one run, with SNP_SIM_RUNS=m it is the first of m.
+  if (const char* begin = std::getenv("SNP_SIM_SEED")) {
+    const char* runs = std::getenv("SNP_SIM_RUNS");
+    first = std::strtoull(begin, nullptr, 10);
+    last = first + (runs != nullptr ? std::strtoull(runs, nullptr, 10) : 1);
   }
   for (std::uint64_t seed = first; seed < last; ++seed) {
     Config config = random_config(seed);
@@ -71,11 +72,11 @@ void run_seeds(std::uint64_t first, std::uint64_t last, double handovers_per_s) 
 }
 
 TEST(Transfer, RandomPathsDeliverEveryByte) {
-  run_seeds(1, 250, 0);
+  run_seeds(1, 500, 0);
 }
 
 TEST(Transfer, HandOversAtRandomMomentsLoseNothing) {
-  run_seeds(1000, 1250, 20);
+  run_seeds(1000, 1500, 20);
 }
 
 }  // namespace

@@ -152,6 +152,7 @@ class Connection {
 
   // process_text.cpp
   void process_text(const Segment& seg, Instant now) noexcept;
+  [[nodiscard]] SeqNum text_edge() const noexcept;
   void accept_in_order(std::span<const std::byte> text, Instant now) noexcept;
   void accept_out_of_order(SeqNum start, std::span<const std::byte> text) noexcept;
   void process_fin(Instant now) noexcept;

@@ -255,9 +255,11 @@ SegmentPlan Connection::make_plan(SeqNum seq, std::uint32_t length, std::uint32_
 
 SegmentPlan Connection::make_ack(SeqNum seq, Instant now) noexcept {
   const bool was_interactive = is_interactive_;
-  // RFC 9293 3.8.6: a peer that shrank its window must still find the number acceptable.
+  // RFC 9293 3.8.6: a peer that shrank its window must still find the number acceptable. Less than
+  // a unit of the window field is no shrinking (RFC 7323 2.4).
   const SeqNum edge = snd_una_ + snd_wnd_;
-  SegmentPlan plan = make_plan(seq > edge ? edge : seq, 0, snd_mss_, now);
+  const bool is_beyond = seq >= edge + (1u << std::max(snd_wind_shift_, rcv_wind_shift_));
+  SegmentPlan plan = make_plan(is_beyond ? edge : seq, 0, snd_mss_, now);
   is_interactive_ = was_interactive;
   plan.payload_pos = streams_.tx_range.begin;
   return plan;

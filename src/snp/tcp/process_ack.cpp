@@ -25,10 +25,11 @@ void Connection::process_ack(const Segment& seg, Instant now) noexcept {
   }
 }
 
-// RFC 9293 3.10.7.4: SND.WND follows the newest segment.
+// RFC 9293 3.10.7.4: SND.WND follows the newest segment. What acknowledges more is newer even when
+// its text is a retransmission (as Linux): the window counts from SND.UNA.
 void Connection::update_send_window(const Segment& seg, bool& has_changed) noexcept {
-  const bool is_newer =
-      snd_wl1_ < seg.seg_seq || (snd_wl1_ == seg.seg_seq && snd_wl2_ <= seg.seg_ack);
+  const bool is_newer = seg.seg_ack > snd_una_ || snd_wl1_ < seg.seg_seq ||
+                        (snd_wl1_ == seg.seg_seq && snd_wl2_ <= seg.seg_ack);
   if (!is_newer) return;
   const std::uint32_t snd_wnd = static_cast<std::uint32_t>(seg.seg_wnd) << snd_wind_shift_;
   has_changed = snd_wnd != snd_wnd_;

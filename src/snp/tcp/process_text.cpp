@@ -13,6 +13,16 @@ constexpr bool receives_text(TcpState state) noexcept {
 
 }  // namespace
 
+// Nothing beyond the offered window is kept: the peer numbers its bare ACKs within it, and would
+// find rcv_nxt beyond them. Nor anything beyond the ring or the FIN.
+SeqNum Connection::text_edge() const noexcept {
+  const std::uint32_t slack = (1u << rcv_wind_shift_) - 1;
+  const auto stored = static_cast<std::uint32_t>(streams_.rx_range.length());
+  const SeqNum ring_edge = rcv_nxt_ + (streams_.rx.size - stored);
+  const SeqNum edge = seq_min(seq_max(rcv_adv_ + slack, rcv_nxt_), ring_edge);
+  return is_fin_known_ ? seq_min(edge, fin_seq_) : edge;
+}
+
 void Connection::process_text(const Segment& seg, Instant now) noexcept {
   if (!receives_text(state_)) return;
   auto text = seg.payload;
@@ -37,10 +47,7 @@ void Connection::process_text(const Segment& seg, Instant now) noexcept {
     text = text.subspan(rcv_nxt_ - start);
     start = rcv_nxt_;
   }
-  // Nothing beyond the ring or the FIN is kept.
-  const std::uint64_t stored = streams_.rx_range.length();
-  const SeqNum ring_edge = rcv_nxt_ + (streams_.rx.size - static_cast<std::uint32_t>(stored));
-  const SeqNum edge = is_fin_known_ ? seq_min(ring_edge, fin_seq_) : ring_edge;
+  const SeqNum edge = text_edge();
   if (start >= edge) {
     ack_now_ = true;
     return;
