@@ -36,6 +36,8 @@ struct Arena {
   std::vector<std::atomic<int>> wait_set_fds;
   // One eventfd per shard, for this process alone: what it does to them hurts no other.
   std::vector<UniqueFd> bells;
+  // The application made one of its eventfds block us: it is woken no more.
+  std::atomic<bool> is_blocking{false};
 };
 
 class Engine : public chimney::Target {
@@ -46,7 +48,7 @@ class Engine : public chimney::Target {
                                                ipc::Bulletin& bulletin, ipc::FlowRecord* records);
 
   // Attached processes. The arena's bells go to the switch with kAttached.
-  virtual Arena& attach(std::uint32_t number, ipc::SharedMemory memory) = 0;
+  virtual Result<Arena*> attach(std::uint32_t number, ipc::SharedMemory memory) = 0;
   virtual void set_wait_set(Arena& arena, ipc::WaitSetId id, UniqueFd eventfd) = 0;
   // Marks the slot in its wait sets and wakes those that sleep (after a change of mode).
   virtual void notify(Arena& arena, ipc::SlotId slot) = 0;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -100,6 +101,12 @@ struct DelegatedState {
   std::int32_t end_delta_ms = -1;  // FIN_WAIT_2 after close, TIME_WAIT
   bool fin_pending = false;        // the application has shut down writing; its FIN is not sent yet
 };
+
+// The kernel's number of a state, as TCP_INFO tells it (tcp_states.h).
+constexpr std::uint8_t linux_number(TcpState state) noexcept {
+  constexpr std::array<std::uint8_t, 8> kNumbers{1, 4, 5, 8, 11, 9, 6, 7};
+  return kNumbers[static_cast<std::size_t>(state)];
+}
 
 struct ConnectionState {
   ConstState constant;

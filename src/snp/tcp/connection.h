@@ -110,6 +110,8 @@ class Connection {
   // gives.
   void freeze(Instant now) noexcept;
   [[nodiscard]] ConnectionState export_state(Instant now) const noexcept;
+  // Only what changes, for the flow record: after every turn of the shard, frozen or not.
+  [[nodiscard]] DelegatedState export_delegated(Instant now) const noexcept;
 
   // Questions.
   [[nodiscard]] TcpState state() const noexcept { return state_; }

@@ -121,10 +121,11 @@ void Connection::freeze(Instant /*now*/) noexcept {
 // Data that came out of order is dropped, although it was SACKed: the next owner has no place for
 // it (reference 4.11); RFC 2018 8 allows that.
 ConnectionState Connection::export_state(Instant now) const noexcept {
-  ConnectionState state;
-  state.constant = constant_;
-  state.cached = cached_;
-  DelegatedState& out = state.delegated;
+  return {constant_, cached_, export_delegated(now)};
+}
+
+DelegatedState Connection::export_delegated(Instant now) const noexcept {
+  DelegatedState out;
   out.state = state_;
   out.snd_una = snd_una_;
   out.snd_nxt = out.snd_max = snd_nxt_;
@@ -154,7 +155,7 @@ ConnectionState Connection::export_state(Instant now) const noexcept {
   out.keepalive_delta_ms = remaining_ms(timers_.at(Timer::kKeepalive), now);
   out.end_delta_ms = remaining_ms(timers_.at(Timer::kEnd), now);
   out.fin_pending = is_fin_queued_ && !is_fin_sent_;
-  return state;
+  return out;
 }
 
 }  // namespace snp::tcp

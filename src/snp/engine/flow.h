@@ -1,0 +1,44 @@
+// One offloaded connection as its shard keeps it: the TCP machine and where its parts are. Lives in
+// the engine's slab: the address is stable, the memory is used again. Shard-local between
+// kInitiate and kTerminated or kFinished, except `info`.
+#pragma once
+
+#include <optional>
+
+#include "snp/engine/app_words.h"
+#include "snp/engine/mail.h"
+#include "snp/engine/published.h"
+#include "snp/engine/timing_wheel.h"
+#include "snp/ipc/flow_record.h"
+#include "snp/tcp/connection.h"
+#include "snp/wire/header_template.h"
+
+namespace snp::engine {
+
+struct Flow : WheelEntry {
+  std::optional<tcp::Connection> connection;
+  Flow* next_touched = nullptr;
+  bool is_touched = false;
+  bool is_hostile = false;         // the application broke the rules: only its close counts
+  bool is_write_notified = false;  // told of room since it wrote last
+  bool is_upload_requested = false;
+  std::uint32_t device = 0;  // index of the shard's queue
+  std::uint32_t status = 0;  // slot_status, as published
+  std::uint32_t options_generation = 0;
+  SeqNum snd_max;             // as in the record
+  ipc::Slot* slot = nullptr;  // null: the application has closed
+  ipc::FlowRecord* record = nullptr;
+  ShardArena* arena = nullptr;
+  ipc::SlotId slot_id = ipc::kNoSlot;
+  chimney::ConnectionId id = 0;
+  AppWords accepted;
+  std::uint64_t rx_head = 0;  // as the application was told
+  HeaderTemplate headers;
+  Instant info_at;
+  FourTuple tuple;
+  CachedState cached;
+  Published<tcp::Info> info;  // any thread reads
+  Mail finished_mail, upload_mail;
+};
+
+}  // namespace snp::engine

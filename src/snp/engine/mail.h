@@ -1,0 +1,45 @@
+// What control thread and shards tell each other. A message goes to a shard, and the same object
+// comes back as the answer; who takes the answer out deletes it, unless it is part of a flow.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "snp/chimney/target.h"
+#include "snp/engine/mailbox.h"
+
+namespace snp::engine {
+
+class ShardArena;
+struct Flow;
+
+enum class MailKind : std::uint8_t {
+  // To a shard.
+  kAttach,         // arena
+  kDetach,         // arena
+  kInitiate,       // flow, handoff
+  kTerminate,      // id
+  kUpdate,         // id, handoff.state.cached
+  kReleaseFrames,  // handoff.state.constant, forged_segment
+  // Back.
+  kInitiated,        // id
+  kTerminated,       // id, flow, handoff
+  kRefused,          // id, handoff.state.delegated.state
+  kUploadRequested,  // id, reason
+  kFinished,         // id, flow
+  kDetached,         // arena
+  kDone,             // nothing to tell
+};
+
+struct Mail : MailNode {
+  MailKind kind = MailKind::kDone;
+  bool is_part_of_flow = false;
+  chimney::Reason reason = chimney::Reason::kOffloaded;
+  chimney::ConnectionId id = 0;
+  Flow* flow = nullptr;
+  ShardArena* arena = nullptr;
+  chimney::Handoff handoff;
+  std::vector<std::byte> forged_segment;
+};
+
+}  // namespace snp::engine

@@ -1,0 +1,120 @@
+#include "snp/engine/shard.h"
+
+#include "snp/wire/frame.h"
+
+namespace snp::engine {
+
+Shard::Shard(const ShardConfig& config, std::vector<DevicePort> ports, ipc::FlowRecord* records,
+             Mailbox& answers, WakeGuard& guard, Instant now)
+    : config_(config),
+      ports_(std::move(ports)),
+      records_(records),
+      answers_(answers),
+      guard_(guard),
+      flows_(0, FourTupleHash{config.hash_seed}),
+      released_(0, FourTupleHash{config.hash_seed}),
+      held_(config.held_frames, kMaxHeldBytes),
+      wheel_(now) {
+  flows_.reserve(1024);
+  by_id_.reserve(1024);
+}
+
+std::size_t Shard::run_once(Instant now) noexcept {
+  counters_.turns.add();
+  std::size_t work = receive(now);
+  work += read_mail(now);
+  work += answer_doorbells(now);
+  wheel_.advance(now, [&](WheelEntry& entry) {
+    auto& flow = static_cast<Flow&>(entry);
+    flow.connection->on_timeout(now);
+    touch(flow);
+  });
+  if (now >= next_expiry_) [[unlikely]]
+    expire(now);
+  if (touched_ == nullptr && pending_answers_.empty()) return work;
+  settle(now);
+  return work + 1;
+}
+
+std::size_t Shard::receive(Instant now) noexcept {
+  std::size_t received = 0;
+  for (std::uint32_t port = 0; port < ports_.size(); ++port) {
+    const std::size_t count = ports_[port].queue->receive(burst_);
+    for (std::size_t i = 0; i < count; ++i)
+      on_frame(burst_[i], port, now);
+    received += count;
+  }
+  return received;
+}
+
+void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant now) noexcept {
+  ParsedFrame parsed;
+  if (parse_frame(frame.bytes, frame.gso_size, parsed) != FrameVerdict::kTcp) {
+    counters_.unparsable.add();
+    return;
+  }
+  if (frame.checksum == device::Checksum::kUnknown &&
+      check_tcp(frame.bytes, parsed) == ChecksumVerdict::kBad) {
+    counters_.bad_checksum.add();
+    return;
+  }
+  const auto found = flows_.find(parsed.tuple);
+  if (found == flows_.end()) [[unlikely]] {
+    on_unknown_flow(parsed.tuple, frame, port, now);
+    return;
+  }
+  Flow& flow = *found->second;
+  counters_.frames_in.add();
+  if (!flow.connection->on_segment(parsed.segment, now)) counters_.unacceptable.add();
+  touch(flow);
+}
+
+void Shard::on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame,
+                            std::uint32_t port, Instant now) noexcept {
+  if (!released_.empty()) {
+    const auto released = released_.find(tuple);
+    if (released != released_.end() && now < released->second) {
+      if (ports_[port].queue->reinject(frame)) counters_.reinjected.add();
+      return;
+    }
+  }
+  if (!held_.hold(tuple, frame, port, now)) {
+    counters_.held_dropped.add();
+    return;
+  }
+  counters_.held.add();
+  next_expiry_ = std::min(next_expiry_, now + config_.hold_time);
+}
+
+void Shard::expire(Instant now) noexcept {
+  counters_.held_expired.add(held_.expire(now - config_.hold_time));
+  next_expiry_ = held_.is_empty() ? kNever : held_.oldest() + config_.hold_time + milliseconds(1);
+  for (auto released = released_.begin(); released != released_.end();) {
+    if (released->second <= now) {
+      released_.erase(released++);
+    } else {
+      next_expiry_ = std::min(next_expiry_, released->second);
+      ++released;
+    }
+  }
+}
+
+bool Shard::has_pending() const noexcept {
+  if (touched_ != nullptr || !inbox_.is_empty()) return true;
+  for (const ShardArena* arena : arenas_)
+    if (!ipc::is_empty(arena->doorbells())) return true;
+  return false;
+}
+
+Instant Shard::next_deadline() const noexcept {
+  return std::min(wheel_.next_deadline(), next_expiry_);
+}
+
+void Shard::touch(Flow& flow) noexcept {
+  if (flow.is_touched) return;
+  flow.is_touched = true;
+  flow.next_touched = touched_;
+  touched_ = &flow;
+}
+
+}  // namespace snp::engine

@@ -1,0 +1,164 @@
+// A shard: it owns its connections, its part of each device and its side of each attached process's
+// rings. One thread calls run_once() (shard_thread.h), or a test does, in virtual time. No system
+// call here but the devices' and the wake-ups; no allocation except when a connection comes or
+// frames are held. Order of stores: ipc/flow_record.h.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "snp/engine/engine.h"
+#include "snp/engine/flow.h"
+#include "snp/engine/flow_table.h"
+#include "snp/engine/held_frames.h"
+#include "snp/engine/mail.h"
+#include "snp/engine/shard_arena.h"
+#include "snp/engine/timing_wheel.h"
+#include "snp/engine/wake_guard.h"
+
+namespace snp::engine {
+
+// The shard's part of a device.
+struct DevicePort {
+  std::unique_ptr<device::PacketQueue> queue;
+  device::DeviceCaps caps;
+  std::uint32_t ifindex = 0;
+  bool has_sent = false;  // since the last flush
+};
+
+struct ShardConfig {
+  std::uint32_t shard = 0;
+  std::uint32_t held_frames = 4096;
+  Duration hold_time = seconds(2);     // a frame that nobody claimed is forgotten after it
+  Duration release_time = seconds(1);  // stragglers of a released tuple go to the host so long
+  std::uint64_t hash_seed = 0;
+};
+
+// One writer, relaxed; any thread reads.
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t get() const noexcept {
+    return value_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct ShardCounters {
+  Counter frames_in;        // of our flows
+  Counter frames_out;       // handed to a device
+  Counter frames_not_sent;  // the device had no room; TCP repairs it
+  Counter unparsable;       // not TCP over IP, or malformed
+  Counter bad_checksum;     //
+  Counter unacceptable;     // duplicates, out of window, PAWS
+  Counter held, held_dropped, held_expired;
+  Counter reinjected;       // given to the host
+  Counter stale_held;       // held frames that the host had already processed
+  Counter hostile;          // connections reset because of nonsense in the arena
+  Counter stray_doorbells;  // for slots that are not this shard's
+  Counter wakes;            // eventfd writes to applications
+  Counter turns;
+};
+
+class Shard {
+ public:
+  // `answers` gets what the control thread must know; `records`: the flow records.
+  Shard(const ShardConfig& config, std::vector<DevicePort> ports, ipc::FlowRecord* records,
+        Mailbox& answers, WakeGuard& guard, Instant now);
+
+  // One turn. Returns how much there was to do; 0: idle.
+  std::size_t run_once(Instant now) noexcept;
+
+  // For the way to sleep: what needs no descriptor to be seen.
+  [[nodiscard]] bool has_pending() const noexcept;
+  [[nodiscard]] Instant next_deadline() const noexcept;
+  // The last turns told a waiter that runs on this CPU: it can go on only when this thread sleeps.
+  [[nodiscard]] bool take_told_own_cpu() noexcept { return std::exchange(told_own_cpu_, false); }
+  // The last turns posted an answer.
+  [[nodiscard]] bool take_answered() noexcept { return std::exchange(has_answered_, false); }
+  void set_cpu(std::uint32_t cpu) noexcept { cpu_ = cpu; }
+
+  [[nodiscard]] Mailbox& inbox() noexcept { return inbox_; }  // any thread posts
+  [[nodiscard]] std::span<const DevicePort> ports() const noexcept { return ports_; }
+  [[nodiscard]] const ShardCounters& counters() const noexcept { return counters_; }
+  [[nodiscard]] std::size_t connections() const noexcept { return by_id_.size(); }
+
+ private:
+  static constexpr std::size_t kBurst = 64;
+  static constexpr std::uint32_t kMaxPlans = 16;  // of one connection in one turn
+  static constexpr std::size_t kMaxHeldBytes = 16u << 20;
+  static constexpr Duration kInfoInterval = milliseconds(5);
+
+  // shard.cpp
+  std::size_t receive(Instant now) noexcept;
+  void on_frame(const device::RxFrame& frame, std::uint32_t port, Instant now) noexcept;
+  void on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
+                       Instant now) noexcept;
+  void expire(Instant now) noexcept;
+  void touch(Flow& flow) noexcept;
+
+  // shard_control.cpp
+  std::size_t read_mail(Instant now) noexcept;
+  void handle(Mail& mail, Instant now) noexcept;
+  void initiate(Mail& mail, Instant now) noexcept;
+  void rebuild(Flow& flow, Instant now) noexcept;
+  void terminate(Mail& mail, Instant now) noexcept;
+  void release_frames(const Mail& mail, Instant now) noexcept;
+  void detach(ShardArena& arena, Instant now) noexcept;
+  void forget(Flow& flow) noexcept;
+  void answer(Mail& mail, MailKind kind) noexcept;
+  void post_answers() noexcept;
+  [[nodiscard]] std::uint32_t port_of(std::uint32_t ifindex) const noexcept;
+
+  // shard_app.cpp
+  std::size_t answer_doorbells(Instant now) noexcept;
+  void read_slot(Flow& flow, Instant now) noexcept;
+  void read_options(Flow& flow, Instant now) noexcept;
+  void apply_flags(Flow& flow, std::uint32_t flags, Instant now) noexcept;
+  void close_slot(Flow& flow, bool aborts, Instant now) noexcept;
+  void punish(Flow& flow, Instant now) noexcept;
+
+  // shard_output.cpp
+  void settle(Instant now) noexcept;
+  void commit(Flow& flow, Instant now) noexcept;
+  void tell_application(Flow& flow) noexcept;
+  void notify(Flow& flow) noexcept;
+  void send_segments(Flow& flow, Instant now) noexcept;
+  void send(Flow& flow, const tcp::SegmentPlan& plan) noexcept;
+  void send_frame(Flow& flow, const tcp::SegmentPlan& plan, std::uint32_t offset,
+                  std::uint32_t length, std::uint8_t flags) noexcept;
+  void take_events(Flow& flow) noexcept;
+  void set_error(Flow& flow, int error) noexcept;
+  void publish_info(Flow& flow, Instant now) noexcept;
+  void wake_applications() noexcept;
+
+  const ShardConfig config_;
+  std::vector<DevicePort> ports_;
+  ipc::FlowRecord* const records_;
+  Mailbox& answers_;
+  WakeGuard& guard_;
+  Mailbox inbox_;
+
+  TupleMap<Flow*> flows_;
+  absl::flat_hash_map<chimney::ConnectionId, Flow*> by_id_;
+  TupleMap<Instant> released_;  // until when
+  HeldFrames held_;
+  TimingWheel wheel_;
+  Flow* touched_ = nullptr;
+  std::vector<ShardArena*> arenas_;
+  std::vector<ShardArena*> marked_arenas_;
+  std::vector<Mail*> pending_answers_;
+  std::array<device::RxFrame, kBurst> burst_;
+  std::uint32_t cpu_ = 0xffffffff;
+  bool told_own_cpu_ = false;
+  bool has_answered_ = false;
+  Instant next_expiry_ = kNever;
+  ShardCounters counters_;
+};
+
+}  // namespace snp::engine

@@ -1,0 +1,202 @@
+// What the control thread asks of a shard: connections come and go, processes attach and detach.
+#include <algorithm>
+
+#include "snp/base/assert.h"
+#include "snp/engine/shard.h"
+#include "snp/wire/frame.h"
+
+namespace snp::engine {
+namespace {
+
+// RFC 9293 3.3.2: what the host can be told to be in. The rest only the target can finish.
+constexpr bool can_go_home(TcpState state) noexcept {
+  return state == TcpState::kEstablished || state == TcpState::kFinWait1 ||
+         state == TcpState::kFinWait2 || state == TcpState::kCloseWait;
+}
+
+// Bursts that are taken from the devices before frames are given back: more than a queue holds.
+constexpr int kMaxDrainRounds = 256;
+
+// A copy of what the host had already processed when it was parked: without text that is new, an
+// acknowledgement that is new, or another window.
+bool is_stale(const Segment& segment, const ConnectionState& start) noexcept {
+  const DelegatedState& state = start.delegated;
+  if (segment.has(TcpFlags::kRst | TcpFlags::kSyn)) return false;
+  const std::uint32_t window = std::uint32_t{segment.seg_wnd} << start.constant.snd_wind_shift;
+  return segment.seg_seq + segment.seg_len() <= state.rcv_nxt && segment.seg_ack <= state.snd_una &&
+         (segment.seg_len() != 0 || segment.seg_seq < state.rcv_nxt || window == state.snd_wnd);
+}
+
+}  // namespace
+
+std::size_t Shard::read_mail(Instant now) noexcept {
+  std::size_t count = 0;
+  for (MailNode* node = inbox_.take_all(); node != nullptr; ++count) {
+    auto& mail = static_cast<Mail&>(*node);
+    node = node->next;
+    handle(mail, now);
+  }
+  return count;
+}
+
+void Shard::handle(Mail& mail, Instant now) noexcept {
+  switch (mail.kind) {
+    case MailKind::kAttach:
+      arenas_.push_back(mail.arena);
+      return answer(mail, MailKind::kDone);
+    case MailKind::kDetach:
+      detach(*mail.arena, now);
+      return answer(mail, MailKind::kDetached);
+    case MailKind::kInitiate:
+      initiate(mail, now);
+      return answer(mail, MailKind::kInitiated);
+    case MailKind::kTerminate:
+      return terminate(mail, now);
+    case MailKind::kUpdate:
+      if (const auto found = by_id_.find(mail.id); found != by_id_.end()) {
+        Flow& flow = *found->second;
+        flow.cached = mail.handoff.state.cached;
+        rebuild(flow, now);
+      }
+      return answer(mail, MailKind::kDone);
+    case MailKind::kReleaseFrames:
+      release_frames(mail, now);
+      return answer(mail, MailKind::kDone);
+    default:
+      SNP_ASSERT(false);
+  }
+}
+
+// The cached state changed: new headers, new options.
+void Shard::rebuild(Flow& flow, Instant now) noexcept {
+  flow.record->cached = flow.cached;
+  flow.headers = HeaderTemplate({flow.cached.local_mac, flow.cached.next_hop_mac, flow.tuple,
+                                 flow.cached.ttl, flow.cached.tos, flow.cached.flow_label});
+  flow.connection->update(flow.cached, now);
+  touch(flow);
+}
+
+void Shard::initiate(Mail& mail, Instant now) noexcept {
+  Flow& flow = *mail.flow;
+  const chimney::Handoff& handoff = mail.handoff;
+  const ConnectionState& state = handoff.state;
+  flow.id = handoff.id;
+  flow.record = &records_[handoff.id];
+  flow.tuple = state.constant.tuple;
+  flow.cached = state.cached;
+  flow.device = port_of(state.constant.ifindex);
+  flow.is_hostile = flow.is_write_notified = flow.is_upload_requested = false;
+  flow.status = 0;
+  flow.snd_max = state.delegated.snd_max;
+  flow.arena = mail.arena;
+  flow.slot_id = flow.record->slot;
+  flow.slot = &mail.arena->slot(flow.slot_id);
+  flow.options_generation = flow.slot->app.options_generation.load(std::memory_order_acquire);
+  flow.accepted = {0, handoff.tx_range.end, handoff.rx_range.begin};
+  flow.rx_head = handoff.rx_range.begin;
+  flow.info_at = now - kInfoInterval;
+
+  tcp::Limits limits;
+  limits.max_segment_payload =
+      std::min(ports_[flow.device].caps.max_frame_payload, HeaderTemplate::kMaxPayload);
+  flow.connection.emplace(
+      state, tcp::Streams{handoff.tx, handoff.tx_range, handoff.rx, handoff.rx_range}, limits, now);
+  rebuild(flow, now);
+  flow.arena->bind(flow.slot_id, &flow);
+  flows_[flow.tuple] = &flow;
+  by_id_[flow.id] = &flow;
+  released_.erase(flow.tuple);
+  held_.take(flow.tuple, [&](const device::RxFrame& frame, std::uint32_t) {
+    ParsedFrame parsed;
+    if (parse_frame(frame.bytes, frame.gso_size, parsed) != FrameVerdict::kTcp) return;
+    if (is_stale(parsed.segment, state))
+      counters_.stale_held.add();
+    else
+      flow.connection->on_segment(parsed.segment, now);
+  });
+}
+
+void Shard::terminate(Mail& mail, Instant now) noexcept {
+  const auto found = by_id_.find(mail.id);
+  if (found == by_id_.end()) return answer(mail, MailKind::kDone);  // finished() is on its way
+  Flow& flow = *found->second;
+  if (flow.slot != nullptr) read_slot(flow, now);
+  tcp::Connection& connection = *flow.connection;
+  if (flow.slot == nullptr || !can_go_home(connection.state())) {
+    mail.handoff.state.delegated.state = connection.state();
+    return answer(mail, MailKind::kRefused);
+  }
+  connection.freeze(now);
+  commit(flow, now);
+  send_segments(flow, now);
+  commit(flow, now);
+  publish_info(flow, now);
+  const tcp::Streams& streams = connection.streams();
+  mail.handoff = {flow.id,          connection.export_state(now),
+                  streams.rx,       streams.tx,
+                  streams.rx_range, streams.tx_range};
+  mail.flow = &flow;
+  flow.arena->bind(flow.slot_id, nullptr);
+  forget(flow);
+  answer(mail, MailKind::kTerminated);
+}
+
+void Shard::release_frames(const Mail& mail, Instant now) noexcept {
+  const ConstState& constant = mail.handoff.state.constant;
+  const auto reinject = [&](const device::RxFrame& frame, std::uint32_t port) {
+    if (ports_[port].queue->reinject(frame)) counters_.reinjected.add();
+  };
+  // What has reached the device's queue before steering went off is held, too, before it is given
+  // back: so the order stays.
+  for (int rounds = 0; rounds < kMaxDrainRounds && receive(now) != 0; ++rounds) {
+  }
+  held_.take(constant.tuple, reinject);
+  if (!mail.forged_segment.empty())
+    reinject({mail.forged_segment, device::Checksum::kValid, 0}, port_of(constant.ifindex));
+  released_[constant.tuple] = now + config_.release_time;
+  next_expiry_ = std::min(next_expiry_, now + config_.release_time);
+}
+
+// As the kernel at process exit: unread data resets, else what was written is sent and the FIN
+// after it (RFC 2525 2.17).
+void Shard::detach(ShardArena& arena, Instant now) noexcept {
+  arena.for_each_flow([&](Flow& flow) {
+    read_slot(flow, now);
+    if (flow.slot == nullptr) return;
+    close_slot(flow, flow.cached.linger_on && flow.cached.linger_s == 0, now);
+  });
+  std::erase(arenas_, &arena);
+}
+
+void Shard::forget(Flow& flow) noexcept {
+  TimingWheel::remove(flow);
+  flows_.erase(flow.tuple);
+  by_id_.erase(flow.id);
+  if (flow.is_touched) {
+    Flow** link = &touched_;
+    while (*link != &flow)
+      link = &(*link)->next_touched;
+    *link = flow.next_touched;
+    flow.is_touched = false;
+  }
+}
+
+void Shard::answer(Mail& mail, MailKind kind) noexcept {
+  mail.kind = kind;
+  pending_answers_.push_back(&mail);
+}
+
+void Shard::post_answers() noexcept {
+  for (Mail* mail : pending_answers_)
+    answers_.post(*mail);
+  has_answered_ |= !pending_answers_.empty();
+  pending_answers_.clear();
+}
+
+std::uint32_t Shard::port_of(std::uint32_t ifindex) const noexcept {
+  for (std::uint32_t port = 0; port < ports_.size(); ++port)
+    if (ports_[port].ifindex == ifindex) return port;
+  SNP_ASSERT(false && "a connection leaves by a device that the engine does not have");
+}
+
+}  // namespace snp::engine

@@ -1,0 +1,195 @@
+// The end of a turn: what happened becomes visible, first in the flow records, then to the
+// applications, then on the wire.
+#include <cerrno>
+
+#include "snp/engine/shard.h"
+
+namespace snp::engine {
+
+void Shard::settle(Instant now) noexcept {
+  Flow* const touched = std::exchange(touched_, nullptr);
+  for (Flow* flow = touched; flow != nullptr; flow = flow->next_touched)
+    commit(*flow, now);
+  // The positions are out before `wants_write` is read: either we see the wish or the application,
+  // after its wish, sees the room.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  for (Flow* flow = touched; flow != nullptr;) {
+    Flow* const next = flow->next_touched;
+    flow->is_touched = false;
+    tell_application(*flow);
+    send_segments(*flow, now);
+    take_events(*flow);
+    if (now - flow->info_at >= kInfoInterval) publish_info(*flow, now);
+    if (flow->slot == nullptr && flow->connection->state() == TcpState::kClosed) {
+      forget(*flow);
+      answer(flow->finished_mail, MailKind::kFinished);
+    } else {
+      wheel_.schedule(*flow, flow->connection->next_timeout());
+    }
+    flow = next;
+  }
+  for (DevicePort& port : ports_)
+    if (std::exchange(port.has_sent, false)) port.queue->flush();
+  wake_applications();
+  post_answers();
+}
+
+void Shard::commit(Flow& flow, Instant now) noexcept {
+  const tcp::Connection& connection = *flow.connection;
+  const tcp::Streams& streams = connection.streams();
+  ipc::commit(*flow.record, {streams.tx_range.begin, streams.rx_range.end, to_ms_ticks(now),
+                             connection.export_delegated(now)});
+  if (flow.slot == nullptr) return;
+  auto& side = flow.slot->engine;
+  side.rx_head.store(streams.rx_range.end, std::memory_order_release);
+  side.tx_tail.store(streams.tx_range.begin, std::memory_order_release);
+}
+
+// Pre: committed. Says what is new since it was told last.
+void Shard::tell_application(Flow& flow) noexcept {
+  const tcp::Streams& streams = flow.connection->streams();
+  const bool has_more = flow.rx_head != streams.rx_range.end;
+  flow.rx_head = streams.rx_range.end;
+  if (flow.slot == nullptr) return;
+
+  bool is_news = has_more && streams.rx_range.length() >=
+                                 flow.slot->app.receive_low_at.load(std::memory_order_relaxed);
+  if (has_received_fin(flow.connection->state()) &&
+      (flow.status & ipc::slot_status::kPeerClosed) == 0) {
+    flow.status |= ipc::slot_status::kPeerClosed;
+    flow.slot->engine.status.store(flow.status, std::memory_order_release);
+    is_news = true;
+  }
+  if (!flow.is_write_notified) {
+    const auto queued = static_cast<std::uint32_t>(streams.tx_range.length());
+    const bool has_room =
+        queued == 0 || streams.tx.size - queued >= ipc::write_room(streams.tx.size);
+    if (has_room && flow.slot->app.wants_write.load(std::memory_order_relaxed) != 0)
+      is_news = flow.is_write_notified = true;
+  }
+  if (is_news) notify(flow);
+}
+
+void Shard::notify(Flow& flow) noexcept {
+  ShardArena& arena = *flow.arena;
+  for (const auto& word : flow.slot->app.wait_sets) {
+    const ipc::WaitSetId id = word.load(std::memory_order_relaxed);
+    if (id == 0 || id >= ipc::kWaitSets) continue;
+    ipc::mark(arena.wait_set(id).ready, flow.slot_id);
+    arena.note_marked(id);
+    if (!std::exchange(arena.is_marked, true)) marked_arenas_.push_back(&arena);
+  }
+}
+
+void Shard::send_segments(Flow& flow, Instant now) noexcept {
+  for (std::uint32_t plans = 0; plans < kMaxPlans; ++plans) {
+    const auto plan = flow.connection->poll_segment(now);
+    if (!plan) return;
+    send(flow, *plan);
+  }
+  touch(flow);  // the others get their turn
+}
+
+void Shard::send(Flow& flow, const tcp::SegmentPlan& plan) noexcept {
+  const SeqNum end = plan.seq + plan.payload_len + ((plan.flags & TcpFlags::kFin) != 0 ? 1 : 0);
+  if (end > flow.snd_max) {
+    flow.snd_max = end;
+    flow.record->snd_max.store(end.value(), std::memory_order_release);
+  }
+  const bool can_cut = ports_[flow.device].caps.max_frame_payload != 0;
+  if (plan.payload_len <= plan.gso_size || can_cut || plan.gso_size == 0)
+    return send_frame(flow, plan, 0, plan.payload_len, plan.flags);
+  for (std::uint32_t offset = 0; offset < plan.payload_len; offset += plan.gso_size) {
+    const std::uint32_t length = std::min(plan.gso_size, plan.payload_len - offset);
+    const bool is_last = offset + length == plan.payload_len;
+    // FIN and PSH belong to the last piece, CWR to the first (RFC 3168 6.1.2).
+    unsigned flags = plan.flags;
+    if (!is_last) flags &= ~unsigned{TcpFlags::kFin | TcpFlags::kPsh};
+    if (offset != 0) flags &= ~unsigned{TcpFlags::kCwr};
+    send_frame(flow, plan, offset, length, static_cast<std::uint8_t>(flags));
+  }
+}
+
+void Shard::send_frame(Flow& flow, const tcp::SegmentPlan& plan, std::uint32_t offset,
+                       std::uint32_t length, std::uint8_t flags) noexcept {
+  std::array<std::byte, HeaderTemplate::kMaxBytes> headers;
+  const SegmentFields fields{plan.seq + offset, plan.ack, plan.wnd, flags, plan.is_ect, length};
+  const std::size_t bytes = flow.headers.write(fields, plan.options, headers.data());
+  const auto [first, second] =
+      flow.connection->streams().tx.pieces(plan.payload_pos + offset, length);
+  DevicePort& port = ports_[flow.device];
+  if (!port.caps.tx_checksum)
+    finish_tcp_checksum({headers.data(), bytes}, flow.headers.l4_offset(), first, second);
+  const device::TxFrame frame{
+      {headers.data(), bytes},
+      {first, second},
+      length > plan.gso_size ? static_cast<std::uint16_t>(plan.gso_size) : std::uint16_t{0},
+      flow.headers.l4_offset(),
+      flow.headers.is_v6()};
+  port.has_sent = true;
+  if (!port.queue->transmit(frame)) {
+    port.queue->flush();
+    if (!port.queue->transmit(frame)) return counters_.frames_not_sent.add();
+  }
+  counters_.frames_out.add();
+}
+
+void Shard::take_events(Flow& flow) noexcept {
+  const std::uint32_t events = flow.connection->take_events();
+  if ((events & (tcp::kReset | tcp::kTimedOut | tcp::kUrgent)) == 0) [[likely]]
+    return;
+  // Linux, tcp_reset(): a reset after the peer's FIN is a broken pipe.
+  if ((events & tcp::kReset) != 0)
+    set_error(flow, (flow.status & ipc::slot_status::kPeerClosed) != 0 ? EPIPE : ECONNRESET);
+  if ((events & tcp::kTimedOut) != 0) set_error(flow, ETIMEDOUT);
+  if ((events & tcp::kUrgent) != 0 && !std::exchange(flow.is_upload_requested, true)) {
+    flow.upload_mail.reason = chimney::Reason::kUrgent;
+    answer(flow.upload_mail, MailKind::kUploadRequested);
+  }
+}
+
+void Shard::set_error(Flow& flow, int error) noexcept {
+  if (flow.slot == nullptr || (flow.status & ipc::slot_status::kError) != 0) return;
+  flow.status |= ipc::slot_status::kError;
+  flow.slot->engine.error.store(error, std::memory_order_relaxed);
+  flow.slot->engine.status.store(flow.status, std::memory_order_release);
+  notify(flow);
+}
+
+void Shard::publish_info(Flow& flow, Instant now) noexcept {
+  flow.info_at = now;
+  const tcp::Info info = flow.connection->info();
+  flow.info.store(info);
+  if (flow.slot == nullptr) return;
+  constexpr auto relaxed = std::memory_order_relaxed;
+  ipc::SlotInfo& out = flow.slot->info;
+  const std::uint32_t mss = std::max(info.snd_mss, 1u);
+  out.srtt_us.store(info.srtt_us, relaxed);
+  out.rttvar_us.store(info.rttvar_us, relaxed);
+  out.rto_us.store(info.rto_us, relaxed);
+  out.snd_mss.store(info.snd_mss, relaxed);
+  out.rcv_mss.store(info.rcv_mss, relaxed);
+  out.cwnd_segments.store(info.cwnd_bytes / mss, relaxed);
+  out.ssthresh_segments.store(info.ssthresh_bytes / mss, relaxed);
+  out.unacked_segments.store((info.unacked_bytes + mss - 1) / mss, relaxed);
+  out.total_retransmits.store(info.total_retransmits, relaxed);
+  out.rcv_space.store(info.rcv_wnd, relaxed);
+  out.tcp_state.store(linux_number(info.state), relaxed);
+  out.snd_wnd.store(info.snd_wnd, relaxed);
+}
+
+void Shard::wake_applications() noexcept {
+  for (ShardArena* arena : marked_arenas_) {
+    arena->is_marked = false;
+    arena->take_marked([&](ipc::WaitSetId id) {
+      ipc::WaitSet& set = arena->wait_set(id);
+      told_own_cpu_ |= set.cpu.load(std::memory_order_relaxed) == cpu_;
+      if (set.sleeping.load() == 0 || set.sleeping.exchange(0) == 0) return;
+      counters_.wakes.add();
+      guard_.wake(arena->arena(), id);
+    });
+  }
+  marked_arenas_.clear();
+}
+
+}  // namespace snp::engine

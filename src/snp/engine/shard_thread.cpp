@@ -1,0 +1,158 @@
+#include "snp/engine/shard_thread.h"
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <tuple>
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "snp/engine/clock.h"
+
+namespace snp::engine {
+namespace {
+
+void relax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+#endif
+}
+
+Result<> add_to_epoll(const UniqueFd& epoll, int fd, std::uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+    return fail_errno("a shard cannot watch a descriptor");
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ShardThread>> ShardThread::open(std::unique_ptr<Shard> shard,
+                                                       ipc::ShardBell& bell, int answers_fd,
+                                                       std::uint32_t spin_us) {
+  std::unique_ptr<ShardThread> self(new ShardThread(std::move(shard), bell, answers_fd, spin_us));
+  self->epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  self->mail_bell_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!self->epoll_.is_open() || !self->mail_bell_.is_open())
+    return fail_errno("a shard cannot make its descriptors");
+  if (auto watched = self->watch(self->mail_bell_.get()); !watched)
+    return tl::unexpected(watched.error());
+  for (const DevicePort& port : self->shard_->ports()) {
+    if (port.queue->wait_fd() < 0) continue;
+    if (auto added = add_to_epoll(self->epoll_, port.queue->wait_fd(), EPOLLIN); !added)
+      return tl::unexpected(added.error());
+  }
+  return self;
+}
+
+ShardThread::~ShardThread() {
+  stop();
+}
+
+void ShardThread::start(std::uint32_t number, int cpu, WakeGuard& guard) {
+  thread_ = std::thread([this] { run(); });
+  const pthread_t handle = thread_.native_handle();
+  guard.set_thread(handle);
+  ::pthread_setname_np(handle, ("snp-shard-" + std::to_string(number)).c_str());
+  // A shard that a doorbell wakes does not preempt the application, which goes on filling rings.
+  const sched_param no_priority{};
+  ::pthread_setschedparam(handle, SCHED_BATCH, &no_priority);
+  if (cpu >= 0) {
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(static_cast<std::size_t>(cpu), &cpus);
+    ::pthread_setaffinity_np(handle, sizeof cpus, &cpus);
+  }
+}
+
+void ShardThread::stop() {
+  if (!thread_.joinable()) return;
+  stops_.store(true);
+  const std::uint64_t one = 1;
+  std::ignore = ::write(mail_bell_.get(), &one, sizeof one);
+  thread_.join();
+}
+
+void ShardThread::post(Mail& mail) noexcept {
+  if (!shard_->inbox().post(mail)) return;
+  const std::uint64_t one = 1;
+  std::ignore = ::write(mail_bell_.get(), &one, sizeof one);
+}
+
+Result<> ShardThread::watch(int bell) {
+  return add_to_epoll(epoll_, bell, EPOLLIN | EPOLLET);
+}
+
+void ShardThread::unwatch(int bell) noexcept {
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, bell, nullptr);
+}
+
+void ShardThread::run() noexcept {
+  Instant idle_since = monotonic_now();
+  bool is_idle = false;
+  bool told_own_cpu = false;
+  publish_cpu();
+  while (!stops_.load(std::memory_order_relaxed)) {
+    const Instant now = monotonic_now();
+    if (turn(now)) {
+      if (is_idle) spin_.on_idle_end(now - idle_since);
+      is_idle = false;
+      told_own_cpu |= shard_->take_told_own_cpu();
+      continue;
+    }
+    if (!is_idle) {
+      is_idle = true;
+      idle_since = now;
+      publish_cpu();
+    }
+    if (now - idle_since < spin_.budget(told_own_cpu)) {
+      relax();
+      continue;
+    }
+    told_own_cpu = false;
+    sleep(now);
+  }
+}
+
+bool ShardThread::turn(Instant now) noexcept {
+  const bool had_work = shard_->run_once(now) != 0;
+  if (shard_->take_answered()) {
+    const std::uint64_t one = 1;
+    std::ignore = ::write(answers_fd_, &one, sizeof one);
+  }
+  return had_work;
+}
+
+void ShardThread::publish_cpu() noexcept {
+  const auto cpu = static_cast<std::uint32_t>(::sched_getcpu());
+  if (cpu == cpu_) return;
+  cpu_ = cpu;
+  bell_.cpu.store(cpu, std::memory_order_relaxed);
+  shard_->set_cpu(cpu);
+}
+
+void ShardThread::sleep(Instant now) noexcept {
+  if (++sleeps_ == 0) ++sleeps_;  // 0 means awake
+  bell_.sleeping.store(sleeps_);
+  // Whoever rings from here on sees that we sleep; who rang before is seen now.
+  if (!shard_->has_pending()) {
+    const Instant deadline = shard_->next_deadline();
+    const Duration left = std::max(deadline - now, Duration(0));
+    const timespec timeout{left / seconds(1), (left % seconds(1)).count()};
+    std::array<epoll_event, 16> events;
+    ::epoll_pwait2(epoll_.get(), events.data(), static_cast<int>(events.size()),
+                   deadline == kNever ? nullptr : &timeout, nullptr);
+  }
+  bell_.sleeping.store(0);
+  publish_cpu();
+}
+
+}  // namespace snp::engine

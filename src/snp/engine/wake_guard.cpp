@@ -1,0 +1,68 @@
+#include "snp/engine/wake_guard.h"
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <tuple>
+
+#include <unistd.h>
+
+#include "snp/engine/engine.h"
+
+namespace snp::engine {
+namespace {
+
+// A write that is seen unfinished at two looks in a row is interrupted.
+constexpr auto kLookEvery = std::chrono::milliseconds(200);
+// Its default is to be ignored, and nobody here uses urgent data signals.
+constexpr int kInterrupt = SIGURG;
+
+void install_interrupt() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  ::sigemptyset(&action.sa_mask);
+  action.sa_flags = 0;  // no SA_RESTART: the write must end with EINTR
+  ::sigaction(kInterrupt, &action, nullptr);
+}
+
+}  // namespace
+
+void WakeGuard::wake(Arena& arena, ipc::WaitSetId id) noexcept {
+  const int fd = arena.wait_set_fds[id].load(std::memory_order_acquire);
+  if (fd < 0 || arena.is_blocking.load(std::memory_order_relaxed)) return;
+  const std::uint64_t one = 1;
+  const std::uint64_t writes = writes_.load(std::memory_order_relaxed);
+  writes_.store(writes + 1, std::memory_order_relaxed);
+  const ssize_t written = ::write(fd, &one, sizeof one);
+  const bool was_interrupted = written < 0 && errno == EINTR;
+  writes_.store(writes + 2, std::memory_order_relaxed);
+  if (was_interrupted) arena.is_blocking.store(true, std::memory_order_relaxed);
+}
+
+WakeWatch::WakeWatch(std::vector<WakeGuard*> guards) : guards_(std::move(guards)) {
+  install_interrupt();
+  thread_ = std::thread([this] { run(); });
+  ::pthread_setname_np(thread_.native_handle(), "snp-watch");
+}
+
+WakeWatch::~WakeWatch() {
+  {
+    const std::lock_guard lock(mutex_);
+    stops_ = true;
+  }
+  stopped_.notify_one();
+  thread_.join();
+}
+
+void WakeWatch::run() {
+  std::unique_lock lock(mutex_);
+  while (!stopped_.wait_for(lock, kLookEvery, [this] { return stops_; })) {
+    for (WakeGuard* guard : guards_) {
+      const std::uint64_t writes = guard->writes_.load(std::memory_order_relaxed);
+      if (writes % 2 == 1 && writes == guard->seen_) ::pthread_kill(guard->thread_, kInterrupt);
+      guard->seen_ = writes;
+    }
+  }
+}
+
+}  // namespace snp::engine
