@@ -4,9 +4,9 @@
 //   host, engine -> clsact egress (snp_egress) -> device
 //
 // The packet sockets look a flow up before snp_ingress does; what snp_ingress drops has its copy
-// there. Whatever does not belong to a flow of the map passes all programs untouched, with as little
-// work as possible. Fragments, ICMP and anything that cannot be parsed belong to the host; SYN
-// segments of an offloaded flow go to the engine, which answers as RFC 5961 4 wants.
+// there. Whatever does not belong to a flow of the map passes all programs untouched, with as
+// little work as possible. Fragments, ICMP and anything that cannot be parsed belong to the host;
+// SYN segments of an offloaded flow go to the engine, which answers as RFC 5961 4 wants.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -170,8 +170,8 @@ int snp_socket(struct __sk_buff *skb) {
   return find_flow(skb, ETH_HLEN, false) ? -1 : 0;
 }
 
-/* Which socket of the fanout group: the flow's shard. Runs before the filter and sees the packet from
- * its IP header on; packets of no flow go anywhere, the filter drops them. */
+/* Which socket of the fanout group: the flow's shard. Runs before the filter and sees the packet
+ * from its IP header on; packets of no flow go anywhere, the filter drops them. */
 SEC("socket")
 int snp_fanout(struct __sk_buff *skb) {
   struct snp_flow_value *flow = find_flow(skb, 0, false);

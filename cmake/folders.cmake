@@ -1,15 +1,18 @@
 # One library per folder; its link line is its row of the dependency rule.
 #
-#   snp_folder(tcp USES base wire stats state [LIBS fmt::fmt] [SYSTEM_LIBS ...])
+#   snp_folder(tcp USES base wire stats state [LIBS fmt::fmt] [TEST_LIBS ...] [TSAN])
 #
 # makes snp::tcp from tcp/**/*.cpp, checks that each header compiles alone, and makes snp_tcp_test
 # (label unit) from tcp/**/*_test.cpp, and snp_tcp_root_test (label root: privileges, namespaces) from
-# tcp/**/*_root_test.cpp. A folder without sources is a header-only library.
+# tcp/**/*_root_test.cpp. A folder without sources is a header-only library. With TSAN its unit tests
+# also run under ThreadSanitizer (preset tsan, target snp_tsan_tests).
 find_package(GTest REQUIRED)
 include(GoogleTest)
 
+add_custom_target(snp_tsan_tests)
+
 function(snp_folder name)
-  cmake_parse_arguments(ARG "" "" "USES;LIBS;TEST_LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "TSAN" "" "USES;LIBS;TEST_LIBS" ${ARGN})
   set(dir ${CMAKE_CURRENT_SOURCE_DIR}/${name})
   string(REPLACE "/" "_" target snp_${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cpp)
@@ -51,7 +54,11 @@ function(snp_folder name)
     if(files AND BUILD_TESTING AND NOT SNP_FUZZERS)
       add_executable(${program} ${files})
       target_link_libraries(${program} PRIVATE ${target} ${ARG_TEST_LIBS} GTest::gmock GTest::gtest_main)
-      gtest_discover_tests(${program} TEST_PREFIX ${name}/ PROPERTIES LABELS ${kind} DISCOVERY_TIMEOUT 60)
+      if(ARG_TSAN AND kind STREQUAL "unit")
+        add_dependencies(snp_tsan_tests ${program})
+      endif()
+      gtest_discover_tests(${program} TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60
+                           PROPERTIES LABELS ${kind} TIMEOUT 120)
     endif()
   endforeach()
 endfunction()
