@@ -1,0 +1,120 @@
+#include "snp/cli/app.h"
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "snp/cli/client.h"
+#include "snp/cli/run.h"
+#include "snp/commands/command.h"
+
+namespace snp::cli {
+namespace {
+
+using commands::CommandSpec;
+using commands::Json;
+
+// What CLI11 fills in for one command.
+struct Words {
+  const CommandSpec* command = nullptr;
+  CLI::App* app = nullptr;
+  std::map<std::string, std::string> texts;
+  std::map<std::string, bool> flags;
+  bool is_json = false;
+
+  [[nodiscard]] Json arguments() const {
+    Json json = Json::object();
+    for (const auto& [name, value] : texts)
+      if (!value.empty()) json[name] = value;
+    for (const auto& [name, value] : flags)
+      if (value) json[name] = true;
+    return json;
+  }
+};
+
+void add_arguments(Words& words) {
+  for (const commands::Argument& argument : words.command->arguments) {
+    const std::string name(argument.name);
+    const std::string help(argument.help);
+    if (argument.is_flag()) {
+      words.app->add_flag(name, words.flags[name], help);
+      continue;
+    }
+    // CLI11 wants plain names; the table's may show alternatives.
+    const std::string plain = name.substr(0, name.find('|'));
+    auto* option = words.app->add_option(plain, words.texts[name], help)->option_text(" ");
+    if (argument.is_required) option->required();
+  }
+  words.app->add_flag("--json", words.is_json, "answer in JSON");
+}
+
+std::vector<std::unique_ptr<Words>> add_commands(CLI::App& app) {
+  std::vector<std::unique_ptr<Words>> all;
+  std::map<std::string, CLI::App*> parents;
+  for (const CommandSpec* command : commands::all_commands()) {
+    const std::string path(command->path);
+    const std::size_t blank = path.rfind(' ');
+    CLI::App* parent = blank == std::string::npos ? &app : parents.at(path.substr(0, blank));
+    const std::string word = blank == std::string::npos ? path : path.substr(blank + 1);
+    auto words = std::make_unique<Words>();
+    words->command = command;
+    words->app = parent->add_subcommand(word, std::string(command->help));
+    parents[path] = words->app;
+    add_arguments(*words);
+    all.push_back(std::move(words));
+  }
+  return all;
+}
+
+int perform(const Words& words) {
+  const auto result = ask(*words.command, words.arguments());
+  if (!result) {
+    std::fprintf(stderr, "snp: %s\n", result.error().message.c_str());
+    return kFailed;
+  }
+  const std::string text = words.is_json ? result->dump(2) + "\n" : words.command->render(*result);
+  const bool is_written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+  return is_written ? kDone : kFailed;
+}
+
+// `snp run [--] PROGRAM [ARGUMENTS]`: everything after PROGRAM is the program's own.
+int perform_run(int argc, char** argv) {
+  int first = 2;
+  if (first < argc && std::string_view(argv[first]) == "--") ++first;
+  const bool is_option = first == 2 && first < argc && argv[first][0] == '-';
+  if (first < argc && !is_option) return run_program(argv + first);
+  std::fprintf(stderr, "snp: give a program: snp run [--] PROGRAM [ARGUMENT]...\n");
+  return kUsage;
+}
+
+bool is_help(std::string_view word) {
+  return word == "-h" || word == "--help";
+}
+
+}  // namespace
+
+int run_app(int argc, char** argv) {
+  if (argc >= 2 && std::string_view(argv[1]) == "run" && !(argc >= 3 && is_help(argv[2])))
+    return perform_run(argc, argv);
+  CLI::App app("Offload TCP connections of unmodified programs, look at them, bring them home.",
+               "snp");
+  app.require_subcommand(1);
+  app.add_subcommand("run", "Run a program with its connections under snp: snp run [--] PROGRAM");
+  const auto all = add_commands(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kUsage;
+  }
+  // The most specific one that was named: "settings get" comes after "settings".
+  const Words* chosen = nullptr;
+  for (const auto& words : all)
+    if (words->app->parsed()) chosen = words.get();
+  return chosen == nullptr ? kUsage : perform(*chosen);
+}
+
+}  // namespace snp::cli

@@ -1,0 +1,52 @@
+// One command of `snp`: its words, help and arguments, what snpd does for it, and how the answer
+// looks as text. Both programs share the table: snpd calls `handle`, snp calls `render`. A new
+// command is a file of its own and a line in registry.cpp.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "snp/base/result.h"
+#include "snp/commands/service.h"
+
+namespace snp::commands {
+
+using Json = nlohmann::ordered_json;
+using Answer = std::function<void(Result<Json>)>;
+
+struct Argument {
+  std::string_view name;  // "FLOW", or "--all" for a flag
+  std::string_view help;
+  bool is_required = false;
+  [[nodiscard]] bool is_flag() const noexcept { return name.substr(0, 2) == "--"; }
+};
+
+struct CommandSpec {
+  std::string_view path;  // words, separated by one blank
+  std::string_view help;
+  std::span<const Argument> arguments;
+  bool changes_things = false;  // root or the owner of snpd only
+  void (*handle)(Service& service, const Json& arguments, const Answer& answer) = nullptr;
+  std::string (*render)(const Json& result) = nullptr;
+};
+
+std::span<const CommandSpec* const> all_commands() noexcept;
+const CommandSpec* find_command(std::string_view path) noexcept;
+
+// Checks `arguments` against the command's table before handle() sees them: an object, known names,
+// texts for words and true for flags, nothing required missing.
+Result<> check_arguments(const CommandSpec& command, const Json& arguments);
+
+// The text of an argument; empty when it was not given. Pre: check_arguments() passed.
+std::string argument_text(const Json& arguments, std::string_view name);
+Result<FourTuple> argument_flow(const Json& arguments);  // FLOW
+
+// The commands, each in the file of its name.
+extern const CommandSpec kConnections, kOffload, kUpload, kWhy, kStats, kStatus;
+extern const CommandSpec kSettings, kSettingsGet, kSettingsSet, kSettingsReset;
+
+}  // namespace snp::commands

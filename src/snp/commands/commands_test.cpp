@@ -1,0 +1,191 @@
+#include <optional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "snp/commands/command.h"
+#include "snp/commands/table.h"
+
+namespace snp::commands {
+namespace {
+
+constexpr FourTuple kFlow{{IpAddress::v4(10, 0, 0, 1), 6379}, {IpAddress::v4(10, 0, 0, 2), 40000}};
+
+class FakeService : public Service {
+ public:
+  std::vector<ConnectionRow> connections() override { return rows; }
+  void offload(const FourTuple& flow, Done done) override {
+    moved = flow;
+    done(answer);
+  }
+  void upload(const FourTuple& flow, Done done) override {
+    moved = flow;
+    done(answer);
+  }
+  void upload_all(std::function<void(Result<std::uint32_t>)> done) override { done(7u); }
+  StatsReport stats() override { return report; }
+  StatusReport status() override { return {}; }
+  [[nodiscard]] const settings::Settings& settings() const override { return values; }
+  Result<> change_setting(const std::string& name, const std::string& value) override {
+    return values.set(name, value);
+  }
+  Result<> reset_setting(const std::string& name) override {
+    values.reset(settings::find_setting(name)->id);
+    return {};
+  }
+
+  std::vector<ConnectionRow> rows;
+  StatsReport report;
+  settings::Settings values;
+  std::optional<FourTuple> moved;
+  Result<> answer;
+};
+
+Result<Json> run(FakeService& service, std::string_view path, const Json& arguments) {
+  const CommandSpec* command = find_command(path);
+  if (command == nullptr) return fail(Errc::kNotFound, "no command");
+  if (auto checked = check_arguments(*command, arguments); !checked)
+    return tl::unexpected(checked.error());
+  Result<Json> result = fail(Errc::kInvalid, "no answer");
+  command->handle(service, arguments, [&](const Result<Json>& answer) { result = answer; });
+  return result;
+}
+
+ConnectionRow some_row() {
+  ConnectionRow row;
+  row.flow = kFlow;
+  row.pid = 12;
+  row.fd = 7;
+  row.program = "redis\033-server";
+  row.offload_state = "Offloaded";
+  row.target = "engine";
+  row.reason = chimney::Reason::kOffloaded;
+  row.bytes_in = 1536;
+  row.hand_overs = 3;
+  row.quiet_us = 210;
+  return row;
+}
+
+TEST(Commands, ConnectionsAsTable) {
+  FakeService service;
+  service.rows = {some_row()};
+  ConnectionRow host = some_row();
+  host.offload_state = "InHost";
+  host.target = "";
+  host.reason = chimney::Reason::kLoopback;
+  host.hand_overs = 0;
+  service.rows.push_back(host);
+  const auto result = run(service, "connections", Json::object());
+  ASSERT_TRUE(result);
+  EXPECT_EQ(
+      kConnections.render(*result),
+      "LOCAL          REMOTE          PID  PROGRAM        STATE      TARGET  SHARD  REASON     "
+      "  IN  OUT  HAND-OVERS  QUIET\n"
+      "10.0.0.1:6379  10.0.0.2:40000   12  redis?-server  Offloaded  engine      0  offloaded  "
+      "1.5K    0           3  210us\n"
+      "10.0.0.1:6379  10.0.0.2:40000   12  redis?-server  InHost     -           -  loopback   "
+      "1.5K    0           0      -\n");
+}
+
+TEST(Commands, OffloadNeedsAWholeFlow) {
+  FakeService service;
+  for (const char* bad :
+       {"", "6379", "10.0.0.1:6379", "10.0.0.1:6379-", "10.0.0.1:6379-10.0.0.2"}) {
+    const auto result = run(service, "offload", Json{{"FLOW", bad}});
+    ASSERT_FALSE(result) << bad;
+    EXPECT_THAT(result.error().message, testing::HasSubstr("is no flow; give LOCAL-REMOTE"));
+  }
+  EXPECT_FALSE(service.moved);
+  const auto result = run(service, "offload", Json{{"FLOW", to_string(kFlow)}});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(service.moved, kFlow);
+}
+
+TEST(Commands, FailureOfAHandOverIsTheAnswer) {
+  FakeService service;
+  service.answer = fail(Errc::kBusy, "busy: try again");
+  const auto result = run(service, "upload", Json{{"FLOW", to_string(kFlow)}});
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().message, "busy: try again");
+}
+
+TEST(Commands, UploadTakesAFlowOrAll) {
+  FakeService service;
+  EXPECT_FALSE(run(service, "upload", Json::object()));
+  EXPECT_FALSE(run(service, "upload", Json{{"FLOW", to_string(kFlow)}, {"--all", true}}));
+  const auto result = run(service, "upload", Json{{"--all", true}});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(kUpload.render(*result), "7 connections uploaded\n");
+}
+
+TEST(Commands, ArgumentsAreChecked) {
+  FakeService service;
+  EXPECT_FALSE(run(service, "offload", Json::array()));
+  EXPECT_FALSE(run(service, "offload", Json{{"FLOW", 1}}));
+  EXPECT_FALSE(run(service, "offload", Json{{"NAME", "x"}}));
+  EXPECT_FALSE(run(service, "upload", Json{{"--all", "yes"}}));
+}
+
+TEST(Commands, WhyFindsByFlowAndByDescriptor) {
+  FakeService service;
+  service.rows = {some_row()};
+  service.rows[0].reason = chimney::Reason::kChimneyDisabled;
+  for (const std::string& what : {to_string(kFlow), std::string("12:7")}) {
+    const auto result = run(service, "why", Json{{"FLOW|PID:FD", what}});
+    ASSERT_TRUE(result) << what;
+    EXPECT_EQ(kWhy.render(*result),
+              "10.0.0.1:6379-10.0.0.2:40000: Offloaded, chimney-disabled\n"
+              "Chimney offload is switched off.\n"
+              "hint: snp settings set chimney automatic\n");
+  }
+  EXPECT_FALSE(run(service, "why", Json{{"FLOW|PID:FD", "12:8"}}));
+  EXPECT_FALSE(run(service, "why", Json{{"FLOW|PID:FD", "12:-7"}}));
+  EXPECT_FALSE(run(service, "why", Json{{"FLOW|PID:FD", "12"}}));
+}
+
+TEST(Commands, SettingsGetSetReset) {
+  FakeService service;
+  auto result = run(service, "settings set", Json{{"NAME", "ring_bytes"}, {"VALUE", "1M"}});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(kSettingsSet.render(*result), "ring_bytes is 1048576\n");
+  result = run(service, "settings get", Json{{"NAME", "ring_bytes"}});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(kSettingsGet.render(*result), "1048576\n");
+  result = run(service, "settings reset", Json::object());
+  ASSERT_TRUE(result);
+  EXPECT_TRUE(service.values.is_default(settings::Setting::kRingBytes));
+  EXPECT_FALSE(run(service, "settings get", Json{{"NAME", "nothing"}}));
+}
+
+TEST(Commands, StatsTotalIsTheSum) {
+  FakeService service;
+  service.report.host = {2, 100, 200};
+  service.report.target = {1, 1, 2};
+  service.report.declined = {{chimney::Reason::kLoopback, 4}};
+  const auto result = run(service, "stats", Json::object());
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->at("total").at("bytes_in"), 101);
+  EXPECT_THAT(kStats.render(*result), testing::HasSubstr("declined, loopback: 4\n"));
+}
+
+TEST(Commands, PathsAreUniqueAndComplete) {
+  for (const CommandSpec* command : all_commands()) {
+    EXPECT_EQ(find_command(command->path), command);
+    EXPECT_NE(command->handle, nullptr);
+    EXPECT_NE(command->render, nullptr);
+    EXPECT_FALSE(command->help.empty());
+  }
+}
+
+TEST(Table, HumanNumbers) {
+  EXPECT_EQ(human_bytes(1023), "1023");
+  EXPECT_EQ(human_bytes(1024), "1.0K");
+  EXPECT_EQ(human_bytes(1048575), "1.0M");
+  EXPECT_EQ(human_bytes(~0ull), "16.0E");
+  EXPECT_EQ(human_us(999), "999us");
+  EXPECT_EQ(human_us(1500), "1.5ms");
+  EXPECT_EQ(human_us(2000000), "2.0s");
+}
+
+}  // namespace
+}  // namespace snp::commands

@@ -1,0 +1,29 @@
+#include "snp/commands/row_json.h"
+
+namespace snp::commands {
+
+Json to_json(const ConnectionRow& row) {
+  const chimney::ReasonText& reason = chimney::text_of(row.reason);
+  return Json{
+      {"local", to_string(row.flow.local)},
+      {"remote", to_string(row.flow.remote)},
+      {"pid", row.pid},
+      {"fd", row.fd},
+      {"program", row.program},
+      {"offload_state", row.offload_state},
+      {"target", row.target},
+      {"shard", row.shard},
+      {"reason", std::string(reason.name)},
+      {"reason_text", std::string(reason.sentence)},
+      {"hint", std::string(reason.hint)},
+      {"bytes_in", row.bytes_in},
+      {"bytes_out", row.bytes_out},
+      {"hand_overs", row.hand_overs},
+      {"last_quiet_us", row.quiet_us},
+      {"tcp_state", row.tcp_state},
+      {"srtt_us", row.srtt_us},
+      {"retransmits", row.retransmits},
+  };
+}
+
+}  // namespace snp::commands

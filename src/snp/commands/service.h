@@ -1,0 +1,82 @@
+// What a command may ask of snpd. Implemented by daemon/, faked by tests. Control thread only;
+// answers that take time come through callbacks on the same thread, each exactly once.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "snp/base/result.h"
+#include "snp/chimney/reason.h"
+#include "snp/settings/settings.h"
+#include "snp/wire/address.h"
+
+namespace snp::commands {
+
+struct ConnectionRow {
+  FourTuple flow;
+  std::uint32_t pid = 0;  // 0: the program has closed it or ended; the engine finishes alone
+  int fd = -1;
+  std::string program;
+  std::string offload_state;  // InHost, Offloading, Offloaded, Uploading
+  std::string target;         // "engine" or empty
+  std::uint32_t shard = 0;
+  chimney::Reason reason = chimney::Reason::kNotAskedYet;
+  std::uint64_t bytes_in = 0, bytes_out = 0;
+  std::uint32_t hand_overs = 0;
+  std::uint32_t quiet_us = 0;  // of the last hand-over; 0: there was none
+  std::string tcp_state;       // as the engine knows it; empty when in the host
+  std::uint32_t srtt_us = 0, retransmits = 0;
+};
+
+struct HandOverStats {
+  std::uint64_t done = 0, failed = 0;
+  std::uint32_t quiet_p50_us = 0, quiet_p99_us = 0, quiet_max_us = 0;
+  std::uint64_t queued_bytes = 0;  // moved with the connections, both queues
+};
+
+struct ReasonCount {
+  chimney::Reason reason;
+  std::uint64_t count;
+};
+
+struct PathStats {
+  std::uint64_t connections = 0, bytes_in = 0, bytes_out = 0;
+};
+
+struct StatsReport {
+  PathStats host, target;
+  std::uint64_t segments_in = 0, segments_out = 0, retransmits = 0;
+  HandOverStats offload, upload;
+  std::vector<ReasonCount> declined;  // offloads that did not happen, by reason
+};
+
+struct StatusReport {
+  std::uint32_t pid = 0, keeper_pid = 0;
+  std::uint64_t uptime_s = 0;
+  std::string chimney;
+  std::uint32_t shards = 0;
+  std::vector<std::string> devices;
+  std::uint32_t programs = 0, connections = 0, offloaded = 0, max_connections = 0;
+  std::uint32_t engine_restarts = 0;
+};
+
+class Service {
+ public:
+  using Done = std::function<void(Result<>)>;
+  virtual ~Service() = default;
+
+  virtual std::vector<ConnectionRow> connections() = 0;
+  virtual void offload(const FourTuple& flow, Done done) = 0;
+  virtual void upload(const FourTuple& flow, Done done) = 0;
+  // `done` gets how many came home, or the first failure.
+  virtual void upload_all(std::function<void(Result<std::uint32_t>)> done) = 0;
+  virtual StatsReport stats() = 0;
+  virtual StatusReport status() = 0;
+  [[nodiscard]] virtual const settings::Settings& settings() const = 0;
+  virtual Result<> change_setting(const std::string& name, const std::string& value) = 0;
+  virtual Result<> reset_setting(const std::string& name) = 0;
+};
+
+}  // namespace snp::commands

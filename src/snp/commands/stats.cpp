@@ -1,0 +1,96 @@
+#include "snp/commands/command.h"
+#include "snp/commands/table.h"
+
+namespace snp::commands {
+namespace {
+
+Json to_json(const PathStats& path) {
+  return Json{{"connections", path.connections},
+              {"bytes_in", path.bytes_in},
+              {"bytes_out", path.bytes_out}};
+}
+
+Json to_json(const HandOverStats& stats) {
+  return Json{{"done", stats.done},
+              {"failed", stats.failed},
+              {"quiet_p50_us", stats.quiet_p50_us},
+              {"quiet_p99_us", stats.quiet_p99_us},
+              {"quiet_max_us", stats.quiet_max_us},
+              {"queued_bytes", stats.queued_bytes}};
+}
+
+void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
+  const StatsReport stats = service.stats();
+  const PathStats total{stats.host.connections + stats.target.connections,
+                        stats.host.bytes_in + stats.target.bytes_in,
+                        stats.host.bytes_out + stats.target.bytes_out};
+  Json declined = Json::object();
+  for (const ReasonCount& entry : stats.declined)
+    declined[std::string(chimney::text_of(entry.reason).name)] = entry.count;
+  answer(Json{{"host", to_json(stats.host)},
+              {"target", to_json(stats.target)},
+              {"total", to_json(total)},
+              {"segments_in", stats.segments_in},
+              {"segments_out", stats.segments_out},
+              {"retransmits", stats.retransmits},
+              {"offload", to_json(stats.offload)},
+              {"upload", to_json(stats.upload)},
+              {"declined", std::move(declined)}});
+}
+
+std::string render_paths(const Json& result) {
+  using Align = Table::Align;
+  Table table(
+      {{""}, {"CONNECTIONS", Align::kRight}, {"IN", Align::kRight}, {"OUT", Align::kRight}});
+  for (const char* name : {"host", "target", "total"}) {
+    const Json& path = result.at(name);
+    table.add_row({name, std::to_string(path.at("connections").get<std::uint64_t>()),
+                   human_bytes(path.at("bytes_in").get<std::uint64_t>()),
+                   human_bytes(path.at("bytes_out").get<std::uint64_t>())});
+  }
+  return table.to_text();
+}
+
+std::string render_hand_overs(const Json& result) {
+  using Align = Table::Align;
+  Table table({{"HAND-OVERS"},
+               {"DONE", Align::kRight},
+               {"FAILED", Align::kRight},
+               {"QUIET P50", Align::kRight},
+               {"P99", Align::kRight},
+               {"MAX", Align::kRight},
+               {"QUEUED", Align::kRight}});
+  for (const char* name : {"offload", "upload"}) {
+    const Json& stats = result.at(name);
+    const auto number = [&](const char* key) { return stats.at(key).get<std::uint64_t>(); };
+    table.add_row({name, std::to_string(number("done")), std::to_string(number("failed")),
+                   human_us(number("quiet_p50_us")), human_us(number("quiet_p99_us")),
+                   human_us(number("quiet_max_us")), human_bytes(number("queued_bytes"))});
+  }
+  return table.to_text();
+}
+
+std::string render(const Json& result) {
+  const auto number = [&](const char* key) {
+    return std::to_string(result.at(key).get<std::uint64_t>());
+  };
+  std::string text = render_paths(result) + "\n" + render_hand_overs(result) + "\nsegments in " +
+                     number("segments_in") + ", out " + number("segments_out") +
+                     ", retransmitted " + number("retransmits") + "\n";
+  for (const auto& [name, count] : result.at("declined").items())
+    text += "declined, " + name + ": " + std::to_string(count.get<std::uint64_t>()) + "\n";
+  return text;
+}
+
+}  // namespace
+
+const CommandSpec kStats{
+    .path = "stats",
+    .help = "Show connections and bytes of host and target, and the hand-overs between them.",
+    .arguments = {},
+    .changes_things = false,
+    .handle = handle,
+    .render = render,
+};
+
+}  // namespace snp::commands

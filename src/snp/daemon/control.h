@@ -1,0 +1,113 @@
+// The control thread of the engine process: sessions of programs and command lines, requests from
+// arenas, signals, the host's changes; everything else is the offloader's.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "snp/commands/command.h"
+#include "snp/daemon/engine_process.h"
+#include "snp/daemon/event_loop.h"
+#include "snp/daemon/messages.h"
+#include "snp/daemon/offloader.h"
+#include "snp/daemon/program.h"
+#include "snp/daemon/session.h"
+
+namespace snp::daemon {
+
+class Control final : public commands::Service {
+ public:
+  struct Parts {
+    const Inheritance& inheritance;
+    EventLoop& loop;
+    engine::Engine& engine;
+    host::Network& network;
+    KeeperLink& keeper;
+    Offloader& offloader;
+    settings::Settings& settings;
+  };
+  explicit Control(Parts parts);
+
+  // Watches everything; programs may attach from here on.
+  Result<> start();
+  void begin_stop();
+
+  // commands::Service
+  std::vector<commands::ConnectionRow> connections() override;
+  void offload(const FourTuple& flow, Done done) override;
+  void upload(const FourTuple& flow, Done done) override;
+  void upload_all(std::function<void(Result<std::uint32_t>)> done) override;
+  commands::StatsReport stats() override;
+  commands::StatusReport status() override;
+  [[nodiscard]] const settings::Settings& settings() const override { return parts_.settings; }
+  Result<> change_setting(const std::string& name, const std::string& value) override;
+  Result<> reset_setting(const std::string& name) override;
+
+ private:
+  struct Found {
+    Program* program;
+    ipc::SlotId slot;
+  };
+
+  Result<> watch_signals();
+  Result<> watch_private_process();
+  void accept_all();
+  void serve(Session& session, std::uint32_t events);
+  bool take_message(Session& session);
+  bool on_attach(Session& session, const AttachRequest& request);
+  bool on_wait_set(Session& session, const WaitSetRequest& request, UniqueFd eventfd);
+  bool on_command(Session& session, std::string_view text);
+  void run_command(Session& session, std::string_view text);
+  void reply(std::uint64_t session, const Result<commands::Json>& result);
+  void push_output(Session& session);
+  void end_session(Session& session);
+  void refuse(Session& session, const std::string& why);
+
+  void end_program(Program& program, bool is_dead);
+  void on_program_gone(std::uint32_t number);
+  bool before_sleep();
+  void take_requests();
+  void take_request(Program& program, ipc::SlotId slot);
+  void on_signal();
+  void reload();
+  void after_network_change();
+  void tick();
+  void check_stopped();
+  void publish_settings();
+  void apply_setting(const settings::SettingInfo& info);
+  void follow_chimney_mode();
+
+  std::optional<Found> find_slot(const FourTuple& flow);
+  commands::ConnectionRow make_row(Program& program, ipc::SlotId slot, const SlotNote& note);
+  commands::ConnectionRow make_orphan_row(const Flow& flow) const;
+  void fill_engine_part(commands::ConnectionRow& row, ipc::FlowId id) const;
+  [[nodiscard]] std::uint32_t shards() const {
+    return static_cast<std::uint32_t>(
+        parts_.inheritance.config.settings.number(settings::Setting::kShards));
+  }
+  [[nodiscard]] ipc::Bulletin& bulletin() const {
+    return parts_.inheritance.bulletin->at<ipc::Bulletin>(0);
+  }
+
+  Parts parts_;
+  std::map<std::uint64_t, std::unique_ptr<Session>> sessions_;
+  std::map<std::uint32_t, std::unique_ptr<Program>> programs_;
+  std::uint64_t next_session_ = 1;
+  std::uint32_t next_program_ = 1;
+  UniqueFd signals_;
+  UniqueFd private_process_;
+  std::vector<std::byte> buffer_;
+  settings::Settings initial_;  // what snpd was started with
+  Instant started_;
+  Instant stop_deadline_ = kNever;
+  std::uint32_t sleeps_ = 0;
+  bool is_network_check_due_ = false;
+  bool is_tick_due_ = false;
+  bool is_stopping_ = false;
+  bool is_private_process_gone_ = false;
+};
+
+}  // namespace snp::daemon

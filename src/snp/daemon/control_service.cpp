@@ -1,0 +1,194 @@
+// What commands ask of snpd: the part of Control behind commands::Service that looks at
+// connections.
+#include <algorithm>
+#include <memory>
+
+#include <unistd.h>
+
+#include "snp/daemon/control.h"
+#include "snp/engine/clock.h"
+
+namespace snp::daemon {
+namespace {
+
+using chimney::Reason;
+
+const char* to_string(ipc::SlotMode mode) {
+  switch (mode) {
+    case ipc::SlotMode::kInHost:
+      return "InHost";
+    case ipc::SlotMode::kOffloading:
+      return "Offloading";
+    case ipc::SlotMode::kOffloaded:
+      return "Offloaded";
+    case ipc::SlotMode::kUploading:
+      return "Uploading";
+  }
+  return "?";
+}
+
+Failure no_such_flow(const FourTuple& flow) {
+  return fail(Errc::kNotFound, "no attached program has a connection " + snp::to_string(flow) +
+                                   "; 'snp connections' lists them, 'snp run' attaches a program");
+}
+
+}  // namespace
+
+std::optional<Control::Found> Control::find_slot(const FourTuple& flow) {
+  for (const auto& [number, program] : programs_) {
+    if (program->has_ended) continue;
+    for (const ipc::SlotId slot : allocated_slots(program->arena->memory))
+      if (program->tuple_of(slot) == flow) return Found{program.get(), slot};
+  }
+  return std::nullopt;
+}
+
+void Control::fill_engine_part(commands::ConnectionRow& row, ipc::FlowId id) const {
+  const Flow* flow = parts_.offloader.find(id);
+  if (flow == nullptr) return;
+  row.target = "engine";
+  row.shard = flow->shard;
+  tcp::Info info;
+  if (!parts_.engine.info(id, info)) return;
+  row.tcp_state = snp::to_string(info.state);
+  row.srtt_us = info.srtt_us;
+  row.retransmits = info.total_retransmits;
+}
+
+commands::ConnectionRow Control::make_row(Program& program, ipc::SlotId slot_id,
+                                          const SlotNote& note) {
+  const ipc::Slot& slot = program.slot(slot_id);
+  commands::ConnectionRow row;
+  row.flow = *note.tuple;
+  row.pid = static_cast<std::uint32_t>(program.pid);
+  row.fd = __atomic_load_n(&slot.app.fd, __ATOMIC_RELAXED);
+  row.program = program.name;
+  row.offload_state = to_string(ipc::mode_of(slot.engine.mode_word.load()));
+  row.reason = static_cast<Reason>(slot.engine.reason.load());
+  // A fresh slot is all zero, and nobody has decided anything yet.
+  if (row.reason == Reason::kOffloaded && note.flow == ipc::kNoFlow)
+    row.reason = Reason::kNotAskedYet;
+  row.bytes_in = slot.facts.host_bytes_in.load() + (slot.app.rx_tail.load() - ipc::kFirstPosition);
+  row.bytes_out =
+      slot.facts.host_bytes_out.load() + (slot.app.tx_head.load() - ipc::kFirstPosition);
+  row.hand_overs = note.hand_overs;
+  row.quiet_us = note.quiet_us;
+  fill_engine_part(row, note.flow);
+  return row;
+}
+
+// A connection that its program has closed; the engine finishes it.
+commands::ConnectionRow Control::make_orphan_row(const Flow& flow) const {
+  commands::ConnectionRow row;
+  row.flow = flow.tuple;
+  row.program = flow.program->name;
+  row.offload_state = "Offloaded";
+  row.reason = Reason::kOffloaded;
+  const ipc::FlowSnapshot& snapshot =
+      ipc::snapshot_of((&parts_.inheritance.records->at<ipc::FlowRecord>(0))[flow.id]);
+  row.bytes_in = snapshot.rcv_pos - flow.first_rcv;
+  row.bytes_out = snapshot.una_pos - flow.first_una;
+  fill_engine_part(row, flow.id);
+  return row;
+}
+
+std::vector<commands::ConnectionRow> Control::connections() {
+  std::vector<commands::ConnectionRow> rows;
+  std::set<ipc::FlowId> shown;
+  for (const auto& [number, program] : programs_) {
+    if (program->has_ended) continue;
+    for (const ipc::SlotId slot : allocated_slots(program->arena->memory)) {
+      if (!program->tuple_of(slot)) continue;
+      const SlotNote& note = program->note(slot);
+      if (!note.tuple) continue;
+      rows.push_back(make_row(*program, slot, note));
+      shown.insert(note.flow);
+    }
+  }
+  for (const auto& [id, flow] : parts_.offloader.flows())
+    if (!shown.contains(id)) rows.push_back(make_orphan_row(*flow));
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.flow < b.flow; });
+  return rows;
+}
+
+void Control::offload(const FourTuple& flow, Done done) {
+  const auto found = find_slot(flow);
+  if (!found) return done(no_such_flow(flow));
+  parts_.offloader.offload(*found->program, found->slot, std::move(done));
+}
+
+void Control::upload(const FourTuple& tuple, Done done) {
+  for (const auto& [id, flow] : parts_.offloader.flows())
+    if (flow->tuple == tuple)
+      return parts_.offloader.upload(*flow, Reason::kByCommand, std::move(done));
+  // Nothing to do: it is where it is wanted.
+  if (find_slot(tuple)) return done({});
+  done(no_such_flow(tuple));
+}
+
+void Control::upload_all(std::function<void(Result<std::uint32_t>)> done) {
+  struct Progress {
+    std::uint32_t left = 1;  // ours, until all are asked for
+    std::uint32_t home = 0;
+    std::optional<Error> failure;
+    std::function<void(Result<std::uint32_t>)> done;
+    void one_less() {
+      if (--left > 0) return;
+      if (failure) return done(tl::unexpected(*failure));
+      done(home);
+    }
+  };
+  auto progress = std::make_shared<Progress>();
+  progress->done = std::move(done);
+  for (const auto& [id, flow] : parts_.offloader.flows()) {
+    if (parts_.offloader.is_orphan(*flow)) continue;
+    ++progress->left;
+    parts_.offloader.upload(*flow, Reason::kByCommand, [progress](const Result<>& result) {
+      if (result)
+        ++progress->home;
+      else
+        progress->failure = result.error();
+      progress->one_less();
+    });
+  }
+  progress->one_less();
+}
+
+commands::StatsReport Control::stats() {
+  commands::StatsReport report;
+  parts_.offloader.fill(report);
+  for (const auto& [number, program] : programs_) {
+    if (program->has_ended) continue;
+    for (const ipc::SlotId id : allocated_slots(program->arena->memory)) {
+      const ipc::Slot& slot = program->slot(id);
+      if (ipc::mode_of(slot.engine.mode_word.load()) == ipc::SlotMode::kInHost)
+        ++report.host.connections;
+      report.host.bytes_in += slot.facts.host_bytes_in.load();
+      report.host.bytes_out += slot.facts.host_bytes_out.load();
+    }
+  }
+  return report;
+}
+
+commands::StatusReport Control::status() {
+  commands::StatusReport report;
+  report.pid = static_cast<std::uint32_t>(::getpid());
+  report.keeper_pid = static_cast<std::uint32_t>(parts_.inheritance.keeper_pid);
+  report.uptime_s = static_cast<std::uint64_t>((engine::monotonic_now() - started_) / seconds(1));
+  report.chimney = parts_.settings.text(settings::Setting::kChimney);
+  report.shards = shards();
+  for (const DeviceChoice& device : parts_.inheritance.devices)
+    report.devices.push_back(device.name);
+  for (const auto& [number, program] : programs_) {
+    if (program->has_ended) continue;
+    ++report.programs;
+    report.connections +=
+        static_cast<std::uint32_t>(allocated_slots(program->arena->memory).size());
+  }
+  report.offloaded = static_cast<std::uint32_t>(parts_.offloader.flow_count());
+  report.max_connections = parts_.inheritance.max_connections;
+  report.engine_restarts = parts_.inheritance.restarts;
+  return report;
+}
+
+}  // namespace snp::daemon

@@ -1,0 +1,88 @@
+#include "snp/daemon/engine_process.h"
+
+#include <algorithm>
+#include <memory>
+
+#include <net/if.h>
+#include <unistd.h>
+
+#include <spdlog/spdlog.h>
+
+#include "snp/daemon/control.h"
+#include "snp/daemon/event_loop.h"
+#include "snp/daemon/offloader.h"
+#include "snp/device/drivers/af_packet/af_packet_device.h"
+#include "snp/engine/engine.h"
+#include "snp/host/network.h"
+
+namespace snp::daemon {
+namespace {
+
+using settings::Setting;
+
+using Devices = std::vector<std::unique_ptr<device::PacketDevice>>;
+
+Result<Devices> open_devices(const Inheritance& inheritance) {
+  Devices devices;
+  for (const DeviceChoice& choice : inheritance.devices) {
+    device::AfPacketOptions options;
+    options.queues =
+        static_cast<std::uint32_t>(inheritance.config.settings.number(Setting::kShards));
+    auto device = device::open_af_packet(choice.name, options, *inheritance.steering);
+    if (!device) return with_context(choice.name, device.error());
+    devices.push_back(std::move(*device));
+  }
+  return devices;
+}
+
+Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inheritance,
+                                                     const Devices& devices) {
+  const settings::Settings& values = inheritance.config.settings;
+  engine::EngineConfig config;
+  config.shards = static_cast<std::uint32_t>(values.number(Setting::kShards));
+  config.spin_us = static_cast<std::uint32_t>(values.number(Setting::kSpinUs));
+  std::vector<device::PacketDevice*> borrowed;
+  for (const auto& device : devices)
+    borrowed.push_back(device.get());
+  return engine::Engine::start(config, borrowed, inheritance.bulletin->at<ipc::Bulletin>(0),
+                               &inheritance.records->at<ipc::FlowRecord>(0));
+}
+
+Result<> serve(const Inheritance& inheritance, UniqueFd keeper_socket) {
+  KeeperLink keeper(std::move(keeper_socket));
+  settings::Settings values = inheritance.config.settings;
+  auto loop = EventLoop::open();
+  if (!loop) return tl::unexpected(loop.error());
+  auto network = host::Network::open();
+  if (!network) return tl::unexpected(network.error());
+  auto devices = open_devices(inheritance);
+  if (!devices) return tl::unexpected(devices.error());
+  auto engine = start_engine(inheritance, *devices);
+  if (!engine) return tl::unexpected(engine.error());
+  std::set<std::uint32_t> ifindexes;
+  for (const auto& device : *devices)
+    ifindexes.insert(device->ifindex());
+  Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper,
+                       &inheritance.records->at<ipc::FlowRecord>(0), values, std::move(ifindexes),
+                       inheritance.max_connections});
+  Control control({inheritance, **loop, **engine, **network, keeper, offloader, values});
+  if (auto started = control.start(); !started) return started;
+  spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
+               values.number(Setting::kShards), values.text(Setting::kChimney));
+  (*loop)->run();
+  (*engine)->stop();
+  return {};
+}
+
+}  // namespace
+
+int run_engine(const Inheritance& inheritance, UniqueFd keeper_socket) {
+  const auto served = serve(inheritance, std::move(keeper_socket));
+  // The keeper undoes the steering; if it is gone, that is ours to do.
+  if (::getppid() != inheritance.keeper_pid) inheritance.steering->detach_all();
+  if (served) return kEngineStopped;
+  spdlog::error("{}", served.error().message);
+  return kEngineCannotStart;
+}
+
+}  // namespace snp::daemon

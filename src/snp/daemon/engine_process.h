@@ -1,0 +1,38 @@
+// The engine process: devices, shards and the control thread. Started by the keeper.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "snp/daemon/keeper_link.h"
+#include "snp/daemon/options.h"
+#include "snp/ipc/shared_memory.h"
+#include "snp/settings/config_file.h"
+#include "snp/steer/steering.h"
+
+namespace snp::daemon {
+
+// What the keeper made before the fork; it outlives the engine.
+struct Inheritance {
+  int listener = -1;
+  ipc::SharedMemory* records = nullptr;   // FlowRecord[kFlowRecords]
+  ipc::SharedMemory* bulletin = nullptr;  // Bulletin
+  steer::Steering* steering = nullptr;
+  std::vector<DeviceChoice> devices;
+  settings::Config config;
+  Options options;
+  pid_t keeper_pid = 0;
+  std::uint32_t restarts = 0;
+  std::uint32_t max_connections = 0;
+};
+
+// Exit statuses of the engine process; anything else is a crash.
+inline constexpr int kEngineStopped = 0;
+inline constexpr int kEngineCannotStart = 3;
+
+int run_engine(const Inheritance& inheritance, UniqueFd keeper_socket);
+
+}  // namespace snp::daemon

@@ -1,0 +1,40 @@
+// What the engine process tells the keeper, over a SEQPACKET pair: every descriptor that must
+// outlive the engine. The keeper never answers. Descriptors in flight when the engine dies are
+// still delivered.
+#pragma once
+
+#include <cstdint>
+
+#include "snp/base/unique_fd.h"
+#include "snp/ipc/arena.h"
+#include "snp/ipc/flow_record.h"
+
+namespace snp::daemon {
+
+enum class KeeperNews : std::uint32_t {
+  kArena = 1,      // + fd: the arena `number` of `size` bytes
+  kArenaGone = 2,  // arena `number`: its process has ended and nothing of it is offloaded
+  kSocket = 3,     // + fd: the socket of flow `number`, before it is parked
+  kForget = 4,     // flow `number` is over: home again, or finished
+  kWaitSet = 5,    // + fd: the eventfd of wait set `size` of arena `number`
+  kReady = 6,      // the engine serves programs
+};
+
+struct KeeperMessage {
+  KeeperNews news{};
+  std::uint32_t number = 0;
+  std::uint64_t size = 0;
+};
+
+class KeeperLink {
+ public:
+  explicit KeeperLink(UniqueFd socket) noexcept : socket_(std::move(socket)) {}
+  // False: the keeper is gone; the engine must not park anything more.
+  bool tell(KeeperNews news, std::uint32_t number, std::uint64_t size = 0, int fd = -1);
+  [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+
+ private:
+  UniqueFd socket_;
+};
+
+}  // namespace snp::daemon

@@ -1,0 +1,426 @@
+#include "snp/daemon/offloader.h"
+
+#include <algorithm>
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <spdlog/spdlog.h>
+
+#include "snp/base/assert.h"
+#include "snp/engine/clock.h"
+
+namespace snp::daemon {
+namespace {
+
+using chimney::Reason;
+
+constexpr Duration kUploadGateLimit = milliseconds(2);
+constexpr std::uint32_t kMaxUploadsRunning = 8;  // more would only wait for each other, quiet
+constexpr int kOffloadsATurn = 8;
+constexpr std::uint32_t kAttempts = 6;
+
+bool is_worth_a_retry(Reason reason) {
+  return reason == Reason::kBusy || reason == Reason::kNoNeighbour || reason == Reason::kOutOfOrder;
+}
+
+Result<> reason_as_result(const FourTuple& flow, Reason reason) {
+  if (reason == Reason::kOffloaded) return {};
+  const chimney::ReasonText& text = chimney::text_of(reason);
+  std::string message =
+      to_string(flow) + ": " + std::string(text.name) + ": " + std::string(text.sentence);
+  if (!text.hint.empty()) message += " " + std::string(text.hint);
+  return fail(Errc::kBusy, std::move(message));
+}
+
+}  // namespace
+
+Offloader::Offloader(Surroundings surroundings) : env_(std::move(surroundings)) {
+  for (ipc::FlowId id = ipc::kFlowRecords; id > 0; --id)
+    free_ids_.push_back(id - 1);
+}
+
+Flow* Offloader::find(ipc::FlowId id) {
+  const auto found = flows_.find(id);
+  return found == flows_.end() ? nullptr : found->second.get();
+}
+
+// The slot of a flow, as long as it is still that connection's.
+ipc::Slot* Offloader::slot_of(const Flow& flow) const {
+  if (flow.program->arena == nullptr) return nullptr;
+  ipc::Slot& slot = flow.program->slot(flow.slot);
+  if (slot.app.in_use.load() != flow.in_use) return nullptr;
+  return (slot.engine.status.load() & ipc::slot_status::kReleased) != 0 ? nullptr : &slot;
+}
+
+void Offloader::set_slot_mode(const Flow& flow, ipc::SlotMode mode, Reason reason) {
+  ipc::Slot* slot = slot_of(flow);
+  if (slot == nullptr) return;
+  slot->engine.reason.store(static_cast<std::uint16_t>(reason));
+  const engine::Arena& arena = *flow.program->arena;
+  open_gate(arena.memory, flow.slot, mode, arena.wait_set_fds);
+}
+
+void Offloader::answer(Flow& flow, const Result<>& result) {
+  std::vector<Done> waiting;
+  waiting.swap(flow.waiting);
+  for (const Done& done : waiting)
+    done(result);
+}
+
+void Offloader::account(Direction& direction, Flow& flow, std::uint64_t queued_bytes) {
+  const auto quiet = (engine::monotonic_now() - flow.quiet_since) / microseconds(1);
+  const auto us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(quiet, 0, 0xffffffff));
+  ++direction.done;
+  direction.quiet.add(us);
+  direction.queued_bytes += queued_bytes;
+  if (slot_of(flow) == nullptr) return;
+  SlotNote& note = flow.program->note(flow.slot);
+  ++note.hand_overs;
+  note.quiet_us = us;
+}
+
+// --- asked for ---
+
+void Offloader::offload(Program& program, ipc::SlotId slot, Done done) {
+  if (program.has_ended) return;
+  SlotNote& note = program.note(slot);
+  if (Flow* flow = find(note.flow); flow != nullptr) {
+    if (!done) return;
+    if (flow->state == FlowState::kOffloaded) return done({});
+    if (flow->state == FlowState::kInitiating) return flow->waiting.push_back(std::move(done));
+    return done(reason_as_result(flow->tuple, Reason::kBusy));
+  }
+  if (note.is_queued && !done) return;
+  note.is_queued = true;
+  note.attempts = 0;
+  programs_[program.number] = &program;
+  offload_queue_.push_back({program.number, slot, note.in_use, std::move(done)});
+}
+
+void Offloader::upload(Flow& flow, Reason reason, Done done) {
+  if (done) flow.waiting.push_back(std::move(done));
+  if (flow.is_upload_wanted) return;
+  flow.is_upload_wanted = true;  // until it is home or the engine has said that it must stay
+  flow.upload_reason = reason;
+  ++flow.program->hand_overs_on;
+  upload_queue_.push_back(flow.id);
+}
+
+bool Offloader::work() {
+  for (int i = 0; i < kOffloadsATurn && !offload_queue_.empty(); ++i) {
+    OffloadJob job = std::move(offload_queue_.front());
+    offload_queue_.pop_front();
+    run_offload(std::move(job));
+  }
+  for (std::size_t n = upload_queue_.size(); n > 0 && uploads_running_ < kMaxUploadsRunning; --n) {
+    const ipc::FlowId id = upload_queue_.front();
+    upload_queue_.pop_front();
+    Flow* flow = find(id);
+    // The id may name another connection by now.
+    if (flow == nullptr || !flow->is_upload_wanted || flow->state == FlowState::kTerminating)
+      continue;
+    if (flow->state == FlowState::kInitiating)
+      upload_queue_.push_back(id);
+    else
+      run_upload(*flow);
+  }
+  return !offload_queue_.empty();
+}
+
+void Offloader::run_offload(OffloadJob job) {
+  const auto found = programs_.find(job.program);
+  const auto finish = [&](const FourTuple& tuple, Reason reason) {
+    ++offloads_.failed;
+    ++declined_[reason];
+    if (job.done) job.done(reason_as_result(tuple, reason));
+  };
+  if (found == programs_.end() || found->second->has_ended) return finish({}, Reason::kState);
+  Program& program = *found->second;
+  SlotNote& note = program.note(job.slot);
+  if (note.in_use != job.in_use || !is_allocated(job.in_use)) return finish({}, Reason::kState);
+  if (Flow* flow = find(note.flow); flow != nullptr) {
+    if (job.done) flow->waiting.push_back(std::move(job.done));
+    return;
+  }
+  const Reason reason = start_offload(program, job.slot, job.done);
+  if (reason == Reason::kOffloaded) return;
+  program.slot(job.slot).engine.reason.store(static_cast<std::uint16_t>(reason));
+  if (is_worth_a_retry(reason) && ++note.attempts < kAttempts) {
+    const std::uint32_t attempt = note.attempts;
+    return retry_later(std::move(job), attempt);
+  }
+  note.is_queued = false;
+  spdlog::debug("{}: stays in the host: {}", note.tuple ? to_string(*note.tuple) : "connection",
+                chimney::text_of(reason).name);
+  finish(note.tuple.value_or(FourTuple{}), reason);
+}
+
+void Offloader::retry_later(OffloadJob job, std::uint32_t attempt) {
+  auto shared = std::make_shared<OffloadJob>(std::move(job));
+  const Duration wait = milliseconds(5) * (1 << (2 * attempt));  // 20 ms, 80, ... 5 s
+  env_.loop.call_at(engine::monotonic_now() + wait,
+                    [this, shared] { offload_queue_.push_back(std::move(*shared)); });
+}
+
+void Offloader::run_upload(Flow& flow) {
+  flow.quiet_since = engine::monotonic_now();
+  ipc::Slot* slot = slot_of(flow);
+  // A dead process never leaves the gate that it died in.
+  if (slot != nullptr && !close_gate(*slot, ipc::SlotMode::kUploading, kUploadGateLimit) &&
+      !flow.program->has_ended) {
+    set_slot_mode(flow, ipc::SlotMode::kOffloaded, Reason::kOffloaded);
+    env_.loop.call_at(engine::monotonic_now() + milliseconds(1),
+                      [this, id = flow.id] { upload_queue_.push_back(id); });
+    return;
+  }
+  flow.state = FlowState::kTerminating;
+  ++uploads_running_;
+  (void)env_.steering.set(flow.tuple, steer::FlowSteering::kHold, flow.shard);
+  env_.engine.terminate(flow.id);
+}
+
+// --- answers of the engine ---
+
+void Offloader::initiated(chimney::ConnectionId id) {
+  Flow* flow = find(id);
+  if (flow == nullptr || flow->state != FlowState::kInitiating) return;
+  (void)env_.steering.set(flow->tuple, steer::FlowSteering::kActive, flow->shard);
+  flow->state = FlowState::kOffloaded;
+  set_slot_mode(*flow, ipc::SlotMode::kOffloaded, Reason::kOffloaded);
+  account(offloads_, *flow, 0);
+  if (slot_of(*flow) != nullptr) flow->program->note(flow->slot).is_queued = false;
+  answer(*flow, {});
+  hand_over_ended(*flow->program);
+}
+
+void Offloader::terminated(chimney::ConnectionId id, const chimney::Handoff& handoff) {
+  Flow* flow = find(id);
+  if (flow == nullptr || flow->state != FlowState::kTerminating) return;
+  --uploads_running_;
+  Program& program = *flow->program;
+  come_home(*flow, handoff);
+  hand_over_ended(program);
+}
+
+// FIN has passed both ways, or the connection is dead: nothing is left to bring home.
+void Offloader::refused(chimney::ConnectionId id, TcpState state) {
+  Flow* flow = find(id);
+  if (flow == nullptr || flow->state != FlowState::kTerminating) return;
+  --uploads_running_;
+  ++uploads_.failed;
+  flow->is_upload_wanted = false;
+  flow->state = FlowState::kOffloaded;
+  (void)env_.steering.set(flow->tuple, steer::FlowSteering::kActive, flow->shard);
+  set_slot_mode(*flow, ipc::SlotMode::kOffloaded, Reason::kState);
+  spdlog::debug("{}: stays with the engine in {}", to_string(flow->tuple), to_string(state));
+  answer(*flow, reason_as_result(flow->tuple, Reason::kState));
+  hand_over_ended(*flow->program);
+}
+
+void Offloader::come_home(Flow& flow, const chimney::Handoff& handoff) {
+  ipc::FlowRecord& record = env_.records[flow.id];
+  ConnectionState state = handoff.state;
+  const ipc::Slot* slot = slot_of(flow);
+  if (slot != nullptr && !has_sent_fin(state.delegated.state) &&
+      (slot->app.flags.load() & ipc::slot_flag::kShutdownWrite) != 0)
+    state.delegated.fin_pending = true;
+  record.status.store(ipc::FlowStatus::kUnparking);
+  (void)env_.steering.set(flow.tuple, steer::FlowSteering::kReturn, flow.shard);
+  const auto home = host::unpark(flow.socket.get(), state, record.memo, handoff.rx,
+                                 handoff.rx_range, handoff.tx, handoff.tx_range);
+  (void)env_.steering.remove(flow.tuple);
+  std::array<std::byte, 256> forged{};
+  const std::size_t forged_length =
+      home && home->needs_forged_segment ? host::make_forged_segment(state, forged) : 0;
+  env_.engine.release_frames(flow.id, flow.tuple, std::span(forged).first(forged_length));
+  Reason reason = flow.upload_reason;
+  if (home) {
+    set_slot_mode(flow, ipc::SlotMode::kInHost, reason);
+    account(uploads_, flow, handoff.rx_range.length() + handoff.tx_range.length());
+  } else {
+    reason = Reason::kUnparkFailed;
+    spdlog::error("{}: cannot bring it home: {}", to_string(flow.tuple), home.error().message);
+    host::bury(flow.socket.get());
+    set_slot_mode(flow, ipc::SlotMode::kInHost, reason);
+    ++uploads_.failed;
+  }
+  answer(flow, home ? Result<>{} : reason_as_result(flow.tuple, reason));
+  drop_flow(flow);
+}
+
+void Offloader::upload_requested(chimney::ConnectionId id, Reason reason) {
+  if (Flow* flow = find(id)) upload(*flow, reason, {});
+}
+
+void Offloader::finished(chimney::ConnectionId id) {
+  Flow* flow = find(id);
+  if (flow == nullptr) return;
+  Program& program = *flow->program;
+  host::bury(flow->socket.get());
+  (void)env_.steering.remove(flow->tuple);
+  answer(*flow, reason_as_result(flow->tuple, Reason::kState));
+  const bool was_initiating = flow->state == FlowState::kInitiating;
+  const bool was_upload_wanted = flow->is_upload_wanted;
+  if (flow->state == FlowState::kTerminating) --uploads_running_;
+  drop_flow(*flow);
+  if (was_initiating) hand_over_ended(program);
+  if (was_upload_wanted) hand_over_ended(program);
+  detach_if_due(program);
+}
+
+// Post: the flow is deleted. The socket's own fate is the caller's.
+void Offloader::drop_flow(Flow& flow) {
+  ipc::FlowRecord& record = env_.records[flow.id];
+  Program& program = *flow.program;
+  if (record.status.load() != ipc::FlowStatus::kParking) {
+    const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(record);
+    past_bytes_in_ += snapshot.rcv_pos - flow.first_rcv;
+    past_bytes_out_ += snapshot.una_pos - flow.first_una;
+  }
+  free_rings(program, record.rx_ring, record.rx_size);
+  free_rings(program, record.tx_ring, record.tx_size);
+  record.status.store(ipc::FlowStatus::kFree);
+  env_.keeper.tell(KeeperNews::kForget, flow.id);
+  cookies_.erase(flow.cookie);
+  if (slot_of(flow) != nullptr) program.note(flow.slot).flow = ipc::kNoFlow;
+  free_ids_.push_back(flow.id);
+  --program.flows;
+  flows_.erase(flow.id);
+}
+
+void Offloader::free_rings(Program& program, std::uint64_t offset, std::uint32_t size) {
+  program.rings.free(offset);
+  if (program.arena == nullptr) return;
+  ::fallocate(program.arena->memory.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+              static_cast<off_t>(offset), static_cast<off_t>(size));
+}
+
+// --- ends ---
+
+void Offloader::end_program(Program& program, bool is_dead, std::function<void()> gone) {
+  program.has_ended = true;
+  programs_[program.number] = &program;
+  gone_[program.number] = std::move(gone);
+  for (const auto& [id, flow] : flows_) {
+    if (flow->program != &program) continue;
+    const ipc::Slot* slot = slot_of(*flow);
+    if (slot == nullptr) continue;
+    const std::uint32_t flags = slot->app.flags.load();
+    const bool is_shared = (flags & ipc::slot_flag::kSharedByFork) != 0;
+    if ((flags & ipc::slot_flag::kClosed) == 0 && (is_shared || !is_dead))
+      upload(*flow, Reason::kSharedDescriptor, {});
+  }
+  detach_if_due(program);
+}
+
+void Offloader::hand_over_ended(Program& program) {
+  SNP_ASSERT(program.hand_overs_on > 0);
+  --program.hand_overs_on;
+  detach_if_due(program);
+}
+
+void Offloader::detach_if_due(Program& program) {
+  if (!program.has_ended || program.hand_overs_on > 0) return;
+  if (program.arena != nullptr) {
+    engine::Arena& arena = *program.arena;
+    program.arena = nullptr;
+    env_.engine.detach(arena);
+  }
+  if (program.flows > 0) return;
+  // Later: whoever called may still hold the program.
+  env_.loop.call_soon([this, number = program.number] {
+    const auto found = gone_.find(number);
+    if (found == gone_.end()) return;
+    const std::function<void()> gone = std::move(found->second);
+    gone_.erase(found);
+    programs_.erase(number);
+    env_.keeper.tell(KeeperNews::kArenaGone, number);
+    gone();
+  });
+}
+
+bool Offloader::is_only_over() const {
+  return std::all_of(flows_.begin(), flows_.end(), [this](const auto& entry) {
+    const TcpState state = ipc::snapshot_of(env_.records[entry.first]).delegated.state;
+    return state == TcpState::kTimeWait || state == TcpState::kClosed;
+  });
+}
+
+void Offloader::bury_rest() {
+  for (const auto& [id, flow] : flows_) {
+    host::bury(flow->socket.get());
+    (void)env_.steering.remove(flow->tuple);
+    env_.records[id].status.store(ipc::FlowStatus::kFree);
+    env_.keeper.tell(KeeperNews::kForget, id);
+  }
+}
+
+// --- the host's network changes ---
+
+void Offloader::recheck_paths() {
+  for (const auto& [id, flow] : flows_) {
+    if (flow->state != FlowState::kOffloaded || flow->is_upload_wanted) continue;
+    const auto path = env_.network.find_path(flow->tuple);
+    if (!path && path.error().code == Errc::kBusy) continue;
+    if (!path || path->ifindex != flow->path.ifindex) {
+      upload(*flow, Reason::kPathChanged, {});
+      continue;
+    }
+    const host::Path before = flow->path;
+    flow->path = *path;
+    if (before.local_mac == path->local_mac && before.next_hop_mac == path->next_hop_mac &&
+        before.mtu == path->mtu)
+      continue;
+    CachedState cached = env_.records[id].cached;
+    cached.local_mac = path->local_mac;
+    cached.next_hop_mac = path->next_hop_mac;
+    cached.path_mtu = path->mtu;
+    env_.engine.update(id, cached);
+  }
+}
+
+void Offloader::confirm_neighbours() {
+  std::set<std::pair<std::uint32_t, IpAddress>> confirmed;
+  for (const auto& [id, flow] : flows_) {
+    const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[id]);
+    const std::uint64_t progress = snapshot.una_pos + snapshot.rcv_pos;
+    if (std::exchange(flow->progress, progress) == progress) continue;
+    if (confirmed.emplace(flow->path.ifindex, flow->path.next_hop).second)
+      env_.network.confirm_neighbour(flow->path.ifindex, flow->path.next_hop);
+  }
+}
+
+void Offloader::fill(commands::StatsReport& report) const {
+  report.target.connections = flows_.size();
+  report.target.bytes_in = past_bytes_in_;
+  report.target.bytes_out = past_bytes_out_;
+  for (const auto& [id, flow] : flows_) {
+    const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[id]);
+    if (flow->state != FlowState::kInitiating) {
+      report.target.bytes_in += snapshot.rcv_pos - flow->first_rcv;
+      report.target.bytes_out += snapshot.una_pos - flow->first_una;
+    }
+    tcp::Info info;
+    if (!env_.engine.info(id, info)) continue;
+    report.segments_in += info.segments_in;
+    report.segments_out += info.segments_out;
+    report.retransmits += info.total_retransmits;
+  }
+  const auto fill_direction = [](const Direction& from, commands::HandOverStats& to) {
+    to = {from.done,
+          from.failed,
+          from.quiet.quantile_us(0.5),
+          from.quiet.quantile_us(0.99),
+          from.quiet.max_us(),
+          from.queued_bytes};
+  };
+  fill_direction(offloads_, report.offload);
+  fill_direction(uploads_, report.upload);
+  for (const auto& [reason, count] : declined_)
+    report.declined.push_back({reason, count});
+}
+
+}  // namespace snp::daemon

@@ -1,0 +1,163 @@
+// Moves connections: the hand-over of design section 3, step by step, both ways, between the slots
+// of programs, the kernel socket (host/), steering and the engine. Control thread only.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "snp/chimney/target.h"
+#include "snp/commands/service.h"
+#include "snp/daemon/event_loop.h"
+#include "snp/daemon/keeper_link.h"
+#include "snp/daemon/program.h"
+#include "snp/daemon/quiet_times.h"
+#include "snp/engine/engine.h"
+#include "snp/host/network.h"
+#include "snp/host/parking.h"
+#include "snp/settings/settings.h"
+#include "snp/steer/steering.h"
+
+namespace snp::daemon {
+
+struct Surroundings {
+  EventLoop& loop;
+  engine::Engine& engine;
+  steer::Steering& steering;
+  host::Network& network;
+  KeeperLink& keeper;
+  ipc::FlowRecord* records;
+  const settings::Settings& settings;
+  std::set<std::uint32_t> devices;  // ifindexes that are served
+  std::uint32_t max_connections = 0;
+};
+
+enum class FlowState : std::uint8_t { kInitiating, kOffloaded, kTerminating };
+
+// A connection that the engine has, or is about to have.
+struct Flow {
+  ipc::FlowId id = ipc::kNoFlow;
+  Program* program = nullptr;
+  ipc::SlotId slot = ipc::kNoSlot;
+  std::uint32_t in_use = 0;  // of the slot, when it was offloaded
+  UniqueFd socket;
+  std::uint64_t cookie = 0;
+  FourTuple tuple;
+  host::Path path;
+  std::uint32_t shard = 0;
+  FlowState state = FlowState::kInitiating;
+  Instant quiet_since;
+  std::uint64_t first_una = 0, first_rcv = 0;  // positions at the offload
+  std::uint64_t progress = 0;                  // una_pos + rcv_pos when last looked at
+  chimney::Reason upload_reason = chimney::Reason::kOffloaded;
+  bool is_upload_wanted = false;
+  std::vector<commands::Service::Done> waiting;
+};
+
+class Offloader final : public chimney::TargetEvents {
+ public:
+  using Done = commands::Service::Done;
+  explicit Offloader(Surroundings surroundings);
+
+  // `done` may be empty. Both answer once, possibly before they return.
+  void offload(Program& program, ipc::SlotId slot, Done done);
+  void upload(Flow& flow, chimney::Reason reason, Done done);
+
+  // The process is dead, or (`is_dead` false) only its session is lost. The program is deleted,
+  // and `gone` called, when the last connection is over.
+  void end_program(Program& program, bool is_dead, std::function<void()> gone);
+
+  // After a change of routes, neighbours or devices.
+  void recheck_paths();
+  // Asked for every few seconds while connections are offloaded.
+  void confirm_neighbours();
+
+  // Hand-overs asked for, a bounded number. True: there are more.
+  bool work();
+
+  // Its program has closed it, or is gone: the engine finishes alone.
+  [[nodiscard]] bool is_orphan(const Flow& flow) const { return slot_of(flow) == nullptr; }
+  // Every connection that is left is over but for TIME_WAIT.
+  [[nodiscard]] bool is_only_over() const;
+  // Stop: whatever is over but for acknowledgements is buried.
+  void bury_rest();
+  void set_stopping() noexcept { is_stopping_ = true; }
+
+  [[nodiscard]] std::size_t flow_count() const noexcept { return flows_.size(); }
+  [[nodiscard]] Flow* find(ipc::FlowId id);
+  [[nodiscard]] const std::map<ipc::FlowId, std::unique_ptr<Flow>>& flows() const noexcept {
+    return flows_;
+  }
+  void fill(commands::StatsReport& report) const;
+
+  // chimney::TargetEvents
+  void initiated(chimney::ConnectionId id) override;
+  void terminated(chimney::ConnectionId id, const chimney::Handoff& handoff) override;
+  void refused(chimney::ConnectionId id, TcpState state) override;
+  void upload_requested(chimney::ConnectionId id, chimney::Reason reason) override;
+  void finished(chimney::ConnectionId id) override;
+
+ private:
+  struct OffloadJob {
+    std::uint32_t program;
+    ipc::SlotId slot;
+    std::uint32_t in_use;
+    Done done;
+  };
+  struct Rings {
+    std::uint64_t rx = 0, tx = 0;
+    std::uint32_t rx_size = 0, tx_size = 0;
+  };
+  struct Direction {
+    std::uint64_t done = 0, failed = 0, queued_bytes = 0;
+    QuietTimes quiet;
+  };
+
+  void run_offload(OffloadJob job);
+  void run_upload(Flow& flow);
+  void retry_later(OffloadJob job, std::uint32_t attempt);
+
+  // The steps of an offload; each undoes what it did when it gives a reason.
+  chimney::Reason start_offload(Program& program, ipc::SlotId slot, const Done& done);
+  chimney::Reason examine(Program& program, ipc::SlotId slot, Flow& flow,
+                          host::SocketSurvey& survey);
+  chimney::Reason find_way(Flow& flow);
+  chimney::Reason take_rings(Program& program, const host::SocketSurvey& survey, Rings& rings);
+  chimney::Reason park_and_initiate(Flow& flow, const Rings& rings);
+  chimney::Reason explain_park(const Flow& flow, const Error& error);
+  void fill_record(const Flow& flow, const Rings& rings);
+  void publish(const Flow& flow, const chimney::Handoff& handoff);
+
+  void come_home(Flow& flow, const chimney::Handoff& handoff);
+  void drop_flow(Flow& flow);  // socket, rings, record, steering: gone
+  void free_rings(Program& program, std::uint64_t offset, std::uint32_t size);
+  void set_slot_mode(const Flow& flow, ipc::SlotMode mode, chimney::Reason reason);
+  [[nodiscard]] ipc::Slot* slot_of(const Flow& flow) const;
+  void answer(Flow& flow, const Result<>& result);
+  void hand_over_ended(Program& program);
+  void detach_if_due(Program& program);
+  void account(Direction& direction, Flow& flow, std::uint64_t queued_bytes);
+
+  Surroundings env_;
+  std::map<ipc::FlowId, std::unique_ptr<Flow>> flows_;
+  std::vector<ipc::FlowId> free_ids_;
+  std::unordered_set<std::uint64_t> cookies_;
+  std::unordered_map<std::uint32_t, Program*> programs_;  // that have hand-overs or flows
+  std::unordered_map<std::uint32_t, std::function<void()>> gone_;
+  std::deque<OffloadJob> offload_queue_;
+  std::deque<ipc::FlowId> upload_queue_;
+  std::uint32_t uploads_running_ = 0;
+  Direction offloads_, uploads_;
+  std::map<chimney::Reason, std::uint64_t> declined_;
+  std::uint64_t past_bytes_in_ = 0, past_bytes_out_ = 0;  // of flows that are gone
+  bool is_stopping_ = false;
+};
+
+}  // namespace snp::daemon

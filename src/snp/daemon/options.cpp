@@ -1,0 +1,69 @@
+#include "snp/daemon/options.h"
+
+#include <CLI/CLI.hpp>
+
+namespace snp::daemon {
+
+std::optional<int> parse_options(int argc, char** argv, Options& options) {
+  CLI::App app("Serve this network namespace: carry TCP connections of attached programs.", "snpd");
+  std::string log_level;
+  bool is_foreground = true;
+  app.add_option("--config", options.config_path, "TOML file: settings by name, and `devices`")
+      ->option_text("FILE");
+  app.add_option("--device", options.devices,
+                 "serve this device (more than once, or all that are up if left out)")
+      ->option_text("DEV[,driver=NAME]");
+  app.add_option("--set", options.overrides, "change a setting; 'snp settings' lists them")
+      ->option_text("NAME=VALUE");
+  app.add_option("--log-level", log_level, "debug, info, warning or error")->option_text("LEVEL");
+  app.add_flag("--foreground", is_foreground, "stay in the foreground (always so)");
+  app.add_option("--private", options.private_pid,
+                 "end with process PID and the last attached program")
+      ->option_text("PID");
+  app.add_option("--ready-fd", options.ready_fd, "write a byte there when programs may attach")
+      ->option_text("FD");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (!log_level.empty()) options.overrides.push_back("log_level=" + log_level);
+  return std::nullopt;
+}
+
+Result<settings::Config> load_config(const Options& options) {
+  settings::Config config;
+  if (!options.config_path.empty()) {
+    auto read = settings::read_config(options.config_path, config);
+    if (!read) return read;
+    config = std::move(*read);
+  }
+  if (!options.devices.empty()) config.devices = options.devices;
+  for (const std::string& text : options.overrides) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos)
+      return fail(Errc::kInvalid, "--set " + text + ": give NAME=VALUE");
+    auto done = config.settings.set(text.substr(0, equals), text.substr(equals + 1));
+    if (!done) return tl::unexpected(done.error());
+  }
+  return config;
+}
+
+Result<DeviceChoice> parse_device(const std::string& text) {
+  DeviceChoice choice;
+  const std::size_t comma = text.find(',');
+  choice.name = text.substr(0, comma);
+  if (comma != std::string::npos) {
+    constexpr std::string_view kKey = "driver=";
+    const std::string option = text.substr(comma + 1);
+    if (option.compare(0, kKey.size(), kKey) != 0)
+      return fail(Errc::kInvalid, "--device " + text + ": give DEV[,driver=NAME]");
+    choice.driver = option.substr(kKey.size());
+  }
+  if (choice.driver != "af_packet")
+    return fail(Errc::kInvalid, "--device " + text + ": there is no driver '" + choice.driver +
+                                    "'; give driver=af_packet");
+  return choice;
+}
+
+}  // namespace snp::daemon

@@ -1,0 +1,73 @@
+// An attached process: its arena, the books about its ring space and its slots. Control thread
+// only.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include <sys/types.h>
+
+#include "snp/base/unique_fd.h"
+#include "snp/chimney/reason.h"
+#include "snp/daemon/ring_allocator.h"
+#include "snp/daemon/slot_access.h"
+#include "snp/engine/engine.h"
+#include "snp/ipc/flow_record.h"
+#include "snp/wire/address.h"
+
+namespace snp::daemon {
+
+// What is known of one use of a slot, from its allocation to its release.
+struct SlotNote {
+  std::uint32_t in_use = 0;  // the generation that this note is about
+  std::optional<FourTuple> tuple;
+  ipc::FlowId flow = ipc::kNoFlow;
+  std::uint32_t hand_overs = 0;
+  std::uint32_t quiet_us = 0;  // of the last one
+  std::uint32_t attempts = 0;  // of the offload that is being tried
+  bool is_queued = false;
+};
+
+class Program {
+ public:
+  Program(std::uint32_t its_number, pid_t its_pid, std::string its_name, UniqueFd its_pidfd,
+          UniqueFd its_control_bell, engine::Arena& its_arena)
+      : number(its_number),
+        pid(its_pid),
+        name(std::move(its_name)),
+        pidfd(std::move(its_pidfd)),
+        control_bell(std::move(its_control_bell)),
+        arena(&its_arena),
+        rings(ipc::kRingsOffset, its_arena.memory.size() - ipc::kRingsOffset) {}
+
+  // Pre: the arena is there, id < kSlots.
+  [[nodiscard]] ipc::Slot& slot(ipc::SlotId id) const { return slot_at(arena->memory, id); }
+
+  // The note about the present use of a slot; a new one when the slot was used anew.
+  SlotNote& note(ipc::SlotId id);
+
+  // A duplicate of the socket behind a slot. Not open: there is none, or the slot changed hands
+  // meanwhile.
+  [[nodiscard]] UniqueFd take_socket(ipc::SlotId id) const;
+
+  // The tuple of a slot, asked from the kernel once a use.
+  std::optional<FourTuple> tuple_of(ipc::SlotId id);
+
+  std::uint32_t number;
+  pid_t pid;
+  std::string name;
+  UniqueFd pidfd;
+  UniqueFd control_bell;  // eventfd: it wants the control thread to look
+  engine::Arena* arena;   // nullptr: detached
+  RingAllocator rings;
+  std::uint32_t flows = 0;          // offloaded, or on their way
+  std::uint32_t hand_overs_on = 0;  // asked for or running
+  bool has_ended = false;           // process dead, or session lost
+
+ private:
+  std::unordered_map<ipc::SlotId, SlotNote> notes_;
+};
+
+}  // namespace snp::daemon

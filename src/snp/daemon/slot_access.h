@@ -1,0 +1,51 @@
+// snpd's hands on the slots of an arena: gate, waiters, and the application's words read as what
+// they are, hostile.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "snp/base/time.h"
+#include "snp/ipc/arena.h"
+#include "snp/ipc/flow_record.h"
+#include "snp/ipc/shared_memory.h"
+#include "snp/ipc/slot_gate.h"
+
+namespace snp::daemon {
+
+// Pre: id < kSlots.
+inline ipc::Slot& slot_at(const ipc::SharedMemory& arena, ipc::SlotId id) noexcept {
+  return arena.at<ipc::Slot>(ipc::kSlotsOffset + std::size_t{id} * sizeof(ipc::Slot));
+}
+inline ipc::Doorbells& doorbells_of(const ipc::SharedMemory& arena) noexcept {
+  return arena.at<ipc::Doorbells>(ipc::kDoorbellsOffset);
+}
+
+constexpr bool is_allocated(std::uint32_t in_use) noexcept {
+  return (in_use & 1) != 0;
+}
+
+// A new arena for a process, its header written.
+Result<ipc::SharedMemory> make_arena(std::size_t bytes, std::uint32_t shards);
+
+// Closes the gate and waits until no call of the application is inside: `limit` at most. False:
+// somebody still is; the caller opens the gate again.
+bool close_gate(ipc::Slot& slot, ipc::SlotMode closed, Duration limit);
+
+// Changes the mode and tells everybody who watches the slot. `eventfds`: of the wait sets, by id.
+void open_gate(const ipc::SharedMemory& arena, ipc::SlotId id, ipc::SlotMode mode,
+               const std::vector<std::atomic<int>>& eventfds);
+
+// Slots that may be in use, without touching pages that nobody ever touched.
+std::vector<ipc::SlotId> allocated_slots(const ipc::SharedMemory& arena);
+
+// Where the streams of an offloaded connection end on the application's side, as far as its words
+// can be true: tx_head in [tx_end, una_pos + size], rx_tail in [rx_begin, rcv_pos]. False: they
+// cannot; `tx_range` and `rx_range` then hold what the shard had accepted.
+bool read_ranges(const ipc::FlowRecord& record, const ipc::Slot* slot, StreamRange& rx_range,
+                 StreamRange& tx_range) noexcept;
+
+}  // namespace snp::daemon
