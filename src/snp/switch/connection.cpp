@@ -1,0 +1,283 @@
+#include "snp/switch/connection.h"
+
+#include <new>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "snp/switch/clock.h"
+#include "snp/switch/epoll_instance.h"
+#include "snp/switch/memory.h"
+#include "snp/switch/stream.h"
+
+namespace snp::switch_ {
+namespace {
+
+constexpr Duration kKeeperPatience = seconds(10);
+
+Pool<Connection, kMaxFds>& pool() noexcept {
+  static constinit Pool<Connection, kMaxFds> p;
+  return p;
+}
+
+// The slot belongs to snpd no more: both it and its keeper are gone. The arena stays ours.
+void fail_for_good(Connection& c) noexcept {
+  auto& engine = c.slot->engine;
+  engine.error.store(ECONNRESET);
+  engine.status.fetch_or(ipc::slot_status::kError);
+  ipc::set_mode(*c.slot, ipc::SlotMode::kOffloaded);
+}
+
+void request_home(Connection& c, Why why) noexcept {
+  auto& app = c.slot->app;
+  app.request_reason.store(static_cast<std::uint16_t>(why), std::memory_order_relaxed);
+  app.flags.fetch_or(ipc::slot_flag::kStayInHost);
+  if (mode(c) == ipc::SlotMode::kInHost) return;
+  app.request.store(ipc::SlotRequest::kUpload);
+  ring_control(*c.session, c.slot_id);
+}
+
+// Against a hand-over at the same moment: snpd reads kStayInHost after it has closed the gate, we
+// read the mode after we have set the flag, so one of us sees the other.
+void wait_until_home(Connection& c) noexcept {
+  for (;;) {
+    const std::uint32_t word = c.slot->engine.mode_word.load();
+    if (ipc::mode_of(word) == ipc::SlotMode::kInHost) return;
+    if ((c.slot->engine.status.load() & ipc::slot_status::kError) != 0) return;
+    ipc::wait_at_gate(*c.slot, word);
+    check_on_snpd(c);
+  }
+}
+
+// Another descriptor of the same connection takes the place of `fd` in the slot.
+void rename_descriptor(Connection& c, int fd) noexcept {
+  if (c.slot->app.fd != fd) return;
+  const int end = highest_entry().load();
+  for (int other = 0; other < end; ++other) {
+    if (other == fd || connection_at(other) != &c) continue;
+    c.slot->app.fd = other;
+    return;
+  }
+}
+
+// RFC 9293 has no word for it; the kernel waits in close() as SO_LINGER says.
+void linger(Connection& c, const ::linger& how) noexcept {
+  const Instant end = now() + seconds(how.l_linger);
+  const auto is_sent = [&c] {
+    return c.slot->engine.tx_tail.load() == c.slot->app.tx_head.load() ||
+           (c.slot->engine.status.load() & ipc::slot_status::kError) != 0;
+  };
+  while (mode(c) == ipc::SlotMode::kOffloaded && !is_sent() && now() < end) {
+    const timespec nap{0, 1'000'000};
+    sys(SYS_nanosleep, &nap, nullptr);
+  }
+}
+
+void close_offloaded(Connection& c, bool abort) noexcept {
+  auto& app = c.slot->app;
+  const bool unread = app.rx_tail.load() != c.slot->engine.rx_head.load();
+  app.flags.fetch_or(ipc::slot_flag::kClosed | (abort || unread ? ipc::slot_flag::kAbort : 0));
+  ring_shard(*c.session, *c.slot, c.slot_id);
+}
+
+// The last descriptor goes. Ends the slot's tie to the descriptor before the number can be reused.
+void retire(Connection& c, int fd) noexcept {
+  bool abort = false;
+  if (mode(c) != ipc::SlotMode::kInHost) {
+    ::linger how{};
+    socklen_t length = sizeof how;
+    if (sys(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &how, &length) == 0 && how.l_onoff != 0) {
+      abort = how.l_linger == 0;
+      if (!abort && !c.is_nonblocking.load()) linger(c, how);
+    }
+  }
+  if ((c.slot->app.flags.load() & ipc::slot_flag::kSharedByFork) != 0) {
+    request_home(c, Why::kSharedDescriptor);  // a child may go on with it
+    wait_until_home(c);
+  }
+  bool snpd_needs_it = false;
+  {
+    const Pass pass(c);
+    snpd_needs_it = !pass.in_host();
+    if (snpd_needs_it)
+      close_offloaded(c, abort);
+    else
+      c.slot->app.in_use.fetch_add(1);
+  }
+  give_slot(*c.session, c.slot_id, snpd_needs_it);
+  pool().give(&c);
+}
+
+}  // namespace
+
+void Pass::wait_for_gate(Connection& c) noexcept {
+  do {
+    ipc::leave(slot_);
+    ipc::wait_at_gate(slot_, word_);
+    check_on_snpd(c);
+    word_ = ipc::try_enter(slot_);
+  } while (!ipc::is_gate_open(word_));
+}
+
+void check_on_snpd(Connection& c) noexcept {
+  Session& session = *c.session;
+  if (session.fork_epoch != fork_epoch()) return;  // the control socket is the parent's to watch
+  if (!is_lost(session)) return;
+  if (mode(c) == ipc::SlotMode::kInHost) return;
+  if (now().time_since_epoch().count() - session.lost_at.load() > kKeeperPatience.count())
+    fail_for_good(c);
+}
+
+Connection* track(int fd, bool is_nonblocking) noexcept {
+  if (static_cast<unsigned>(fd) >= kMaxFds) return nullptr;
+  Session* session = attach();
+  if (session == nullptr) return nullptr;
+  const ipc::SlotId id = take_slot(*session);
+  if (id == ipc::kNoSlot) return nullptr;
+  Connection* memory = pool().take();
+  if (memory == nullptr) {
+    give_slot(*session, id, false);
+    return nullptr;
+  }
+  auto* c = new (memory) Connection;
+  c->session = session;
+  c->slot = &session->slots[id];
+  c->slot_id = id;
+  c->is_nonblocking.store(is_nonblocking, std::memory_order_relaxed);
+  c->window_told = ipc::kFirstPosition;
+  c->descriptors.store(1, std::memory_order_relaxed);
+  c->slot->app.fd = fd;
+  c->in_use = c->slot->app.in_use.fetch_add(1) + 1;
+  c->epoch.store(fork_epoch(), std::memory_order_release);
+  set_entry(fd, reinterpret_cast<std::uintptr_t>(c));
+  return c;
+}
+
+void consider_offload(Connection& c) noexcept {
+  const ipc::Bulletin& board = *c.session->bulletin;
+  const ipc::ChimneyMode chimney = board.chimney.load(std::memory_order_relaxed);
+  if (chimney == ipc::ChimneyMode::kDisabled) return;
+  if (chimney == ipc::ChimneyMode::kAutomatic) {
+    const auto& f = c.slot->facts;
+    const std::uint64_t bytes = f.host_bytes_in.load(std::memory_order_relaxed) +
+                                f.host_bytes_out.load(std::memory_order_relaxed);
+    const std::uint64_t calls = std::uint64_t{f.host_calls_in.load(std::memory_order_relaxed)} +
+                                f.host_calls_out.load(std::memory_order_relaxed);
+    const std::uint32_t enough_bytes = board.automatic_bytes.load(std::memory_order_relaxed);
+    const std::uint32_t enough_calls = board.automatic_calls.load(std::memory_order_relaxed);
+    const bool is_worth_it = (enough_bytes != 0 && bytes >= enough_bytes) ||
+                             (enough_calls != 0 && calls >= enough_calls);
+    if (!is_worth_it) return;
+  }
+  c.has_asked.store(true, std::memory_order_relaxed);
+  if (c.session->lost.load(std::memory_order_relaxed)) return;
+  if ((c.slot->app.flags.load() & ipc::slot_flag::kStayInHost) != 0) return;
+  c.slot->app.request.store(ipc::SlotRequest::kOffload);
+  ring_control(*c.session, c.slot_id);
+}
+
+void on_established(Connection& c) noexcept {
+  if (c.session->bulletin->chimney.load(std::memory_order_relaxed) == ipc::ChimneyMode::kEnabled)
+    consider_offload(c);
+}
+
+void settle_in_host(Connection& c, Why why) noexcept {
+  request_home(c, why);
+  wait_until_home(c);
+  if (mode(c) == ipc::SlotMode::kInHost) c.epoch.store(kSettled);
+}
+
+void disown(Connection& c) noexcept {
+  if (c.epoch.load(std::memory_order_relaxed) == kSettled) return;
+  // A child after fork touches what its parent's switch routes. The parent may have closed its own
+  // descriptor since: then it brought the connection home first and the slot is another's.
+  if (c.slot->app.in_use.load() == c.in_use) {
+    request_home(c, Why::kSharedDescriptor);
+    wait_until_home(c);
+  }
+  c.epoch.store(kSettled);
+}
+
+void release_descriptor(int fd) noexcept {
+  const std::uintptr_t entry = entry_of(fd);
+  if (entry == 0) return;
+  if (EpollInstance* instance = epoll_in(entry); instance != nullptr) {
+    clear_entry(fd);
+    release_epoll_descriptor(*instance, fd);
+    return;
+  }
+  Connection* c = connection_in(entry);
+  clear_entry(fd);
+  if (c == nullptr) return;
+  if (c->session->fork_epoch != fork_epoch()) return;  // the parent's business
+  forget_registrations(*c, fd);
+  if (c->descriptors.fetch_sub(1) > 1) {
+    rename_descriptor(*c, fd);
+    return;
+  }
+  retire(*c, fd);
+}
+
+void adopt_duplicate(int original, int fd) noexcept {
+  const std::uintptr_t entry = entry_of(original);
+  if (entry == 0) return;
+  if (kind_of(entry) == EntryKind::kInternal) return;
+  if (Connection* c = connection_in(entry); c != nullptr) {
+    if (set_entry(fd, entry)) {
+      c->descriptors.fetch_add(1);
+    } else {
+      settle_in_host(*c, Why::kUnsupportedCall);  // a descriptor beyond the table
+    }
+    return;
+  }
+  if (EpollInstance* instance = epoll_in(entry); instance != nullptr) {
+    if (set_entry(fd, entry)) adopt_epoll_duplicate(*instance);
+    return;
+  }
+  set_entry(fd, entry);
+}
+
+bool watch(Connection& c, ipc::WaitSetId id) noexcept {
+  const Guard guard(c.watch_lock);
+  auto& ids = c.slot->app.wait_sets;
+  int place = -1;
+  for (int i = 0; i < static_cast<int>(ids.size()); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const ipc::WaitSetId there = ids[at].load(std::memory_order_relaxed);
+    if (there == id) {
+      ++c.watch_users[at];
+      return true;
+    }
+    if (there == 0 || (place < 0 && c.watch_users[at] == 0)) place = i;
+  }
+  if (place < 0) return false;
+  const auto at = static_cast<std::size_t>(place);
+  c.watch_users[at] = 1;
+  ids[at].store(id);
+  return true;
+}
+
+void unwatch(Connection& c, ipc::WaitSetId id, Keep keep) noexcept {
+  const Guard guard(c.watch_lock);
+  auto& ids = c.slot->app.wait_sets;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i].load(std::memory_order_relaxed) != id || c.watch_users[i] == 0) continue;
+    if (--c.watch_users[i] == 0 && keep == Keep::kNo) ids[i].store(0);
+    return;
+  }
+}
+
+void mark_all_shared() noexcept {
+  pool().for_each([](Connection& c) {
+    if (c.descriptors.load(std::memory_order_relaxed) == 0) return;
+    if (c.epoch.load(std::memory_order_relaxed) != fork_epoch()) return;
+    c.slot->app.flags.fetch_or(ipc::slot_flag::kSharedByFork);
+  });
+}
+
+void reset_connection_locks() noexcept {
+  pool().reset_lock();
+}
+
+}  // namespace snp::switch_

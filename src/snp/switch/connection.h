@@ -1,0 +1,143 @@
+// One TCP connection of this process, shared by all its duplicated descriptors: the way to its slot
+// in the arena, the gate, and what the switch remembers of it. Any thread.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "snp/ipc/slot_gate.h"
+#include "snp/switch/fork.h"
+#include "snp/switch/lock.h"
+#include "snp/switch/session.h"
+#include "snp/switch/table.h"
+
+namespace snp::switch_ {
+
+struct EpollEntry;
+
+// Codes of chimney/reasons.def that the switch itself gives.
+enum class Why : std::uint16_t {
+  kSharedDescriptor = 24,
+  kUnsupportedCall = 25,
+  kTooManyWaiters = 29,
+};
+
+// `epoch` of a connection that stays in the host for good: its calls go straight to the kernel.
+inline constexpr std::uint32_t kSettled = 0xffffffff;
+
+struct alignas(64) Connection {
+  Session* session = nullptr;
+  ipc::Slot* slot = nullptr;
+  ipc::SlotId slot_id = ipc::kNoSlot;
+  std::atomic<std::uint32_t> epoch{
+      0};  // fork_epoch() at birth: else another process's, or kSettled
+  std::atomic<bool> is_nonblocking{false};
+  std::atomic<bool> has_asked{false};    // for the offload
+  std::atomic<bool> error_taken{false};  // slot's error was reported: then end of file, EPIPE
+  std::atomic<bool> timeouts_known{false};
+  Lock read_lock, write_lock;             // around the rings' ends, inside the gate
+  std::uint64_t window_told = 0;          // rx_tail when the shard was rung last for the window
+  std::atomic<std::uint32_t> spin_us{8};  // adapts: how long a blocking call spins before it sleeps
+  std::uint32_t in_use = 0;               // the slot's word while it is ours
+
+  std::atomic<std::uint32_t> descriptors{0};
+  std::atomic<std::int64_t> receive_timeout_ns{0}, send_timeout_ns{0};  // 0: none
+
+  Lock watch_lock;  // guards watch_users and the slot's wait_sets
+  std::array<std::uint32_t, ipc::kWaitSetsPerSlot> watch_users{};
+  EpollEntry* entries = nullptr;  // registrations; guarded by the epoll registry's lock
+  Connection* next_free = nullptr;
+};
+
+// Passes the gate of a connection for the life of the object. Nobody sleeps while holding one.
+class Pass {
+ public:
+  explicit Pass(Connection& c) noexcept : slot_(*c.slot), word_(ipc::try_enter(*c.slot)) {
+    if (!ipc::is_gate_open(word_)) [[unlikely]]
+      wait_for_gate(c);
+  }
+  ~Pass() { ipc::leave(slot_); }
+  Pass(const Pass&) = delete;
+  Pass& operator=(const Pass&) = delete;
+
+  [[nodiscard]] bool in_host() const noexcept {
+    return ipc::mode_of(word_) == ipc::SlotMode::kInHost;
+  }
+
+ private:
+  void wait_for_gate(Connection& c) noexcept;
+
+  ipc::Slot& slot_;
+  std::uint32_t word_;
+};
+
+inline ipc::SlotMode mode(const Connection& c) noexcept {
+  return ipc::mode_of(c.slot->engine.mode_word.load());
+}
+
+// The connection whose calls at this descriptor are ours to route; nullptr: ask the kernel.
+void disown(Connection& c) noexcept;
+inline Connection* tracked(int fd) noexcept {
+  const std::uintptr_t entry = entry_of(fd);
+  if (entry == 0) [[likely]]
+    return nullptr;
+  Connection* c = connection_in(entry);
+  if (c == nullptr) return nullptr;
+  if (c->epoch.load(std::memory_order_relaxed) == fork_epoch()) [[likely]]
+    return c;
+  disown(*c);
+  return nullptr;
+}
+
+// Starts to track a TCP socket, if snpd is there and has a slot. Leaves errno alone.
+Connection* track(int fd, bool is_nonblocking) noexcept;
+// An established connection: asks for the offload at once when policy says so.
+void on_established(Connection& c) noexcept;
+
+// Asks for the way home, for good, and waits for it. Not inside a gate.
+void settle_in_host(Connection& c, Why why) noexcept;
+inline void settle_descriptor(int fd, Why why) noexcept {
+  if (Connection* c = tracked(fd); c != nullptr) settle_in_host(*c, why);
+}
+
+// A descriptor of ours is about to be closed, or to be replaced by dup2: the switch's part of it.
+void release_descriptor(int fd) noexcept;
+// `fd` is a fresh duplicate of `original`.
+void adopt_duplicate(int original, int fd) noexcept;
+
+// Something takes long while the gate is closed or a waiter sleeps: is snpd still there? If it and
+// its keeper are gone for good, the connection fails as after a reset.
+void check_on_snpd(Connection& c) noexcept;
+
+// The slot tells this wait set from now on. False: its four places are taken.
+bool watch(Connection& c, ipc::WaitSetId id) noexcept;
+enum class Keep : bool { kNo, kYes };  // kYes: leave the mark, until somebody needs the place
+void unwatch(Connection& c, ipc::WaitSetId id, Keep keep) noexcept;
+
+// What the kernel carried, for the policy.
+void consider_offload(Connection& c) noexcept;
+inline void count_in(Connection& c, long bytes) noexcept {
+  auto& f = c.slot->facts;
+  f.host_bytes_in.store(
+      f.host_bytes_in.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(bytes),
+      std::memory_order_relaxed);
+  f.host_calls_in.store(f.host_calls_in.load(std::memory_order_relaxed) + 1,
+                        std::memory_order_relaxed);
+  if (!c.has_asked.load(std::memory_order_relaxed)) consider_offload(c);
+}
+inline void count_out(Connection& c, long bytes) noexcept {
+  auto& f = c.slot->facts;
+  f.host_bytes_out.store(
+      f.host_bytes_out.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(bytes),
+      std::memory_order_relaxed);
+  f.host_calls_out.store(f.host_calls_out.load(std::memory_order_relaxed) + 1,
+                         std::memory_order_relaxed);
+  if (!c.has_asked.load(std::memory_order_relaxed)) consider_offload(c);
+}
+
+// Every connection of the pool, also free ones; for the fork handlers.
+void mark_all_shared() noexcept;
+void reset_connection_locks() noexcept;
+
+}  // namespace snp::switch_

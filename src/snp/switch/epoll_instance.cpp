@@ -1,0 +1,297 @@
+// Registrations: who is in the real set, who is not, and what follows from a change of mode.
+#include "snp/switch/epoll_instance.h"
+
+#include <new>
+
+#include <sys/eventfd.h>
+
+#include "snp/switch/epoll_registry.h"
+#include "snp/switch/stream.h"
+
+namespace snp::switch_ {
+
+EpollRegistry& epoll_registry() noexcept {
+  static constinit EpollRegistry registry{};
+  return registry;
+}
+
+EpollInstance* EpollInstance::make(int epoll_fd, Session& session) noexcept {
+  EpollRegistry& registry = epoll_registry();
+  const Guard guard(registry.lock);
+  if (EpollInstance* there = epoll_in(entry_of(epoll_fd)); there != nullptr) return there;
+  EpollInstance* memory = registry.instances.take();
+  if (memory == nullptr) return nullptr;
+  auto* instance = new (memory) EpollInstance;
+  if (instance->open(epoll_fd, session) &&
+      set_entry(epoll_fd, reinterpret_cast<std::uintptr_t>(instance) |
+                              static_cast<std::uintptr_t>(EntryKind::kEpoll)))
+    return instance;
+  instance->close();
+  registry.instances.give(instance);
+  return nullptr;
+}
+
+bool EpollInstance::open(int epoll_fd, Session& session) noexcept {
+  epoll_fd_ = epoll_fd;
+  epoch_ = fork_epoch();
+  descriptors_.store(1);
+  by_slot_ = static_cast<EpollEntry**>(map_pages(sizeof(EpollEntry*) * ipc::kSlots));
+  eventfd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (by_slot_ == nullptr || eventfd_ < 0) return false;
+  set_entry(eventfd_, EntryKind::kInternal);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = this;
+  return sys(SYS_epoll_ctl, epoll_fd, EPOLL_CTL_ADD, eventfd_, &event) == 0 && join(session);
+}
+
+// A wait set of this session; and its control socket in the real set, whose hang-up ends a sleep.
+bool EpollInstance::join(Session& session) noexcept {
+  id_ = take_wait_set(session, eventfd_);
+  if (id_ == 0) return false;
+  session_ = &session;
+  wait_set_ = &session.wait_sets[id_];
+  epoll_event event{};
+  event.events = EPOLLRDHUP | EPOLLET;
+  event.data.ptr = reinterpret_cast<std::byte*>(this) + 1;
+  sys(SYS_epoll_ctl, epoll_fd_, EPOLL_CTL_ADD, session.control, &event);
+  return true;
+}
+
+void EpollInstance::close() noexcept {
+  if (session_ != nullptr && epoch_ == fork_epoch()) give_wait_set(*session_, id_);
+  if (by_slot_ != nullptr) ::munmap(by_slot_, sizeof(EpollEntry*) * ipc::kSlots);
+  if (eventfd_ >= 0) {
+    clear_entry(eventfd_);
+    sys(SYS_close, eventfd_);
+  }
+  by_slot_ = nullptr;
+  eventfd_ = -1;
+}
+
+// snpd was lost and another serves us. What belongs to the old session comes home by the keeper and
+// stays there.
+void EpollInstance::change_session(Session& session) noexcept {
+  for_each_entry([this](EpollEntry& e) {
+    settle_in_host(*e.connection, Why::kUnsupportedCall);
+    follow_mode(e, ipc::SlotMode::kInHost);
+    by_slot_[e.connection->slot_id] = nullptr;
+  });
+  give_wait_set(*session_, id_);
+  join(session);
+}
+
+EpollEntry* EpollInstance::find(int fd, const Connection& c) noexcept {
+  for (EpollEntry* e = c.entries; e != nullptr; e = e->same_connection_next)
+    if (e->owner == this && e->fd == fd) return e;
+  return nullptr;
+}
+
+long EpollInstance::control(int operation, int fd, Connection& c, epoll_event* event) noexcept {
+  if (epoch_ != fork_epoch()) become_foreign();
+  const Guard guard(epoll_registry().lock);
+  EpollEntry* entry = find(fd, c);
+  const bool can_join = c.epoch.load() != kSettled && !is_foreign_;
+  if (operation == EPOLL_CTL_ADD && entry == nullptr && can_join) {
+    if (c.session != session_) {
+      const Guard inner(lock_);
+      change_session(*c.session);
+    }
+    return add(fd, c, *event);
+  }
+  if (entry == nullptr) return sys(SYS_epoll_ctl, epoll_fd_, operation, fd, event);
+  if (operation == EPOLL_CTL_ADD) return -EEXIST;
+  const Guard inner(lock_);
+  if (operation == EPOLL_CTL_MOD) return modify(*entry, *event);
+  if (operation != EPOLL_CTL_DEL) return -EINVAL;
+  remove(*entry);
+  return 0;
+}
+
+long EpollInstance::add(int fd, Connection& c, const epoll_event& event) noexcept {
+  EpollEntry* memory = epoll_registry().entries.take();
+  if (memory == nullptr) return -ENOMEM;
+  if (!watch(c, id_)) {
+    epoll_registry().entries.give(memory);
+    settle_in_host(c, Why::kTooManyWaiters);
+    return sys(SYS_epoll_ctl, epoll_fd_, EPOLL_CTL_ADD, fd, &event);
+  }
+  const Guard inner(lock_);
+  auto* entry = new (memory) EpollEntry;
+  entry->owner = this;
+  entry->connection = &c;
+  entry->fd = fd;
+  entry->events = event.events;
+  entry->data = event.data;
+  entry->is_marked = true;
+  // The wait set was named before the mode is read: a change from now on marks us.
+  const long result =
+      mode(c) == ipc::SlotMode::kOffloaded ? 0 : put_in_kernel(*entry, EPOLL_CTL_ADD);
+  if (result != 0) {
+    unwatch(c, id_, Keep::kNo);
+    entry->owner = nullptr;
+    epoll_registry().entries.give(entry);
+    return result;
+  }
+  entry->same_connection_next = c.entries;
+  c.entries = entry;
+  entry->same_slot_next = by_slot_[c.slot_id];
+  by_slot_[c.slot_id] = entry;
+  if (entry->in_kernel) return 0;
+  offloaded_.fetch_add(1);
+  list(*entry);
+  wake_sleeper();
+  return 0;
+}
+
+long EpollInstance::modify(EpollEntry& entry, const epoll_event& event) noexcept {
+  const std::uint32_t before = entry.events;
+  const epoll_data_t data_before = entry.data;
+  entry.events = event.events;
+  entry.data = event.data;
+  if (entry.in_kernel) {
+    const long result = put_in_kernel(entry, EPOLL_CTL_MOD);
+    if (result == 0) {
+      entry.is_fired = false;
+    } else {
+      entry.events = before;
+      entry.data = data_before;
+    }
+    return result;
+  }
+  entry.is_fired = false;
+  entry.is_marked = true;
+  list(entry);
+  wake_sleeper();
+  return 0;
+}
+
+void EpollInstance::remove(EpollEntry& entry) noexcept {
+  Connection& c = *entry.connection;
+  if (entry.in_kernel)
+    take_from_kernel(entry);
+  else
+    offloaded_.fetch_sub(1);
+  unlist(entry);
+  unwatch(c, id_, Keep::kNo);
+  for (EpollEntry** at = &by_slot_[c.slot_id]; *at != nullptr; at = &(*at)->same_slot_next)
+    if (*at == &entry) {
+      *at = entry.same_slot_next;
+      break;
+    }
+  for (EpollEntry** at = &c.entries; *at != nullptr; at = &(*at)->same_connection_next)
+    if (*at == &entry) {
+      *at = entry.same_connection_next;
+      break;
+    }
+  entry.owner = nullptr;
+  epoll_registry().entries.give(&entry);
+}
+
+long EpollInstance::put_in_kernel(EpollEntry& entry, int operation) noexcept {
+  epoll_event event{};
+  event.events = entry.events;
+  event.data.ptr = &entry;
+  const long result = sys(SYS_epoll_ctl, epoll_fd_, operation, entry.fd, &event);
+  if (result == 0) entry.in_kernel = true;
+  return result;
+}
+
+void EpollInstance::take_from_kernel(EpollEntry& entry) noexcept {
+  epoll_event unused{};
+  sys(SYS_epoll_ctl, epoll_fd_, EPOLL_CTL_DEL, entry.fd, &unused);
+  entry.in_kernel = false;
+}
+
+// Pre: the gate is open. A registration that EPOLLONESHOT has silenced comes back with its MOD.
+void EpollInstance::follow_mode(EpollEntry& entry, ipc::SlotMode mode) noexcept {
+  if (mode == ipc::SlotMode::kOffloaded) {
+    if (!entry.in_kernel) return;
+    take_from_kernel(entry);
+    offloaded_.fetch_add(1);
+    entry.is_marked = true;
+    return;
+  }
+  if (!entry.in_kernel && !entry.is_fired) {
+    if (put_in_kernel(entry, EPOLL_CTL_ADD) == 0) offloaded_.fetch_sub(1);
+  } else if (entry.in_kernel && entry.lost_event) {
+    put_in_kernel(entry, EPOLL_CTL_MOD);  // looks again, so that an edge is told once more
+  }
+  entry.lost_event = false;
+}
+
+void EpollInstance::list(EpollEntry& entry) noexcept {
+  if (entry.is_listed) return;
+  entry.is_listed = true;
+  entry.listed_next = nullptr;
+  entry.listed_before = listed_last_;
+  (listed_last_ != nullptr ? listed_last_->listed_next : listed_first_) = &entry;
+  listed_last_ = &entry;
+  listed_count_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void EpollInstance::unlist(EpollEntry& entry) noexcept {
+  if (!entry.is_listed) return;
+  entry.is_listed = false;
+  (entry.listed_before != nullptr ? entry.listed_before->listed_next : listed_first_) =
+      entry.listed_next;
+  (entry.listed_next != nullptr ? entry.listed_next->listed_before : listed_last_) =
+      entry.listed_before;
+  listed_count_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// A child after fork uses its parent's instance: its connections go home; the parent, whose
+// registrations are in the same kernel set, puts them back there.
+void EpollInstance::become_foreign() noexcept {
+  const Guard guard(lock_);
+  if (epoch_ == fork_epoch()) return;
+  for_each_entry([](EpollEntry& e) { disown(*e.connection); });
+  for_each_entry([](EpollEntry& e) { e.in_kernel = true; });
+  epoch_ = fork_epoch();
+  is_foreign_ = true;
+}
+
+void forget_registrations(Connection& c, int fd) noexcept {
+  if (c.entries == nullptr) return;
+  const Guard guard(epoll_registry().lock);
+  const bool is_last = c.descriptors.load() == 1;
+  for (EpollEntry *e = c.entries, *next = nullptr; e != nullptr; e = next) {
+    next = e->same_connection_next;
+    if (!is_last && e->fd != fd) continue;
+    EpollInstance& owner = *e->owner;
+    const Guard inner(owner.lock_);
+    owner.remove(*e);
+  }
+}
+
+void release_epoll_descriptor(EpollInstance& instance, int fd) noexcept {
+  if (instance.descriptors_.fetch_sub(1) > 1) {
+    const int end = highest_entry().load();
+    for (int other = 0; other < end && instance.epoll_fd_ == fd; ++other)
+      if (other != fd && epoll_in(entry_of(other)) == &instance) instance.epoll_fd_ = other;
+    return;
+  }
+  EpollRegistry& registry = epoll_registry();
+  const Guard guard(registry.lock);
+  const bool is_ours = instance.epoch_ == fork_epoch() && !instance.is_foreign_;
+  if (is_ours) {
+    const Guard inner(instance.lock_);
+    instance.for_each_entry([&instance](EpollEntry& e) { instance.remove(e); });
+  }
+  if (is_ours) instance.close();
+  registry.instances.give(&instance);
+}
+
+void adopt_epoll_duplicate(EpollInstance& instance) noexcept {
+  instance.descriptors_.fetch_add(1);
+}
+
+void reset_epoll_locks() noexcept {
+  EpollRegistry& registry = epoll_registry();
+  registry.lock.reset();
+  registry.entries.reset_lock();
+  registry.instances.reset_lock();
+  registry.instances.for_each([](EpollInstance& instance) { instance.lock_.reset(); });
+}
+
+}  // namespace snp::switch_

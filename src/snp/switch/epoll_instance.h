@@ -1,0 +1,124 @@
+// What the switch adds to an epoll instance that has a tracked connection: its registrations, a
+// wait set whose eventfd sits in the real epoll set, and the list of connections that may be ready.
+//
+// The real set keeps every other descriptor, and our connections while they are in the host, with a
+// pointer to their registration as data. While a connection is offloaded its kernel registration is
+// taken out. Locks: the registry's (who is registered where), then the instance's.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <signal.h>
+#include <sys/epoll.h>
+
+#include "snp/switch/clock.h"
+#include "snp/switch/connection.h"
+
+namespace snp::switch_ {
+
+class EpollInstance;
+
+struct EpollEntry {
+  EpollInstance* owner = nullptr;  // nullptr: not in use
+  Connection* connection = nullptr;
+  int fd = -1;
+  std::uint32_t events = 0;  // as the program asked
+  epoll_data_t data{};
+  bool in_kernel = false;   // the real set has it
+  bool is_fired = false;    // EPOLLONESHOT has reported: silent until EPOLL_CTL_MOD
+  bool is_marked = false;   // something happened since the last report (EPOLLET)
+  bool lost_event = false;  // a kernel event was swallowed during a hand-over
+  bool is_listed = false;   // in the instance's list
+  EpollEntry* listed_next = nullptr;
+  EpollEntry* listed_before = nullptr;
+  EpollEntry* same_slot_next = nullptr;        // of the instance
+  EpollEntry* same_connection_next = nullptr;  // of all instances
+  EpollEntry* next_free = nullptr;
+};
+
+class EpollInstance {
+ public:
+  // For a descriptor that has no instance yet; nullptr when it is no epoll descriptor or no wait
+  // set is left.
+  static EpollInstance* make(int epoll_fd, Session& session) noexcept;
+
+  long control(int operation, int fd, Connection& c, epoll_event* event) noexcept;
+  // As epoll_pwait. Negative errno.
+  long wait(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
+
+  // Somebody waits for the instance's own descriptor: its eventfd must work without a sleeper here.
+  void serve_outer_waiter() noexcept;
+  EpollInstance* next_free = nullptr;
+
+ private:
+  friend void forget_registrations(Connection& c, int fd) noexcept;
+  friend void release_epoll_descriptor(EpollInstance& instance, int fd) noexcept;
+  friend void adopt_epoll_duplicate(EpollInstance& instance) noexcept;
+  friend void reset_epoll_locks() noexcept;
+
+  bool open(int epoll_fd, Session& session) noexcept;
+  void close() noexcept;
+  void change_session(Session& session) noexcept;
+  bool join(Session& session) noexcept;
+
+  long add(int fd, Connection& c, const epoll_event& event) noexcept;
+  long modify(EpollEntry& entry, const epoll_event& event) noexcept;
+  void remove(EpollEntry& entry) noexcept;
+  EpollEntry* find(int fd, const Connection& c) noexcept;
+
+  void list(EpollEntry& entry) noexcept;
+  void unlist(EpollEntry& entry) noexcept;
+  void take_marks() noexcept;
+  int collect(epoll_event* events, int most) noexcept;
+  bool report(EpollEntry& entry, epoll_event& event) noexcept;
+  void follow_mode(EpollEntry& entry, ipc::SlotMode mode) noexcept;
+  long put_in_kernel(EpollEntry& entry, int operation) noexcept;
+  void take_from_kernel(EpollEntry& entry) noexcept;
+
+  int ask_kernel(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
+  int translate(epoll_event* events, int count) noexcept;
+  bool translate_one(epoll_event& event) noexcept;
+  long sleep(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
+  void wake_sleeper() noexcept;
+  void become_foreign() noexcept;
+  template <class Visit>
+  void for_each_entry(Visit&& visit) noexcept;
+  [[nodiscard]] bool may_be_ready() const noexcept;
+
+  Lock lock_;
+  Session* session_ = nullptr;
+  ipc::WaitSet* wait_set_ = nullptr;
+  ipc::WaitSetId id_ = 0;
+  int epoll_fd_ = -1;
+  int eventfd_ = -1;
+  std::uint32_t epoch_ = 0;
+  bool is_foreign_ = false;  // made by the parent, used by a child: everything is in the host
+  std::atomic<std::uint32_t> descriptors_{0};
+  std::atomic<std::uint32_t> sleepers_{0};
+  std::atomic<std::uint32_t> offloaded_{0};  // registrations that are not in the real set
+  std::atomic<std::uint32_t> spin_us_{8};
+  std::atomic<std::uint32_t> rounds_{0};  // calls served from rings since the kernel was asked
+  std::atomic<bool> has_outer_waiter_{false};
+  EpollEntry* listed_first_ = nullptr;
+  EpollEntry* listed_last_ = nullptr;
+  std::atomic<std::uint32_t> listed_count_{0};
+  EpollEntry** by_slot_ = nullptr;  // [kSlots]
+};
+
+template <class Visit>
+void EpollInstance::for_each_entry(Visit&& visit) noexcept {
+  for (std::uint32_t id = 0; id < ipc::kSlots; ++id)
+    for (EpollEntry *e = by_slot_[id], *next = nullptr; e != nullptr; e = next) {
+      next = e->same_slot_next;
+      visit(*e);
+    }
+}
+
+// The last descriptor of a registration goes, as the kernel would forget it.
+void forget_registrations(Connection& c, int fd) noexcept;
+void release_epoll_descriptor(EpollInstance& instance, int fd) noexcept;
+void adopt_epoll_duplicate(EpollInstance& instance) noexcept;
+void reset_epoll_locks() noexcept;
+
+}  // namespace snp::switch_

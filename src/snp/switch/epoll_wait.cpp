@@ -1,0 +1,182 @@
+// epoll_wait: rings first, then a short spin, then sleep in the real epoll_wait.
+#include <sys/epoll.h>
+
+#include "snp/switch/epoll_instance.h"
+#include "snp/switch/epoll_registry.h"
+#include "snp/switch/real.h"
+#include "snp/switch/stream.h"
+#include "snp/switch/wait.h"
+
+namespace snp::switch_ {
+namespace {
+
+// While the rings have events, the other descriptors are asked once in so many calls.
+constexpr std::uint32_t kRoundsWithoutKernel = 8;
+
+constexpr Duration kLostSlice = milliseconds(50);  // between looks at a snpd that hung up
+
+}  // namespace
+
+bool EpollInstance::may_be_ready() const noexcept {
+  return listed_count_.load(std::memory_order_relaxed) != 0 || !ipc::is_empty(wait_set_->ready);
+}
+
+void EpollInstance::take_marks() noexcept {
+  ipc::drain(wait_set_->ready, [this](ipc::SlotId id) {
+    for (EpollEntry* e = by_slot_[id]; e != nullptr; e = e->same_slot_next) {
+      e->is_marked = true;
+      list(*e);
+    }
+  });
+}
+
+// True: `event` is filled in. The entry is off the list; level-triggered ones that are ready go
+// back to its end, so that others get their turn when `most` is small.
+bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
+  Connection& c = *entry.connection;
+  const ipc::SlotMode now = mode(c);
+  if (now != ipc::SlotMode::kInHost && now != ipc::SlotMode::kOffloaded)
+    return false;  // a mark follows
+  follow_mode(entry, now);
+  if (now == ipc::SlotMode::kInHost || entry.is_fired) return false;
+  const std::uint32_t interest = entry.events | EPOLLERR | EPOLLHUP;
+  std::uint32_t mask = readiness(c) & interest;
+  if ((interest & EPOLLOUT) != 0 && (mask & EPOLLOUT) == 0 && want_write(c)) mask |= EPOLLOUT;
+  const bool is_edge = (entry.events & EPOLLET) != 0;
+  if (mask == 0 || (is_edge && !entry.is_marked)) return false;
+  event.events = mask;
+  event.data = entry.data;
+  entry.is_marked = false;
+  if ((entry.events & EPOLLONESHOT) != 0)
+    entry.is_fired = true;
+  else if (!is_edge)
+    list(entry);
+  return true;
+}
+
+int EpollInstance::collect(epoll_event* events, int most) noexcept {
+  const Guard guard(lock_);
+  take_marks();
+  int n = 0;
+  for (std::uint32_t left = listed_count_.load(); left != 0 && n < most; --left) {
+    EpollEntry& entry = *listed_first_;
+    unlist(entry);
+    if (report(entry, events[n])) ++n;
+  }
+  return n;
+}
+
+// An event of the real set that carries one of our registrations.
+bool EpollInstance::translate_one(epoll_event& event) noexcept {
+  auto& entry = *static_cast<EpollEntry*>(event.data.ptr);
+  const Guard guard(lock_);
+  if (entry.owner != this) return false;
+  if (mode(*entry.connection) == ipc::SlotMode::kInHost) {
+    event.data = entry.data;
+    if ((entry.events & EPOLLONESHOT) != 0) entry.is_fired = true;
+    return true;
+  }
+  entry.is_marked = entry.lost_event = true;  // what the socket says while it moves is not true
+  list(entry);
+  return false;
+}
+
+int EpollInstance::translate(epoll_event* events, int count) noexcept {
+  int kept = 0;
+  for (int i = 0; i < count; ++i) {
+    epoll_event event = events[i];
+    const void* p = event.data.ptr;
+    if (p == this) {
+      std::uint64_t rings = 0;
+      sys(SYS_read, eventfd_, &rings, sizeof rings);
+    } else if (p == reinterpret_cast<std::byte*>(this) + 1) {
+      mark_lost(*session_);
+    } else if (!epoll_registry().entries.contains(p) || translate_one(event)) {
+      events[kept++] = event;
+    }
+  }
+  return kept;
+}
+
+int EpollInstance::ask_kernel(epoll_event* events, int most, Duration timeout,
+                              const sigset_t* mask) noexcept {
+  const auto ms = std::chrono::duration_cast<milliseconds>(timeout);
+  int n = 0;
+  if (timeout >= kForever) {
+    n = real().epoll_pwait(epoll_fd_, events, most, -1, mask);
+  } else if (ms == timeout && ms.count() < 0x7fffffff) {
+    n = real().epoll_pwait(epoll_fd_, events, most, static_cast<int>(ms.count()), mask);
+  } else {
+    const timespec time = to_timespec(timeout);
+    n = real().epoll_pwait2(epoll_fd_, events, most, &time, mask);
+  }
+  return n < 0 ? -errno : translate(events, n);
+}
+
+void EpollInstance::wake_sleeper() noexcept {
+  if (sleepers_.load() != 0 || has_outer_waiter_.load()) write_bell(eventfd_);
+}
+
+void EpollInstance::serve_outer_waiter() noexcept {
+  has_outer_waiter_.store(true);
+  wait_set_->sleeping.store(1);
+  if (may_be_ready()) write_bell(eventfd_);
+}
+
+long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
+                          const sigset_t* mask) noexcept {
+  sleepers_.fetch_add(1);
+  if (offloaded_.load(std::memory_order_relaxed) != 0)
+    wait_set_->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);
+  wait_set_->sleeping.store(1);
+  const bool is_lost = session_->lost.load(std::memory_order_relaxed) && offloaded_.load() != 0;
+  const Duration limit = is_lost ? std::min(timeout, kLostSlice) : timeout;
+  const long n = may_be_ready() ? 0 : ask_kernel(events, most, limit, mask);
+  if (sleepers_.fetch_sub(1) == 1 && !has_outer_waiter_.load(std::memory_order_relaxed)) {
+    wait_set_->sleeping.store(0, std::memory_order_relaxed);
+  } else {
+    // Others sleep on: the shard took `sleeping` back when it woke one of us.
+    wait_set_->sleeping.store(1);
+    if (may_be_ready()) write_bell(eventfd_);
+  }
+  if (is_lost) {
+    const Guard guard(lock_);
+    for_each_entry([](EpollEntry& e) { check_on_snpd(*e.connection); });
+    for_each_entry([this](EpollEntry& e) { list(e); });
+  }
+  return n;
+}
+
+long EpollInstance::wait(epoll_event* events, int most, Duration timeout,
+                         const sigset_t* mask) noexcept {
+  if (epoch_ != fork_epoch()) become_foreign();
+  if (is_foreign_) return ask_kernel(events, most, timeout, mask);
+  Deadline deadline(timeout);
+  for (;;) {
+    long n = may_be_ready() ? collect(events, most) : 0;
+    if (n > 0) {
+      if (n < most && rounds_.fetch_add(1, std::memory_order_relaxed) >= kRoundsWithoutKernel) {
+        rounds_.store(0, std::memory_order_relaxed);
+        const int more = ask_kernel(events + n, most - static_cast<int>(n), Duration::zero(), mask);
+        if (more > 0) n += more;
+      }
+      if (has_outer_waiter_.load(std::memory_order_relaxed)) serve_outer_waiter();
+      return n;
+    }
+    const Duration left = deadline.left();
+    if (left == Duration::zero()) return ask_kernel(events, most, left, mask);
+    if (offloaded_.load(std::memory_order_relaxed) != 0 &&
+        spin(spin_us_, *session_, [this] { return may_be_ready(); }))
+      continue;
+    n = sleep(events, most, left, mask);
+    if (n < 0) return n;
+    if (n > 0) {
+      rounds_.store(0, std::memory_order_relaxed);
+      const int room = most - static_cast<int>(n);
+      if (room > 0 && may_be_ready()) n += collect(events + n, room);
+      return n;
+    }
+  }
+}
+
+}  // namespace snp::switch_

@@ -1,0 +1,218 @@
+// getsockopt and setsockopt. The kernel socket always gets what is set, so that it is right when
+// the connection comes home; the slot's mirror tells snpd what changes while it is offloaded.
+#include <algorithm>
+#include <cstring>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "snp/switch/connection.h"
+#include "snp/switch/export.h"
+#include "snp/switch/real.h"
+#include "snp/switch/stream.h"
+#include "snp/switch/transfer.h"
+
+namespace snp::switch_ {
+namespace {
+
+// Newer than the C library's headers.
+constexpr int kTcpUlp = 31, kTcpMd5sigExt = 32, kTcpZerocopyReceive = 35, kTcpInq = 36;
+constexpr int kTcpAoFirst = 38, kTcpAoLast = 43;
+
+// Options that only the host stack knows, or that would disturb a parked socket: setting one brings
+// the connection home first, for good.
+bool is_for_host_only(int level, int name) noexcept {
+  if (level == SOL_SOCKET) {
+    switch (name) {
+      case SO_ATTACH_FILTER:
+      case SO_DETACH_FILTER:
+      case SO_ATTACH_BPF:
+      case SO_LOCK_FILTER:
+      case SO_ATTACH_REUSEPORT_CBPF:
+      case SO_ATTACH_REUSEPORT_EBPF:
+      case SO_PEEK_OFF:
+      case SO_OOBINLINE:
+      case SO_ZEROCOPY:
+      case SO_TXTIME:
+      case SO_TIMESTAMP:
+      case SO_TIMESTAMPNS:
+      case SO_TIMESTAMPING:
+      case SO_BINDTODEVICE:
+        return true;
+      default:
+        return false;
+    }
+  }
+  if (level == IPPROTO_IPV6) return name == IPV6_ADDRFORM;
+  if (level != IPPROTO_TCP) return false;
+  switch (name) {
+    case TCP_REPAIR:
+    case TCP_REPAIR_QUEUE:
+    case TCP_REPAIR_OPTIONS:
+    case TCP_REPAIR_WINDOW:
+    case TCP_QUEUE_SEQ:
+    case TCP_MD5SIG:
+    case kTcpUlp:
+    case kTcpMd5sigExt:
+    case kTcpZerocopyReceive:
+    case kTcpInq:
+      return true;
+    default:
+      return name >= kTcpAoFirst && name <= kTcpAoLast;
+  }
+}
+
+std::uint32_t read_option(int fd, int level, int name) noexcept {
+  std::uint32_t value = 0;
+  socklen_t length = sizeof value;
+  sys(SYS_getsockopt, fd, level, name, &value, &length);
+  return value;
+}
+
+// The mirror as a whole: it counts from its first generation on.
+void fill_mirror(ipc::SlotOptions& o, int fd) noexcept {
+  o.no_delay = read_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0;
+  o.cork = read_option(fd, IPPROTO_TCP, TCP_CORK) != 0;
+  o.quick_ack = read_option(fd, IPPROTO_TCP, TCP_QUICKACK) != 0;
+  o.keepalive = read_option(fd, SOL_SOCKET, SO_KEEPALIVE) != 0;
+  o.keepalive_idle_s = read_option(fd, IPPROTO_TCP, TCP_KEEPIDLE);
+  o.keepalive_interval_s = read_option(fd, IPPROTO_TCP, TCP_KEEPINTVL);
+  o.keepalive_probes = read_option(fd, IPPROTO_TCP, TCP_KEEPCNT);
+  o.user_timeout_ms = read_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
+  o.notsent_lowat = read_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT);
+  ::linger how{};
+  socklen_t length = sizeof how;
+  sys(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &how, &length);
+  o.linger_on = static_cast<std::uint32_t>(how.l_onoff);
+  o.linger_s = static_cast<std::uint32_t>(how.l_linger);
+}
+
+// True when the option is one that the mirror holds.
+bool is_mirrored(int level, int name) noexcept {
+  if (level == SOL_SOCKET)
+    return name == SO_KEEPALIVE || name == SO_LINGER || name == SO_RCVBUF || name == SO_SNDBUF;
+  if (level != IPPROTO_TCP) return false;
+  switch (name) {
+    case TCP_NODELAY:
+    case TCP_CORK:
+    case TCP_QUICKACK:
+    case TCP_KEEPIDLE:
+    case TCP_KEEPINTVL:
+    case TCP_KEEPCNT:
+    case TCP_USER_TIMEOUT:
+    case TCP_NOTSENT_LOWAT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Inside the gate, after the kernel has taken the option.
+void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
+            bool in_host) noexcept {
+  ipc::SlotOptions& o = c.slot->facts.options;
+  auto& generation = c.slot->app.options_generation;
+  const bool had_keepalive = o.keepalive != 0 && generation.load(std::memory_order_relaxed) != 0;
+  fill_mirror(o, fd);
+  // A parked socket keeps SO_KEEPALIVE off, whatever the program set (design section 2).
+  if (!in_host) o.keepalive = had_keepalive;
+  if (level == SOL_SOCKET && name == SO_KEEPALIVE) o.keepalive = value != 0;
+  if (level == SOL_SOCKET && name == SO_RCVBUF) o.receive_buffer = value;
+  if (level == SOL_SOCKET && name == SO_SNDBUF) o.send_buffer = value;
+  generation.fetch_add(1);
+  if (!in_host) ring_shard(*c.session, *c.slot, c.slot_id);
+}
+
+long set_option(Connection& c, int fd, int level, int name, const void* value,
+                socklen_t length) noexcept {
+  const Pass pass(c);
+  const bool is_keepalive = level == SOL_SOCKET && name == SO_KEEPALIVE;
+  if (pass.in_host() || !is_keepalive || length < sizeof(int)) {
+    const long result = sys(SYS_setsockopt, fd, level, name, value, length);
+    if (result != 0) return result;
+  }
+  if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
+    c.timeouts_known.store(false);
+  if (length < sizeof(std::uint32_t)) return 0;
+  std::uint32_t word = 0;
+  std::memcpy(&word, value, sizeof word);
+  if (level == SOL_SOCKET && name == SO_RCVLOWAT)
+    c.slot->app.receive_low_at.store(std::max(1u, word));
+  if (is_mirrored(level, name)) mirror(c, fd, level, name, word, pass.in_host());
+  return 0;
+}
+
+void put(void* value, socklen_t* length, const void* source, std::size_t size) noexcept {
+  *length = std::min(*length, static_cast<socklen_t>(size));
+  std::memcpy(value, source, *length);
+}
+
+// TCP_INFO as the kernel gives it for the parked socket, with what the engine measures.
+void overlay_info(const Connection& c, void* value, socklen_t length) noexcept {
+  tcp_info info{};
+  const std::size_t size = std::min<std::size_t>(length, sizeof info);
+  std::memcpy(&info, value, size);
+  const ipc::SlotInfo& s = c.slot->info;
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  info.tcpi_state = static_cast<std::uint8_t>(s.tcp_state.load(kRelaxed));
+  info.tcpi_rtt = s.srtt_us.load(kRelaxed);
+  info.tcpi_rttvar = s.rttvar_us.load(kRelaxed);
+  info.tcpi_rto = s.rto_us.load(kRelaxed);
+  info.tcpi_snd_mss = s.snd_mss.load(kRelaxed);
+  info.tcpi_rcv_mss = s.rcv_mss.load(kRelaxed);
+  info.tcpi_snd_cwnd = s.cwnd_segments.load(kRelaxed);
+  info.tcpi_snd_ssthresh = s.ssthresh_segments.load(kRelaxed);
+  info.tcpi_unacked = s.unacked_segments.load(kRelaxed);
+  info.tcpi_total_retrans = s.total_retransmits.load(kRelaxed);
+  info.tcpi_rcv_space = s.rcv_space.load(kRelaxed);
+  std::memcpy(value, &info, size);
+}
+
+// True: answered here, for an offloaded connection.
+bool get_option(Connection& c, int fd, int level, int name, void* value,
+                socklen_t* length) noexcept {
+  const Pass pass(c);
+  if (pass.in_host()) return false;
+  if (level == SOL_SOCKET && name == SO_ERROR) {
+    const int error = take_error(c);
+    put(value, length, &error, sizeof error);
+    return true;
+  }
+  if (level == SOL_SOCKET && name == SO_KEEPALIVE && c.slot->app.options_generation.load() != 0) {
+    const int on = c.slot->facts.options.keepalive;
+    put(value, length, &on, sizeof on);
+    return true;
+  }
+  if (level != IPPROTO_TCP || name != TCP_INFO) return false;
+  if (sys(SYS_getsockopt, fd, level, name, value, length) != 0) return false;
+  overlay_info(c, value, *length);
+  return true;
+}
+
+}  // namespace
+}  // namespace snp::switch_
+
+using namespace snp::switch_;  // NOLINT(google-build-using-namespace): C entry points only
+
+SNP_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
+  Connection* c = tracked(fd);
+  if (c == nullptr) return real().getsockopt(fd, level, name, value, length);
+  if (level == IPPROTO_TCP && name == kTcpZerocopyReceive)
+    settle_in_host(*c, Why::kUnsupportedCall);
+  if (value != nullptr && length != nullptr && get_option(*c, fd, level, name, value, length))
+    return 0;
+  return real().getsockopt(fd, level, name, value, length);
+}
+
+SNP_EXPORT int setsockopt(int fd, int level, int name, const void* value,
+                          socklen_t length) noexcept {
+  Connection* c = tracked(fd);
+  if (c == nullptr || value == nullptr) return real().setsockopt(fd, level, name, value, length);
+  if (is_for_host_only(level, name)) {
+    settle_in_host(*c, Why::kUnsupportedCall);
+    return real().setsockopt(fd, level, name, value, length);
+  }
+  return finish<int>(set_option(*c, fd, level, name, value, length));
+}

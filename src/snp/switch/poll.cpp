@@ -1,0 +1,287 @@
+// poll, ppoll, select, pselect: one core on pollfd arrays. Offloaded descriptors are judged by
+// their rings; the kernel is asked about the others, together with the thread's wait set.
+#include <algorithm>
+#include <span>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+#include "snp/switch/epoll_instance.h"
+#include "snp/switch/export.h"
+#include "snp/switch/memory.h"
+#include "snp/switch/real.h"
+#include "snp/switch/stream.h"
+#include "snp/switch/wait.h"
+
+namespace snp::switch_ {
+namespace {
+
+// An array on the stack, or in fresh pages when it is long.
+class Scratch {
+ public:
+  explicit Scratch(std::size_t count) noexcept : count_(count), data_(small_) {
+    if (count > kSmall) data_ = static_cast<pollfd*>(map_pages(count * sizeof(pollfd)));
+  }
+  ~Scratch() {
+    if (data_ != small_ && data_ != nullptr) ::munmap(data_, count_ * sizeof(pollfd));
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  [[nodiscard]] std::span<pollfd> all() noexcept {
+    return data_ == nullptr ? std::span<pollfd>{} : std::span<pollfd>{data_, count_};
+  }
+
+ private:
+  static constexpr std::size_t kSmall = 128;
+  std::size_t count_;
+  pollfd small_[kSmall];
+  pollfd* data_;
+};
+
+bool is_offloaded(const pollfd& p) noexcept {
+  const Connection* c = tracked(p.fd);
+  return c != nullptr && mode(*c) == ipc::SlotMode::kOffloaded;
+}
+
+// What the rings say. Returns how many are ready; the others' revents become 0.
+int judge_offloaded(std::span<pollfd> fds, bool ask_for_room) noexcept {
+  int ready = 0;
+  for (pollfd& p : fds) {
+    p.revents = 0;
+    Connection* c = tracked(p.fd);
+    if (c == nullptr || mode(*c) != ipc::SlotMode::kOffloaded) continue;
+    const auto interest = static_cast<std::uint16_t>(p.events) | EPOLLERR | EPOLLHUP;
+    if (ask_for_room && (interest & EPOLLOUT) != 0) static_cast<void>(want_write(*c));
+    p.revents = static_cast<short>(readiness(*c) & interest);
+    if (p.revents != 0) ++ready;
+  }
+  return ready;
+}
+
+// Asks the kernel about those that are not offloaded and, last in `copy`, the wait set. Adds their
+// revents to `fds`; returns how many are ready, or a negative errno.
+int ask_kernel(std::span<pollfd> fds, std::span<pollfd> copy, int eventfd, Duration timeout,
+               const sigset_t* mask, bool& was_woken) noexcept {
+  for (std::size_t i = 0; i < fds.size(); ++i) {
+    copy[i] = fds[i];
+    copy[i].revents = 0;
+    if (is_offloaded(fds[i])) copy[i].fd = -1;
+  }
+  copy.back() = {eventfd, POLLIN, 0};
+  const timespec time = to_timespec(timeout);
+  const int n = real().ppoll(copy.data(), copy.size(), timeout < kForever ? &time : nullptr, mask);
+  if (n < 0) return -errno;
+  was_woken = copy.back().revents != 0;
+  int ready = 0;
+  for (std::size_t i = 0; i < fds.size(); ++i) {
+    if (copy[i].fd < 0 || copy[i].revents == 0) continue;
+    const Connection* c = tracked(fds[i].fd);
+    if (c != nullptr && mode(*c) != ipc::SlotMode::kInHost) continue;  // it moves: ask again
+    fds[i].revents = copy[i].revents;
+    ++ready;
+  }
+  return ready;
+}
+
+// Every tracked connection tells this thread from now on; one that cannot goes home.
+void watch_all(std::span<pollfd> fds, const ThreadWaiter* waiter) noexcept {
+  for (const pollfd& p : fds) {
+    Connection* c = tracked(p.fd);
+    if (c == nullptr) continue;
+    if (waiter == nullptr || c->session != waiter->session || !watch(*c, waiter->id))
+      settle_in_host(*c, Why::kTooManyWaiters);
+  }
+}
+
+void unwatch_all(std::span<pollfd> fds, const ThreadWaiter* waiter) noexcept {
+  for (const pollfd& p : fds)
+    if (Connection* c = tracked(p.fd); c != nullptr && waiter != nullptr)
+      unwatch(*c, waiter->id, Keep::kYes);
+}
+
+std::atomic<std::uint32_t>& thread_spin() noexcept {
+  static thread_local constinit std::atomic<std::uint32_t> spin_us{8};
+  return spin_us;
+}
+
+int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Duration left,
+          const sigset_t* mask) noexcept {
+  ThreadWaiter* waiter = thread_waiter(session);
+  watch_all(fds, waiter);
+  if (waiter != nullptr) begin_sleep(*waiter);
+  int ready = judge_offloaded(fds, true);
+  bool was_woken = false;
+  const int more = ask_kernel(fds, copy, waiter != nullptr ? waiter->eventfd : -1,
+                              ready > 0 ? Duration::zero() : left, mask, was_woken);
+  if (waiter != nullptr) end_sleep(*waiter, was_woken);
+  unwatch_all(fds, waiter);
+  if (more < 0) return ready > 0 ? ready : more;
+  return ready + more;
+}
+
+int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
+                 const sigset_t* mask) noexcept {
+  Scratch scratch(fds.size() + 1);
+  const std::span<pollfd> copy = scratch.all();
+  if (copy.empty()) return -ENOMEM;
+  Deadline deadline(timeout);
+  for (;;) {
+    const int ready = judge_offloaded(fds, false);
+    bool was_woken = false;
+    if (ready > 0 || deadline.left() == Duration::zero()) {
+      const int more = ask_kernel(fds, copy, -1, Duration::zero(), mask, was_woken);
+      return more > 0 ? ready + more : (ready > 0 ? ready : more);
+    }
+    const bool any_offloaded = std::any_of(fds.begin(), fds.end(), is_offloaded);
+    if (any_offloaded &&
+        spin(thread_spin(), session, [&] { return judge_offloaded(fds, false) > 0; }))
+      continue;
+    const int n = sleep(fds, copy, session, deadline.left(), mask);
+    if (n != 0) return n;
+    if (deadline.left() == Duration::zero()) return 0;
+    for (const pollfd& p : fds)
+      if (Connection* c = tracked(p.fd); c != nullptr && session.lost.load()) check_on_snpd(*c);
+  }
+}
+
+// The session of the first tracked connection; nullptr when there is none: the kernel's business.
+Session* session_of(std::span<pollfd> fds) noexcept {
+  Session* session = nullptr;
+  for (const pollfd& p : fds) {
+    const std::uintptr_t entry = entry_of(p.fd);
+    if (entry == 0) continue;
+    if (EpollInstance* inner = epoll_in(entry); inner != nullptr) inner->serve_outer_waiter();
+    if (const Connection* c = tracked(p.fd); c != nullptr && session == nullptr)
+      session = c->session;
+  }
+  return session;
+}
+
+Duration from(const timespec* time) noexcept {
+  return time == nullptr ? kForever : seconds(time->tv_sec) + Duration(time->tv_nsec);
+}
+
+// --- select ---
+
+struct Sets {
+  fd_set* in;
+  fd_set* out;
+  fd_set* except;
+};
+
+bool has(const fd_set* set, int fd) noexcept {
+  return set != nullptr && FD_ISSET(fd, set);
+}
+
+bool any_tracked(int count, const Sets& sets) noexcept {
+  const int end = std::min(count, highest_entry().load(std::memory_order_relaxed));
+  for (int fd = 0; fd < end; ++fd) {
+    if (entry_of(fd) == 0 || !(has(sets.in, fd) || has(sets.out, fd) || has(sets.except, fd)))
+      continue;
+    if (EpollInstance* inner = epoll_in(entry_of(fd)); inner != nullptr)
+      inner->serve_outer_waiter();
+    if (tracked(fd) != nullptr) return true;
+  }
+  return false;
+}
+
+// The kernel's POLLIN_SET, POLLOUT_SET and POLLEX_SET (fs/select.c).
+constexpr int kInSet = EPOLLRDNORM | EPOLLRDBAND | EPOLLIN | EPOLLHUP | EPOLLERR;
+constexpr int kOutSet = EPOLLWRBAND | EPOLLWRNORM | EPOLLOUT | EPOLLERR;
+constexpr int kExceptSet = EPOLLPRI;
+
+int answer(fd_set* set, int fd, int revents, int bits) noexcept {
+  if (!has(set, fd)) return 0;
+  if ((revents & bits) != 0) return 1;
+  FD_CLR(fd, set);
+  return 0;
+}
+
+int select_tracked(int count, const Sets& sets, Duration timeout, const sigset_t* mask) noexcept {
+  Scratch scratch(static_cast<std::size_t>(count));
+  if (scratch.all().empty()) return -ENOMEM;
+  std::size_t used = 0;
+  for (int fd = 0; fd < count; ++fd) {
+    const int events = (has(sets.in, fd) ? kInSet : 0) | (has(sets.out, fd) ? kOutSet : 0) |
+                       (has(sets.except, fd) ? kExceptSet : 0);
+    if (events != 0) scratch.all()[used++] = {fd, static_cast<short>(events), 0};
+  }
+  const std::span<pollfd> fds = scratch.all().first(used);
+  Session* session = session_of(fds);
+  const timespec time = to_timespec(timeout);
+  int n = session != nullptr
+              ? poll_tracked(fds, *session, timeout, mask)
+              : real().ppoll(fds.data(), used, timeout < kForever ? &time : nullptr, mask);
+  if (n < 0) return session != nullptr ? n : -errno;
+  if (std::any_of(fds.begin(), fds.end(), [](const pollfd& p) { return p.revents & POLLNVAL; }))
+    return -EBADF;
+  n = 0;
+  for (const pollfd& p : fds) {
+    n += answer(sets.in, p.fd, p.revents, kInSet);
+    n += answer(sets.out, p.fd, p.revents, kOutSet);
+    n += answer(sets.except, p.fd, p.revents, kExceptSet);
+  }
+  return n;
+}
+
+}  // namespace
+}  // namespace snp::switch_
+
+using namespace snp::switch_;  // NOLINT(google-build-using-namespace): C entry points only
+
+SNP_EXPORT int poll(pollfd* fds, nfds_t count, int timeout) {
+  const std::span<pollfd> all(fds, fds != nullptr ? count : 0);
+  Session* session = session_of(all);
+  if (session == nullptr) return real().poll(fds, count, timeout);
+  return finish<int>(poll_tracked(
+      all, *session, timeout < 0 ? kForever : snp::Duration(snp::milliseconds(timeout)), nullptr));
+}
+
+SNP_EXPORT int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+  const std::span<pollfd> all(fds, fds != nullptr ? count : 0);
+  Session* session = session_of(all);
+  if (session == nullptr) return real().ppoll(fds, count, timeout, mask);
+  return finish<int>(poll_tracked(all, *session, from(timeout), mask));
+}
+
+SNP_EXPORT int select(int count, fd_set* in, fd_set* out, fd_set* except, timeval* timeout) {
+  const Sets sets{in, out, except};
+  if (count <= 0 || !any_tracked(count, sets))
+    return real().select(count, in, out, except, timeout);
+  if (timeout != nullptr && (timeout->tv_sec < 0 || timeout->tv_usec < 0))
+    return finish<int>(-EINVAL);
+  Deadline deadline(timeout == nullptr ? kForever
+                                       : snp::seconds(timeout->tv_sec) +
+                                             snp::Duration(snp::microseconds(timeout->tv_usec)));
+  const int n = select_tracked(count, sets, deadline.left(), nullptr);
+  if (timeout != nullptr) {  // Linux tells what is left
+    const timespec left = to_timespec(deadline.left());
+    *timeout = {left.tv_sec, left.tv_nsec / 1000};
+  }
+  return finish<int>(n);
+}
+
+SNP_EXPORT int pselect(int count, fd_set* in, fd_set* out, fd_set* except, const timespec* timeout,
+                       const sigset_t* mask) {
+  const Sets sets{in, out, except};
+  if (count <= 0 || !any_tracked(count, sets))
+    return real().pselect(count, in, out, except, timeout, mask);
+  return finish<int>(select_tracked(count, sets, from(timeout), mask));
+}
+
+// NOLINTBEGIN(bugprone-reserved-identifier): the C library's names
+extern "C" [[noreturn]] void __chk_fail();
+
+SNP_EXPORT int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t size) {
+  if (size / sizeof(pollfd) < count) __chk_fail();
+  return poll(fds, count, timeout);
+}
+
+SNP_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
+                           size_t size) {
+  if (size / sizeof(pollfd) < count) __chk_fail();
+  return ppoll(fds, count, timeout, mask);
+}
+// NOLINTEND(bugprone-reserved-identifier)

@@ -1,0 +1,161 @@
+#include "snp/switch/wait.h"
+
+#include <csignal>
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "snp/switch/real.h"
+#include "snp/switch/stream.h"
+
+namespace snp::switch_ {
+namespace {
+
+// How long a sleeper goes without a look at snpd when it cannot be woken by its end.
+constexpr Duration kSlice = milliseconds(20);
+
+struct ThreadState {
+  ThreadWaiter waiter;
+  std::uint32_t epoch = 0;
+};
+
+ThreadState& thread_state() noexcept {
+  static thread_local constinit ThreadState state{};
+  return state;
+}
+
+void drop(ThreadWaiter& waiter) noexcept {
+  if (waiter.session == nullptr) return;
+  give_wait_set(*waiter.session, waiter.id);
+  clear_entry(waiter.eventfd);
+  sys(SYS_close, waiter.eventfd);
+  waiter = {};
+}
+
+void at_thread_exit(void* state) noexcept {
+  drop(static_cast<ThreadState*>(state)->waiter);
+}
+
+// The key only serves its destructor.
+void watch_thread_end(ThreadState& state) noexcept {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  static pthread_key_t key;
+  ::pthread_once(&once, [] { ::pthread_key_create(&key, at_thread_exit); });
+  ::pthread_setspecific(key, &state);
+}
+
+bool is_ready(const Connection& c, std::uint32_t events) noexcept {
+  return (readiness(c) & (events | EPOLLERR | EPOLLHUP)) != 0;
+}
+
+Duration sleep_limit(Connection& c, Deadline& deadline) noexcept {
+  const Duration left = deadline.left();
+  // With SO_RCVLOWAT readiness may ask for more than the call still wants.
+  const bool is_exact = c.slot->app.receive_low_at.load(std::memory_order_relaxed) <= 1;
+  return is_exact && !c.session->lost.load() ? left : std::min(left, kSlice);
+}
+
+// Sleeps until the kernel socket, the wait set or snpd's end says something. Pre: begin_sleep().
+int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& waiter, bool in_host,
+             Deadline& deadline, bool& was_woken) noexcept {
+  pollfd polls[3] = {{waiter.eventfd, POLLIN, 0},
+                     {c.session->lost.load() ? -1 : c.session->control, POLLRDHUP, 0},
+                     {in_host ? fd : -1, static_cast<short>(events), 0}};
+  const Duration limit = sleep_limit(c, deadline);
+  const timespec time = to_timespec(limit);
+  const int n = real().ppoll(polls, 3, limit < kForever ? &time : nullptr, nullptr);
+  const int error = errno;
+  was_woken = n > 0 && polls[0].revents != 0;
+  if (n > 0 && polls[1].revents != 0) mark_lost(*c.session);
+  if (n < 0 && error == EINTR)
+    return !deadline.is_limited() && restarts_after_signal() ? 0 : -EINTR;
+  if (n < 0) return -error;
+  if (n == 0) check_on_snpd(c);
+  return n == 0 && deadline.left() == Duration::zero() ? -EAGAIN : 0;
+}
+
+}  // namespace
+
+ThreadWaiter* thread_waiter(Session& session) noexcept {
+  ThreadState& state = thread_state();
+  ThreadWaiter& waiter = state.waiter;
+  if (state.epoch != fork_epoch()) {  // the parent's, seen by a child
+    waiter = {};
+    state.epoch = fork_epoch();
+  }
+  if (waiter.session == &session) return &waiter;
+  drop(waiter);
+  watch_thread_end(state);
+  const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  const ipc::WaitSetId id = fd >= 0 ? take_wait_set(session, fd) : ipc::WaitSetId{0};
+  if (id == 0) {
+    if (fd >= 0) sys(SYS_close, fd);
+    return nullptr;
+  }
+  set_entry(fd, EntryKind::kInternal);
+  waiter = {&session, id, fd};
+  return &waiter;
+}
+
+void begin_sleep(const ThreadWaiter& waiter) noexcept {
+  waiter.shared().cpu.store(static_cast<std::uint32_t>(::sched_getcpu()),
+                            std::memory_order_relaxed);
+  waiter.shared().sleeping.store(1);
+}
+
+void end_sleep(const ThreadWaiter& waiter, bool was_woken) noexcept {
+  waiter.shared().sleeping.store(0, std::memory_order_relaxed);
+  ipc::drain(waiter.shared().ready, [](ipc::SlotId) {});
+  if (!was_woken) return;
+  std::uint64_t count = 0;
+  sys(SYS_read, waiter.eventfd, &count, sizeof count);
+}
+
+int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) noexcept {
+  if (deadline.left() == Duration::zero()) return -EAGAIN;
+  if (mode(c) == ipc::SlotMode::kOffloaded &&
+      spin(c.spin_us, *c.session, [&] { return is_ready(c, events); }))
+    return 0;
+  const ThreadWaiter* waiter = thread_waiter(*c.session);
+  if (waiter == nullptr || !watch(c, waiter->id)) {
+    settle_in_host(c, Why::kTooManyWaiters);
+    pollfd poll{fd, static_cast<short>(events), 0};
+    const timespec time = to_timespec(deadline.left());
+    const int n = real().ppoll(&poll, 1, deadline.is_limited() ? &time : nullptr, nullptr);
+    if (n < 0) return !deadline.is_limited() && restarts_after_signal() ? 0 : -EINTR;
+    return n == 0 ? -EAGAIN : 0;
+  }
+  begin_sleep(*waiter);
+  const ipc::SlotMode m = mode(c);
+  bool was_woken = false;
+  int result = 0;
+  const bool must_sleep =
+      m == ipc::SlotMode::kInHost || (m == ipc::SlotMode::kOffloaded && !is_ready(c, events) &&
+                                      ((events & EPOLLOUT) == 0 || !want_write(c)));
+  if (must_sleep)
+    result = sleep_on(c, fd, events, *waiter, m == ipc::SlotMode::kInHost, deadline, was_woken);
+  end_sleep(*waiter, was_woken);
+  unwatch(c, waiter->id, Keep::kYes);
+  return result == 0 && connection_at(fd) != &c ? -EBADF : result;
+}
+
+bool restarts_after_signal() noexcept {
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action {};
+    if (::sigaction(signal, nullptr, &action) != 0) continue;
+    const bool has_handler = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
+    if (has_handler && (action.sa_flags & SA_RESTART) == 0) return false;
+  }
+  return true;
+}
+
+bool shares_cpu_with_shard(const Session& session) noexcept {
+  const auto here = static_cast<std::uint32_t>(::sched_getcpu());
+  for (std::uint32_t i = 0; i < session.shards; ++i)
+    if (session.bulletin->shard[i].cpu.load(std::memory_order_relaxed) == here) return true;
+  return false;
+}
+
+}  // namespace snp::switch_

@@ -1,0 +1,79 @@
+// Waiting outside the gate: a thread's own wait set, deadlines, spins.
+#pragma once
+
+#include <atomic>
+
+#include "snp/switch/clock.h"
+#include "snp/switch/connection.h"
+
+namespace snp::switch_ {
+
+// The wait set of the calling thread for connections of one session; made at its first wait,
+// given back when the thread ends.
+struct ThreadWaiter {
+  Session* session = nullptr;
+  ipc::WaitSetId id = 0;
+  int eventfd = -1;
+
+  [[nodiscard]] ipc::WaitSet& shared() const noexcept { return session->wait_sets[id]; }
+};
+
+// nullptr when all wait sets are taken.
+ThreadWaiter* thread_waiter(Session& session) noexcept;
+
+// Before the last look at what is waited for; afterwards end_sleep(), which also takes the wake-up
+// back.
+void begin_sleep(const ThreadWaiter& waiter) noexcept;
+void end_sleep(const ThreadWaiter& waiter, bool was_woken) noexcept;
+
+// A time limit that reads the clock only when somebody waits.
+class Deadline {
+ public:
+  explicit Deadline(Duration limit) noexcept : limit_(limit) {}
+  [[nodiscard]] bool is_limited() const noexcept { return limit_ < kForever; }
+  // What is left; never negative. Starts to run at the first call.
+  Duration left() noexcept {
+    if (!is_limited()) return kForever;
+    const Instant t = now();
+    if (end_ == kNever) end_ = t + limit_;
+    return end_ > t ? end_ - t : Duration::zero();
+  }
+
+ private:
+  Duration limit_;
+  Instant end_ = kNever;
+};
+
+// Waits until `events` (EPOLLIN, EPOLLOUT) may be true or the mode changed: 0. Else -EAGAIN (time
+// is up), -EINTR, -EBADF (the descriptor was closed meanwhile).
+int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) noexcept;
+
+// Would the kernel go on with a call after the signal just handled? True when every handler of the
+// process was installed with SA_RESTART.
+bool restarts_after_signal() noexcept;
+
+// Is one of the shards on our CPU? Then a spin would only keep it from its work.
+bool shares_cpu_with_shard(const Session& session) noexcept;
+
+// Busy-waits for `is_ready` up to `budget_us`, which it adapts: spins that pay grow, others shrink
+// (doc/decisions/0002-sleeping-and-spinning.md).
+template <class Predicate>
+bool spin(std::atomic<std::uint32_t>& budget_us, const Session& session, Predicate&& is_ready) {
+  const std::uint32_t most = session.bulletin->spin_us.load(std::memory_order_relaxed);
+  const std::uint32_t budget = std::min(budget_us.load(std::memory_order_relaxed), most);
+  if (budget == 0 || shares_cpu_with_shard(session)) return false;
+  const Instant end = now() + microseconds(budget);
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (is_ready()) {
+        budget_us.store(std::min(most, budget * 2), std::memory_order_relaxed);
+        return true;
+      }
+      __builtin_ia32_pause();
+    }
+  } while (now() < end);
+  budget_us.store(std::max(1u, budget / 2), std::memory_order_relaxed);
+  return false;
+}
+
+}  // namespace snp::switch_
