@@ -52,6 +52,7 @@ class EngineImpl final : public Engine {
   [[nodiscard]] int event_fd() const noexcept override { return answers_fd_.get(); }
   void dispatch(chimney::TargetEvents& events) override;
   [[nodiscard]] bool info(chimney::ConnectionId id, tcp::Info& out) const override;
+  [[nodiscard]] stats::Snapshot<stats::EngineMetric> stats() const override;
   void stop() override;
 
  private:
@@ -305,6 +306,13 @@ bool EngineImpl::info(chimney::ConnectionId id, tcp::Info& out) const {
   if (found == by_id_.end()) return false;
   out = found->second->info.load();
   return true;
+}
+
+stats::Snapshot<stats::EngineMetric> EngineImpl::stats() const {
+  stats::Snapshot<stats::EngineMetric> sum;
+  for (const auto& shard : shards_)
+    sum.merge(shard->shard().stats().snapshot());
+  return sum;
 }
 
 void EngineImpl::stop() {

@@ -16,6 +16,7 @@
 #include "snp/ipc/arena.h"
 #include "snp/ipc/flow_record.h"
 #include "snp/ipc/shared_memory.h"
+#include "snp/stats/stats_block.h"
 #include "snp/tcp/connection.h"
 
 namespace snp::engine {
@@ -67,6 +68,9 @@ class Engine : public chimney::Target {
   // What a shard knows of a connection; answered from a snapshot not older than a second. Any
   // thread.
   [[nodiscard]] virtual bool info(chimney::ConnectionId id, tcp::Info& out) const = 0;
+
+  // What the shards have counted, summed. Any thread.
+  [[nodiscard]] virtual stats::Snapshot<stats::EngineMetric> stats() const = 0;
 
   virtual void stop() = 0;  // joins the shards; Pre: no connection is left
 };

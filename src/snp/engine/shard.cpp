@@ -20,7 +20,7 @@ Shard::Shard(const ShardConfig& config, std::vector<DevicePort> ports, ipc::Flow
 }
 
 std::size_t Shard::run_once(Instant now) noexcept {
-  counters_.turns.add();
+  stats_.add(M::kTurns);
   std::size_t work = receive(now);
   work += read_mail(now);
   work += answer_doorbells(now);
@@ -50,12 +50,12 @@ std::size_t Shard::receive(Instant now) noexcept {
 void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant now) noexcept {
   ParsedFrame parsed;
   if (parse_frame(frame.bytes, frame.gso_size, parsed) != FrameVerdict::kTcp) {
-    counters_.unparsable.add();
+    stats_.add(M::kFramesUnparsable);
     return;
   }
   if (frame.checksum == device::Checksum::kUnknown &&
       check_tcp(frame.bytes, parsed) == ChecksumVerdict::kBad) {
-    counters_.bad_checksum.add();
+    stats_.add(M::kFramesBadChecksum);
     return;
   }
   const auto found = flows_.find(parsed.tuple);
@@ -64,8 +64,9 @@ void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant n
     return;
   }
   Flow& flow = *found->second;
-  counters_.frames_in.add();
-  if (!flow.connection->on_segment(parsed.segment, now)) counters_.unacceptable.add();
+  stats_.add(M::kFramesIn);
+  stats_.add(M::kSegmentsIn, segments_in(parsed.segment.payload.size(), frame.gso_size));
+  if (!flow.connection->on_segment(parsed.segment, now)) stats_.add(M::kFramesUnacceptable);
   touch(flow);
 }
 
@@ -74,20 +75,20 @@ void Shard::on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame
   if (!released_.empty()) {
     const auto released = released_.find(tuple);
     if (released != released_.end() && now < released->second) {
-      if (ports_[port].queue->reinject(frame)) counters_.reinjected.add();
+      if (ports_[port].queue->reinject(frame)) stats_.add(M::kFramesReinjected);
       return;
     }
   }
   if (!held_.hold(tuple, frame, port, now)) {
-    counters_.held_dropped.add();
+    stats_.add(M::kFramesHeldDropped);
     return;
   }
-  counters_.held.add();
+  stats_.add(M::kFramesHeld);
   next_expiry_ = std::min(next_expiry_, now + config_.hold_time);
 }
 
 void Shard::expire(Instant now) noexcept {
-  counters_.held_expired.add(held_.expire(now - config_.hold_time));
+  stats_.add(M::kFramesHeldExpired, held_.expire(now - config_.hold_time));
   next_expiry_ = held_.is_empty() ? kNever : held_.oldest() + config_.hold_time + milliseconds(1);
   for (auto released = released_.begin(); released != released_.end();) {
     if (released->second <= now) {

@@ -16,6 +16,7 @@
 #include "snp/engine/shard_arena.h"
 #include "snp/engine/timing_wheel.h"
 #include "snp/engine/wake_guard.h"
+#include "snp/stats/stats_block.h"
 
 namespace snp::engine {
 
@@ -33,36 +34,6 @@ struct ShardConfig {
   Duration hold_time = seconds(2);     // a frame that nobody claimed is forgotten after it
   Duration release_time = seconds(1);  // stragglers of a released tuple go to the host so long
   std::uint64_t hash_seed = 0;
-};
-
-// One writer, relaxed; any thread reads.
-class Counter {
- public:
-  void add(std::uint64_t n = 1) noexcept {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
-  [[nodiscard]] std::uint64_t get() const noexcept {
-    return value_.load(std::memory_order_relaxed);
-  }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
-
-struct ShardCounters {
-  Counter frames_in;        // of our flows
-  Counter frames_out;       // handed to a device
-  Counter frames_not_sent;  // the device had no room; TCP repairs it
-  Counter unparsable;       // not TCP over IP, or malformed
-  Counter bad_checksum;     //
-  Counter unacceptable;     // duplicates, out of window, PAWS
-  Counter held, held_dropped, held_expired;
-  Counter reinjected;       // given to the host
-  Counter stale_held;       // held frames that the host had already processed
-  Counter hostile;          // connections reset because of nonsense in the arena
-  Counter stray_doorbells;  // for slots that are not this shard's
-  Counter wakes;            // eventfd writes to applications
-  Counter turns;
 };
 
 class Shard {
@@ -85,10 +56,13 @@ class Shard {
 
   [[nodiscard]] Mailbox& inbox() noexcept { return inbox_; }  // any thread posts
   [[nodiscard]] std::span<const DevicePort> ports() const noexcept { return ports_; }
-  [[nodiscard]] const ShardCounters& counters() const noexcept { return counters_; }
+  void count_sleep() noexcept { stats_.add(stats::EngineMetric::kSleeps); }
+  [[nodiscard]] const stats::EngineStats& stats() const noexcept { return stats_; }  // any thread
   [[nodiscard]] std::size_t connections() const noexcept { return by_id_.size(); }
 
  private:
+  using M = stats::EngineMetric;
+
   static constexpr std::size_t kBurst = 64;
   static constexpr std::uint32_t kMaxPlans = 16;  // of one connection in one turn
   static constexpr std::size_t kMaxHeldBytes = 16u << 20;
@@ -158,7 +132,7 @@ class Shard {
   bool told_own_cpu_ = false;
   bool has_answered_ = false;
   Instant next_expiry_ = kNever;
-  ShardCounters counters_;
+  stats::EngineStats stats_;
 };
 
 }  // namespace snp::engine

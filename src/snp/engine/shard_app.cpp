@@ -10,10 +10,11 @@ std::size_t Shard::answer_doorbells(Instant now) noexcept {
   for (ShardArena* arena : arenas_) {
     ipc::drain(arena->doorbells(), [&](ipc::SlotId slot) {
       ++count;
+      stats_.add(M::kDoorbells);
       if (Flow* flow = arena->flow(slot); flow != nullptr)
         read_slot(*flow, now);
       else
-        counters_.stray_doorbells.add();
+        stats_.add(M::kDoorbellsStray);
     });
   }
   return count;
@@ -82,7 +83,7 @@ void Shard::close_slot(Flow& flow, bool aborts, Instant now) noexcept {
 
 // Nonsense in the arena: whatever the application meant, its peer must not take it for data.
 void Shard::punish(Flow& flow, Instant now) noexcept {
-  counters_.hostile.add();
+  stats_.add(M::kConnectionsHostile);
   flow.is_hostile = true;
   flow.slot->engine.reason.store(static_cast<std::uint16_t>(chimney::Reason::kHostile),
                                  std::memory_order_relaxed);

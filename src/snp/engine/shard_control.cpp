@@ -105,12 +105,14 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   flow.arena->bind(flow.slot_id, &flow);
   flows_[flow.tuple] = &flow;
   by_id_[flow.id] = &flow;
+  stats_.add(M::kConnectionsInitiated);
+  stats_.set(M::kConnections, by_id_.size());
   released_.erase(flow.tuple);
   held_.take(flow.tuple, [&](const device::RxFrame& frame, std::uint32_t) {
     ParsedFrame parsed;
     if (parse_frame(frame.bytes, frame.gso_size, parsed) != FrameVerdict::kTcp) return;
     if (is_stale(parsed.segment, state))
-      counters_.stale_held.add();
+      stats_.add(M::kFramesHeldStale);
     else
       flow.connection->on_segment(parsed.segment, now);
   });
@@ -138,13 +140,14 @@ void Shard::terminate(Mail& mail, Instant now) noexcept {
   mail.flow = &flow;
   flow.arena->bind(flow.slot_id, nullptr);
   forget(flow);
+  stats_.add(M::kConnectionsTerminated);
   answer(mail, MailKind::kTerminated);
 }
 
 void Shard::release_frames(const Mail& mail, Instant now) noexcept {
   const ConstState& constant = mail.handoff.state.constant;
   const auto reinject = [&](const device::RxFrame& frame, std::uint32_t port) {
-    if (ports_[port].queue->reinject(frame)) counters_.reinjected.add();
+    if (ports_[port].queue->reinject(frame)) stats_.add(M::kFramesReinjected);
   };
   // What has reached the device's queue before steering went off is held, too, before it is given
   // back: so the order stays.
@@ -172,6 +175,7 @@ void Shard::forget(Flow& flow) noexcept {
   TimingWheel::remove(flow);
   flows_.erase(flow.tuple);
   by_id_.erase(flow.id);
+  stats_.set(M::kConnections, by_id_.size());
   if (flow.is_touched) {
     Flow** link = &touched_;
     while (*link != &flow)

@@ -22,6 +22,7 @@ void Shard::settle(Instant now) noexcept {
     if (now - flow->info_at >= kInfoInterval) publish_info(*flow, now);
     if (flow->slot == nullptr && flow->connection->state() == TcpState::kClosed) {
       forget(*flow);
+      stats_.add(M::kConnectionsFinished);
       answer(flow->finished_mail, MailKind::kFinished);
     } else {
       wheel_.schedule(*flow, flow->connection->next_timeout());
@@ -49,6 +50,7 @@ void Shard::commit(Flow& flow, Instant now) noexcept {
 void Shard::tell_application(Flow& flow) noexcept {
   const tcp::Streams& streams = flow.connection->streams();
   const bool has_more = flow.rx_head != streams.rx_range.end;
+  stats_.add(M::kBytesIn, streams.rx_range.end - flow.rx_head);
   flow.rx_head = streams.rx_range.end;
   if (flow.slot == nullptr) return;
 
@@ -129,9 +131,13 @@ void Shard::send_frame(Flow& flow, const tcp::SegmentPlan& plan, std::uint32_t o
   port.has_sent = true;
   if (!port.queue->transmit(frame)) {
     port.queue->flush();
-    if (!port.queue->transmit(frame)) return counters_.frames_not_sent.add();
+    if (!port.queue->transmit(frame)) return stats_.add(M::kFramesNotSent);
   }
-  counters_.frames_out.add();
+  const std::uint64_t segments = segments_in(length, frame.gso_size);
+  stats_.add(M::kFramesOut);
+  stats_.add(M::kSegmentsOut, segments);
+  stats_.add(M::kBytesOut, length);
+  if (plan.is_retransmission) stats_.add(M::kRetransmits, segments);
 }
 
 void Shard::take_events(Flow& flow) noexcept {
@@ -139,6 +145,8 @@ void Shard::take_events(Flow& flow) noexcept {
   if ((events & (tcp::kReset | tcp::kTimedOut | tcp::kUrgent)) == 0) [[likely]]
     return;
   // Linux, tcp_reset(): a reset after the peer's FIN is a broken pipe.
+  if ((events & tcp::kReset) != 0) stats_.add(M::kConnectionsReset);
+  if ((events & tcp::kTimedOut) != 0) stats_.add(M::kConnectionsTimedOut);
   if ((events & tcp::kReset) != 0)
     set_error(flow, (flow.status & ipc::slot_status::kPeerClosed) != 0 ? EPIPE : ECONNRESET);
   if ((events & tcp::kTimedOut) != 0) set_error(flow, ETIMEDOUT);
@@ -185,7 +193,7 @@ void Shard::wake_applications() noexcept {
       ipc::WaitSet& set = arena->wait_set(id);
       told_own_cpu_ |= set.cpu.load(std::memory_order_relaxed) == cpu_;
       if (set.sleeping.load() == 0 || set.sleeping.exchange(0) == 0) return;
-      counters_.wakes.add();
+      stats_.add(M::kWakeups);
       guard_.wake(arena->arena(), id);
     });
   }

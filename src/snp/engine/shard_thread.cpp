@@ -144,6 +144,7 @@ void ShardThread::sleep(Instant now) noexcept {
   bell_.sleeping.store(sleeps_);
   // Whoever rings from here on sees that we sleep; who rang before is seen now.
   if (!shard_->has_pending()) {
+    shard_->count_sleep();
     const Instant deadline = shard_->next_deadline();
     const Duration left = std::max(deadline - now, Duration(0));
     const timespec timeout{left / seconds(1), (left % seconds(1)).count()};

@@ -7,9 +7,6 @@ namespace {
 constexpr MetricInfo kEngineMetrics[] = {
 #include "snp/stats/engine_metrics.def"
 };
-constexpr MetricInfo kControlMetrics[] = {
-#include "snp/stats/control_metrics.def"
-};
 #undef SNP_METRIC
 
 }  // namespace
@@ -36,10 +33,6 @@ std::string_view to_string(Kind kind) noexcept {
 
 std::span<const MetricInfo> metrics_of(EngineMetric) noexcept {
   return kEngineMetrics;
-}
-
-std::span<const MetricInfo> metrics_of(ControlMetric) noexcept {
-  return kControlMetrics;
 }
 
 }  // namespace snp::stats

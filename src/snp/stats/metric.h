@@ -34,16 +34,7 @@ enum class EngineMetric : std::uint16_t {
   kCount,
 };
 
-// Counted by snpd's control thread.
-enum class ControlMetric : std::uint16_t {
-#define SNP_METRIC(symbol, name, unit, kind, sentence) symbol,
-#include "snp/stats/control_metrics.def"
-#undef SNP_METRIC
-  kCount,
-};
-
 // Index: the metric.
 std::span<const MetricInfo> metrics_of(EngineMetric) noexcept;
-std::span<const MetricInfo> metrics_of(ControlMetric) noexcept;
 
 }  // namespace snp::stats

@@ -63,6 +63,5 @@ class alignas(64) Block {
 };
 
 using EngineStats = Block<EngineMetric>;
-using ControlStats = Block<ControlMetric>;
 
 }  // namespace snp::stats

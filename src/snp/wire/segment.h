@@ -53,4 +53,10 @@ struct Segment {
   }
 };
 
+// How many segments a frame of `payload` bytes stands for when it is cut, or was merged, at
+// gso_size.
+constexpr std::uint64_t segments_in(std::size_t payload, std::uint32_t gso_size) noexcept {
+  return gso_size == 0 || payload <= gso_size ? 1 : (payload + gso_size - 1) / gso_size;
+}
+
 }  // namespace snp
