@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Arrows go down only.
 
-Reads the rows of src/snp/CMakeLists.txt, `snp_folder(NAME USES a b ...)`, and the include lines of
-every source. A folder may include itself and what its row names; a row may name only rows above it,
+Reads the rows of src/snp/CMakeLists.txt, `snp_folder(NAME USES a b ...)` or, for what is not an
+ordinary library, the comment `# row: NAME USES a b ...`, and the include lines of every source. A folder may include itself and what its row names; a row may name only rows above it,
 so there are no cycles; a third-party header may appear only where the table below says.
 """
 
@@ -42,6 +42,7 @@ KEYWORDS = {"USES", "LIBS", "TEST_LIBS", "SYSTEM_LIBS", "TSAN"}
 
 def read_rows(text):
     """{folder: [used folders]} in the order of the file."""
+    text = re.sub(r"^# row: (.*)$", r"snp_folder(\1)", text, flags=re.M)
     rows = {}
     for body in ROW.findall(re.sub(r"#.*", "", text)):
         words = body.split()

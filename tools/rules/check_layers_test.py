@@ -11,6 +11,7 @@ snp_folder(wire USES base TEST_LIBS rapidcheck)   # a comment (with brackets)
 snp_folder(device
            USES base wire)
 snp_folder(device/drivers/sim USES base device LIBS Threads::Threads)
+# row: switch USES base
 """
 
 
@@ -24,6 +25,7 @@ class Layers(unittest.TestCase):
     def test_rows_are_read(self):
         self.assertEqual(self.rows["wire"], ["base"])
         self.assertEqual(self.rows["device/drivers/sim"], ["base", "device"])
+        self.assertEqual(self.rows["switch"], ["base"])
         self.assertEqual(list(check_rows(self.rows)), [])
 
     def test_upward_rows_and_cycles_are_found(self):

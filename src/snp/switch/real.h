@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+// clang-format off
 #define SNP_REAL_CALLS(X)                                                                      \
   X(read)                                                                                      \
   X(readv)                                                                                     \
@@ -28,6 +29,7 @@
                   X(poll) X(ppoll) X(select) X(pselect) X(execve) X(execvpe) X(execveat)       \
                       X(fexecve) X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(fdopen)   \
                           X(posix_spawn_file_actions_adddup2)
+// clang-format on
 
 namespace snp::switch_ {
 
