@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 
 #include "snp/host/socket_calls.h"
+#include "snp/wire/frame.h"
 
 namespace snp::test {
 namespace {
@@ -80,11 +81,34 @@ UniqueFd connect_to(const NetnsLab::Side& side, int domain, const Endpoint& remo
 
 }  // namespace
 
+WireTap::WireTap(const NetnsLab& net) : socket_(open_tap(net.right())) {}
+
+std::vector<WireTap::Seen> WireTap::take() {
+  std::vector<Seen> seen;
+  Bytes frame(128 * 1024);
+  while (true) {
+    sockaddr_ll from{};
+    socklen_t length = sizeof from;
+    const ssize_t got = ::recvfrom(socket_.get(), frame.data(), frame.size(), 0,
+                                   reinterpret_cast<sockaddr*>(&from), &length);
+    if (got <= 0) return seen;
+    ParsedFrame parsed;
+    if (parse_frame(std::span(frame).first(static_cast<std::size_t>(got)), 0, parsed) ==
+        FrameVerdict::kTcp)
+      seen.push_back({from.sll_pkttype != PACKET_OUTGOING, parsed.segment.flags,
+                      parsed.segment.seg_seq, parsed.segment.payload.size()});
+  }
+}
+
 RingPair::RingPair(std::uint32_t size)
     : rx_bytes(size), tx_bytes(size), rx{rx_bytes.data(), size}, tx{tx_bytes.data(), size} {}
 
 ParkingLab::ParkingLab() {
   const InNamespace inside(net_.left());
+  injector_.reset(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  if (!host::set_option(injector_.get(), SOL_SOCKET, SO_MARK,
+                        static_cast<int>(steer::kReinjectMark)))
+    die("SO_MARK");
   auto loaded = steer::Steering::load(64);
   if (!loaded) {
     std::fprintf(stderr, "parking lab: %s\n", loaded.error().message.c_str());
@@ -116,6 +140,11 @@ Connection ParkingLab::connect_pair(Family family, bool host_is_client) {
   return c;
 }
 
+void ParkingLab::block_ingress(const Connection& c) {
+  if (const auto set = steering_->set(c.tuple, steer::FlowSteering::kReturn, 0); !set)
+    die(set.error().message.c_str());
+}
+
 Result<host::Parked> ParkingLab::park(const Connection& c, RingPair& rings) {
   tap_ = open_tap(net_.left());
   for (const auto state : {steer::FlowSteering::kShadow, steer::FlowSteering::kHold})
@@ -123,7 +152,7 @@ Result<host::Parked> ParkingLab::park(const Connection& c, RingPair& rings) {
   auto parked = host::park(c.host.get(), rings.rx, RingPair::kRxBegin, rings.tx, RingPair::kTxEnd);
   if (!parked) {
     if (auto removed = steering_->remove(c.tuple); !removed) return Failure(removed.error());
-    give_back_held_frames(c.tuple);
+    give_back_held_frames();
     return parked;
   }
   if (auto set = steering_->set(c.tuple, steer::FlowSteering::kActive, 0); !set)
@@ -138,13 +167,22 @@ Result<host::Unparked> ParkingLab::unpark(const Connection& c, const host::Parke
   auto unparked = host::unpark(c.host.get(), parked.state, parked.memo, rings.rx, parked.rx_range,
                                rings.tx, parked.tx_range);
   if (auto removed = steering_->remove(c.tuple); !removed) return Failure(removed.error());
-  give_back_held_frames(c.tuple);
+  give_back_held_frames();
+  if (unparked && unparked->needs_forged_segment) {
+    std::array<std::byte, 128> frame{};
+    ConnectionState state = parked.state;
+    state.cached.local_mac = net_.left().mac;
+    state.cached.next_hop_mac = net_.right().mac;
+    inject(std::span(frame).first(host::make_forged_segment(state, frame)));
+  }
   return unparked;
 }
 
 // Which frames of the tap were kept from the host is not known here, so all are given back: what
-// the host has seen already is a duplicate to it.
-void ParkingLab::give_back_held_frames(const FourTuple&) {
+// the host has seen already is a duplicate to it. All are taken first, for the tap sees them come
+// again.
+void ParkingLab::give_back_held_frames() {
+  std::vector<Bytes> held;
   Bytes frame(128 * 1024);
   while (true) {
     sockaddr_ll from{};
@@ -152,21 +190,19 @@ void ParkingLab::give_back_held_frames(const FourTuple&) {
     const ssize_t got = ::recvfrom(tap_.get(), frame.data(), frame.size(), 0,
                                    reinterpret_cast<sockaddr*>(&from), &length);
     if (got <= 0) break;
-    if (from.sll_pkttype == PACKET_HOST)
-      inject(std::span(frame).first(static_cast<std::size_t>(got)));
+    if (from.sll_pkttype == PACKET_HOST) held.emplace_back(frame.begin(), frame.begin() + got);
   }
   tap_.reset();
+  for (const Bytes& each : held)
+    inject(each);
 }
 
 // The frame goes out marked, and the egress program turns it round into the device's receive path.
 void ParkingLab::inject(std::span<const std::byte> frame) {
-  const InNamespace inside(net_.left());
-  const UniqueFd out(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
-  host::set_option(out.get(), SOL_SOCKET, SO_MARK, static_cast<int>(steer::kReinjectMark));
   sockaddr_ll where{};
   where.sll_family = AF_PACKET;
   where.sll_ifindex = static_cast<int>(net_.left().ifindex);
-  ::sendto(out.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&where),
+  ::sendto(injector_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&where),
            sizeof where);
 }
 
@@ -231,6 +267,81 @@ bool wait_for_state(int fd, std::uint8_t state, int timeout_ms) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return false;
+}
+
+namespace {
+
+// One end of a Transfer.
+class End {
+ public:
+  End(int fd, const Bytes& out, std::size_t expected, bool shuts)
+      : fd_(fd), out_(out), shuts_(shuts) {
+    in_.reserve(expected);
+  }
+  [[nodiscard]] bool is_done() const { return written_ == out_.size() && !shuts_ && at_end_; }
+  [[nodiscard]] const Bytes& in() const { return in_; }
+  [[nodiscard]] std::string progress() const {
+    return "wrote " + std::to_string(written_) + " of " + std::to_string(out_.size()) + ", read " +
+           std::to_string(in_.size()) + (at_end_ ? " and the end" : "");
+  }
+  [[nodiscard]] pollfd wanted() const {
+    const bool writes = written_ < out_.size();
+    return {fd_, static_cast<short>((at_end_ ? 0 : POLLIN) | (writes ? POLLOUT : 0)), 0};
+  }
+  void step() {
+    written_ += fill(fd_, std::span(out_).subspan(written_));
+    if (written_ == out_.size() && shuts_) shuts_ = ::shutdown(fd_, SHUT_WR) != 0;
+    std::array<std::byte, 65536> buffer;
+    while (!at_end_) {
+      const ssize_t got = ::recv(fd_, buffer.data(), buffer.size(), MSG_DONTWAIT);
+      if (got < 0) return;
+      at_end_ = got == 0;
+      in_.insert(in_.end(), buffer.begin(), buffer.begin() + got);
+    }
+  }
+
+ private:
+  int fd_;
+  const Bytes& out_;
+  bool shuts_;
+  std::size_t written_ = 0;
+  Bytes in_;
+  bool at_end_ = false;
+};
+
+testing::AssertionResult is_same(const char* whose, const Bytes& got, const Bytes& expected) {
+  if (got == expected) return testing::AssertionSuccess();
+  const auto limit = std::min(got.size(), expected.size());
+  std::size_t first = 0;
+  while (first < limit && got[first] == expected[first])
+    ++first;
+  return testing::AssertionFailure()
+         << whose << " read " << got.size() << " bytes, " << expected.size()
+         << " were sent, first difference at " << first;
+}
+
+}  // namespace
+
+testing::AssertionResult finish(const Connection& c, const Transfer& transfer, int timeout_ms) {
+  End host(c.host.get(), transfer.host_sends, transfer.host_expects.size(), transfer.host_shuts);
+  End peer(c.peer.get(), transfer.peer_sends, transfer.peer_expects.size(), transfer.peer_shuts);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+  while (!host.is_done() || !peer.is_done()) {
+    if (std::chrono::steady_clock::now() > deadline)
+      return testing::AssertionFailure()
+             << "not finished; host: " << host.progress() << "; peer: " << peer.progress();
+    std::array<pollfd, 2> both{host.wanted(), peer.wanted()};
+    ::poll(both.data(), both.size(), 20);
+    host.step();
+    peer.step();
+  }
+  if (auto same = is_same("the host", host.in(), transfer.host_expects); !same) return same;
+  return is_same("the peer", peer.in(), transfer.peer_expects);
+}
+
+Bytes operator+(Bytes a, const Bytes& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
 }
 
 Bytes ring_bytes(const StreamRing& ring, const StreamRange& range) {

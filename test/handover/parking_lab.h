@@ -9,6 +9,8 @@
 #include <span>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "snp/base/unique_fd.h"
 #include "snp/host/parking.h"
 #include "snp/steer/steering.h"
@@ -37,6 +39,24 @@ struct RingPair {
   StreamRing rx, tx;
 };
 
+// What crosses one end of the wire, as a capture would show it.
+class WireTap {
+ public:
+  struct Seen {
+    bool from_left = false;  // the host side has sent it
+    std::uint8_t flags = 0;
+    SeqNum seq;
+    std::size_t payload_bytes = 0;
+  };
+  // On the right side, behind the left side's steering: only what really came or went.
+  explicit WireTap(const NetnsLab& net);
+  // TCP segments since the last call.
+  std::vector<Seen> take();
+
+ private:
+  UniqueFd socket_;
+};
+
 class ParkingLab {
  public:
   ParkingLab();
@@ -48,17 +68,21 @@ class ParkingLab {
   steer::Steering& steering() { return *steering_; }
   NetnsLab& net() { return net_; }
 
+  // From now on nothing of this connection reaches the host, but the host may send: its peer's
+  // acknowledgements are lost.
+  void block_ingress(const Connection& c);
   // park() as a hand-over does it: shadow, hold, park.
   Result<host::Parked> park(const Connection& c, RingPair& rings);
   // unpark() as a hand-over does it: return, unpark, steering off, held frames, forged segment.
   Result<host::Unparked> unpark(const Connection& c, const host::Parked& parked, RingPair& rings);
 
  private:
-  void give_back_held_frames(const FourTuple& tuple);
+  void give_back_held_frames();
   void inject(std::span<const std::byte> frame);
 
   NetnsLab net_;
   std::unique_ptr<steer::Steering> steering_;
+  UniqueFd injector_;
   UniqueFd tap_;  // on the host side: the frames that came while steering held them
 };
 
@@ -72,6 +96,16 @@ Bytes read_some(int fd, std::size_t length, int timeout_ms = 4000);
 bool is_at_end_of_file(int fd, int timeout_ms = 4000);
 std::uint8_t kernel_state(int fd);
 bool wait_for_state(int fd, std::uint8_t state, int timeout_ms = 4000);
+// The bytes that each end is to send and to receive; both are moved until all is done, both ends
+// have shut down and seen the end of file. False: it did not come to that within `timeout_ms`.
+struct Transfer {
+  Bytes host_sends, peer_sends;               // still to be written
+  Bytes host_expects, peer_expects;           // all that is still to be read
+  bool host_shuts = true, peer_shuts = true;  // still to be done
+};
+testing::AssertionResult finish(const Connection& c, const Transfer& transfer,
+                                int timeout_ms = 10000);
+Bytes operator+(Bytes a, const Bytes& b);
 Bytes ring_bytes(const StreamRing& ring, const StreamRange& range);
 
 }  // namespace snp::test

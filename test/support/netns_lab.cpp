@@ -46,11 +46,12 @@ void configure(NetnsLab::Side& side, int host_number) {
     NetnsLab::run_in(side, arguments);
   };
   ip({"link", "set", "lo", "up"});
-  ip({"link", "set", side.device, "addrgenmode", "none"});
+  ip({"link", "set", side.device, "addrgenmode", "none", "address", "02:00:00:00:77:0" + number});
+  ip({"link", "set", side.device, "up"});
   ip({"addr", "add", "10.77.0." + number + "/24", "dev", side.device});
   ip({"addr", "add", "fd77::" + number + "/64", "dev", side.device, "nodad"});
   ip({"addr", "add", "fe80::" + number + "/64", "dev", side.device, "nodad"});
-  ip({"link", "set", side.device, "up"});
+  side.mac = {2, 0, 0, 0, 0x77, static_cast<std::uint8_t>(host_number)};
   side.v4 = IpAddress::v4(10, 77, 0, static_cast<std::uint8_t>(host_number));
   side.v6.bytes = {0xfd, 0x77};
   side.link_local.bytes = {0xfe, 0x80};

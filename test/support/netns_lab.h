@@ -6,6 +6,7 @@
 // so nothing is left behind however a test ends. Needs root.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -22,6 +23,7 @@ class NetnsLab {
     UniqueFd netns;
     std::string device;
     std::uint32_t ifindex = 0;
+    std::array<std::uint8_t, 6> mac{};
     IpAddress v4;
     IpAddress v6;
     IpAddress link_local;

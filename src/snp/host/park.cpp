@@ -296,7 +296,7 @@ Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const 
   }
   SeqNum write_seq;
   if (auto taken = take_state(fd, {rx, rx_begin, tx, tx_end}, parked, write_seq); !taken) {
-    if (auto woken = wake(fd, parked.memo, keepalive); !woken)
+    if (auto woken = wake(fd, parked.memo, {.keepalive = keepalive}); !woken)
       return with_context(taken.error().message, woken.error());
     return Failure(taken.error());
   }

@@ -92,15 +92,16 @@ Result<> silence(int fd) {
   return {};
 }
 
-Result<> wake(int fd, const HostSocketMemo& memo, bool keepalive) {
+Result<> wake(int fd, const HostSocketMemo& memo, const Waking& how) {
   if (!select_queue(fd, RepairQueue::kNone)) return failed_step("TCP_REPAIR_QUEUE none");
-  if (!set_option(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP))
+  if (!set_option(fd, IPPROTO_TCP, TCP_REPAIR,
+                  how.asks_peer ? TCP_REPAIR_OFF : TCP_REPAIR_OFF_NO_WP))
     return failed_step("TCP_REPAIR off");
   if (!set_option(fd, SOL_SOCKET, SO_DETACH_FILTER, 0)) return failed_step("SO_DETACH_FILTER");
   // Repair mode leaves SO_REUSEADDR cleared; without it a restarted server could not bind.
   if (memo.reuse_address != 0 && !set_option(fd, SOL_SOCKET, SO_REUSEADDR, memo.reuse_address))
     return failed_step("SO_REUSEADDR");
-  if (keepalive && !set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1))
+  if (how.keepalive && !set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1))
     return failed_step("SO_KEEPALIVE on");
   return {};
 }

@@ -14,9 +14,12 @@ namespace snp::host {
 // a parked socket probes and then resets the connection.
 Result<> silence(int fd);
 
-// Undoes silence(): out of repair mode without a packet, filter off, and what repair mode lost
-// (SO_REUSEADDR), keepalive as given.
-Result<> wake(int fd, const HostSocketMemo& memo, bool keepalive);
+// Undoes silence(): out of repair mode, filter off, and what repair mode lost (SO_REUSEADDR).
+struct Waking {
+  bool keepalive = false;
+  bool asks_peer = false;  // a window probe goes out: the peer answers with what it has
+};
+Result<> wake(int fd, const HostSocketMemo& memo, const Waking& how);
 
 // Empties the socket and makes it ESTABLISHED again, both queues empty, the next byte to send at
 // `snd_seq`, the next to receive at `rcv_seq`, with the options of the handshake. Silent. Pre:

@@ -36,15 +36,17 @@ struct Plan {
   bool fin_repaired = false;  // our FIN goes in as sent already
   bool shut_after = false;    // our FIN leaves once repair is off
   std::uint32_t sent = 0;     // bytes of tx_range that count as sent
+  bool asks_peer = false;     // too much in flight, or no window, for that: a window probe goes out
   std::uint32_t probed = 0;   // bytes that had been sent and go out once more
   SeqNum snd_seq;             // of the first byte of tx_range
   SeqNum rcv_seq;             // of the first byte of rx_range
   SeqNum rcv_end;             // after the last
 };
 
-// A rebuilt socket knows no round-trip time, so its first retransmission comes a second or more
-// later. When little is in flight and nothing follows, its last segment goes out once more at once:
-// the answer tells what is missing and measures the round trip (a tail loss probe, RFC 8985 7).
+// A rebuilt socket knows no round-trip time, so its first timer comes a second or more later. When
+// little is in flight and nothing follows, its last bytes go out once more at once: the answer
+// tells what is missing and measures the round trip (a tail loss probe, RFC 8985 7). With much in
+// flight, or a closed window, a window probe makes the peer say what it has and takes.
 void plan_probe(const ConnectionState& state, std::uint32_t unsent, Plan& plan) {
   const DelegatedState& d = state.delegated;
   // A lower bound of the segment size that the kernel will use.
@@ -53,7 +55,9 @@ void plan_probe(const ConnectionState& state, std::uint32_t unsent, Plan& plan) 
   const std::uint32_t mss =
       std::min<std::uint32_t>(std::max(state.constant.remote_mss, kMinMss), path);
   const bool fits_window = d.snd_max <= d.snd_una + d.snd_wnd;
-  if (unsent != 0 || !fits_window || plan.sent > kMostProbedSegments * mss) return;
+  const bool is_large = plan.sent > kMostProbedSegments * mss;
+  plan.asks_peer = plan.sent + unsent > 0 && (is_large || !fits_window || plan.sent >= d.snd_wnd);
+  if (unsent != 0 || !fits_window || is_large) return;
   if (d.state == TcpState::kFinWait1) {
     plan.fin_repaired = false;  // the FIN is the tail
     plan.shut_after = true;
@@ -237,7 +241,9 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
   if (auto filled = refill(fd, state.delegated, *plan, rx, rx_range, tx, tx_range); !filled)
     return Failure(filled.error());
   if (!restore_options(fd, state.cached, memo)) return failed_step("socket options");
-  if (auto woken = wake(fd, memo, state.cached.keepalive.enabled); !woken)
+  if (auto woken = wake(
+          fd, memo, {.keepalive = state.cached.keepalive.enabled, .asks_peer = plan->asks_peer});
+      !woken)
     return Failure(woken.error());
   if (memo.shutdown_read != 0 && ::shutdown(fd, SHUT_RD) != 0) return failed_step("SHUT_RD");
   if (auto sent = send_rest(fd, state.cached, *plan, tx, tx_range); !sent)

@@ -24,12 +24,12 @@ struct StreamRing {
   }
   void copy_in(std::uint64_t pos, std::span<const std::byte> bytes) const noexcept {
     const auto [a, b] = pieces(pos, static_cast<std::uint32_t>(bytes.size()));
-    std::memcpy(a.data(), bytes.data(), a.size());
+    if (!a.empty()) std::memcpy(a.data(), bytes.data(), a.size());
     if (!b.empty()) std::memcpy(b.data(), bytes.data() + a.size(), b.size());
   }
   void copy_out(std::uint64_t pos, std::span<std::byte> bytes) const noexcept {
     const auto [a, b] = pieces(pos, static_cast<std::uint32_t>(bytes.size()));
-    std::memcpy(bytes.data(), a.data(), a.size());
+    if (!a.empty()) std::memcpy(bytes.data(), a.data(), a.size());
     if (!b.empty()) std::memcpy(bytes.data() + a.size(), b.data(), b.size());
   }
 };
