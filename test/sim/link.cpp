@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::uint32_t kHeaderBytes = 66;  // Ethernet, IPv4, TCP with timestamps
 
-constexpr int kLongestBurst = 8;
+constexpr int kLongestBurst = 4;
 
 constexpr auto kLater = [](const auto& a, const auto& b) {
   return a.arrival != b.arrival ? a.arrival > b.arrival : a.order > b.order;

@@ -266,6 +266,10 @@ bool Simulation::deliver(std::size_t to) {
       const auto more = link.receive(now_);
       packet->bytes.insert(packet->bytes.end(), more->bytes.begin(), more->bytes.end());
     }
+    if (host.connection().state() == TcpState::kClosed) {
+      if (!segment.has(TcpFlags::kRst)) refuse(to, segment);
+      continue;
+    }
     segment.payload = packet->bytes;
     const bool is_acceptable = host.connection().on_segment(segment, now_);
     if (config_.trace)
@@ -275,6 +279,14 @@ bool Simulation::deliver(std::size_t to) {
     if (!drain(to)) return false;
   }
   return true;
+}
+
+// RFC 9293 3.10.7.1: what a host says of a connection that it no longer knows.
+void Simulation::refuse(std::size_t from, const Segment& segment) {
+  Packet reset;
+  reset.segment.seg_seq = segment.seg_ack;
+  reset.segment.flags = TcpFlags::kRst;
+  links_[from].send(std::move(reset), now_, random_);
 }
 
 void Simulation::print(std::size_t from, const Packet& packet) const {

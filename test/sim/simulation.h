@@ -65,6 +65,7 @@ class Simulation {
   bool deliver(std::size_t to);
   bool drain(std::size_t from);
   bool hand_over(std::size_t i);
+  void refuse(std::size_t from, const Segment& segment);
   [[nodiscard]] Instant next_event() const;
   void print(std::size_t from, const Packet& packet) const;
 

@@ -103,9 +103,10 @@ bool Connection::may_send_small(bool is_last) const noexcept {
 // ACKs without delay (as Linux's tcp_tso_should_defer).
 bool Connection::defers_burst(std::uint32_t room, std::uint32_t unsent_bytes,
                               std::uint32_t mss) const noexcept {
-  if (max_segment_payload_ <= mss || room >= unsent_bytes) return false;
+  const std::uint32_t burst = max_segment_payload_ - max_segment_payload_ % mss;
+  if (burst <= mss || room >= unsent_bytes) return false;
   if (recovery_ != Recovery::kOpen || board_.in_flight() < 4 * mss) return false;
-  return room < std::min(max_segment_payload_, std::min(cc_.cwnd, snd_wnd_) / 3);
+  return room < std::min(burst, std::min(cc_.cwnd, snd_wnd_) / 3);
 }
 
 // How much new data may leave now in one plan; 0: none, and `hold` says why.

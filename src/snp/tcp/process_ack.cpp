@@ -9,6 +9,7 @@ void Connection::process_ack(const Segment& seg, Instant now) noexcept {
   if (seg.seg_ack < snd_una_) return;  // a duplicate of an old one
   const bool advanced = seg.seg_ack > snd_una_;
   const std::uint32_t prior_in_flight = pipe();
+  flight_size_ = board_.outstanding();
   bool window_changed = false;
   update_send_window(seg, window_changed);
   persist_probes_ = 0;  // the peer lives (RFC 9293 3.8.6.1 MUST-37)

@@ -33,9 +33,9 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
   if (sack_) {
     detect_losses(seg, delivery, now);
     if (advanced && board_.is_first_sacked()) {
-      // RFC 2018 8: it acknowledged up to data that it once had: it has thrown that away.
-      board_.forget_sacked();
-      board_.mark_first_lost(snd_mss_);
+      // RFC 2018 8: it acknowledged up to data that it once had: it has thrown its queue away, as
+      // a hand-over does.
+      board_.lose_sacked();
     }
     is_loss_found = board_.lost_bytes() != 0;
   } else {
@@ -126,10 +126,10 @@ void Connection::enter_recovery(Recovery recovery, Instant now) noexcept {
   if (recovery_ == Recovery::kOpen) {  // once per window
     undo_cwnd_ = cc_.cwnd;
     undo_ssthresh_ = cc_.ssthresh;
-    cc_algorithm_->on_congestion(cc_, board_.outstanding(), now);
+    cc_algorithm_->on_congestion(cc_, flight_size_, now);
     recover_ = snd_nxt_;
     prr_delivered_ = prr_out_ = 0;
-    recover_fs_ = std::max(board_.outstanding(), 1u);
+    recover_fs_ = std::max(flight_size_, 1u);
     is_cwr_due_ = constant_.ecn;
   }
   can_undo_ = recovery == Recovery::kFast;
@@ -193,7 +193,7 @@ void Connection::end_tail_probe(const Segment& seg, const Delivery& delivery, bo
   } else if (advanced && seg.seg_ack > tail_probe_end_) {
     has_tail_probe_ = false;
     if (recovery_ == Recovery::kOpen) {
-      cc_algorithm_->on_congestion(cc_, board_.outstanding(), now);
+      cc_algorithm_->on_congestion(cc_, flight_size_, now);
       cc_.cwnd = std::min(cc_.cwnd, cc_.ssthresh);
     }
   }
@@ -274,7 +274,7 @@ void Connection::on_retransmission_timeout(Instant now) noexcept {
     can_undo_ = true;
     is_cwr_due_ = constant_.ecn;
   }
-  if (board_.is_first_sacked()) board_.forget_sacked();
+  if (board_.is_first_sacked()) board_.lose_sacked();
   board_.mark_all_lost();
   duplicate_acks_ = duplicate_bytes_ = 0;
   recovery_ = Recovery::kTimeout;

@@ -6,7 +6,9 @@ namespace snp::tcp {
 
 RttEstimator::RttEstimator(std::uint32_t srtt_us, std::uint32_t rttvar_us,
                            std::uint32_t rto_us) noexcept
-    : srtt_us_(std::min(srtt_us, kMaxRtoUs)), rttvar_us_(std::min(rttvar_us, kMaxRtoUs)) {
+    : srtt_us_(std::min(srtt_us, kMaxRtoUs)),
+      rttvar_us_(std::min(rttvar_us, kMaxRtoUs)),
+      min_rtt_us_(srtt_us_) {
   if (srtt_us_ != 0)
     update_rto();
   else if (rto_us != 0)

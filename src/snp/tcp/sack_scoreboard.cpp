@@ -141,27 +141,32 @@ void SackScoreboard::note_delivered(const SentRange& range, SeqNum highest,
   newest = {true, range.is_retransmitted, range.sent_us, range.end};
 }
 
+// The first range, up to `upto`, is acknowledged.
+void SackScoreboard::take_first(SeqNum upto, Delivery& delivery) noexcept {
+  const SentRange& range = at(0);
+  const std::uint32_t bytes = upto - una_;
+  if (range.fate == Fate::kSacked) {
+    sacked_bytes_ -= bytes;
+    return;
+  }
+  if (range.fate == Fate::kLost) lost_bytes_ -= bytes;
+  delivery.bytes += bytes;
+  delivery.saw_resent |= range.is_retransmitted;
+  if (upto != range.end) return;
+  if (!delivery.has_rtt) {
+    delivery.has_rtt = true;
+    delivery.rtt_sent_us = range.sent_us;
+  }
+  note_delivered(range, highest_delivered_, delivery);
+}
+
 void SackScoreboard::on_acked(SeqNum una, Delivery& delivery) noexcept {
   while (count_ != 0 && una_ != una) {
-    SentRange& range = at(0);
-    const SeqNum upto = seq_min(una, range.end);
-    const std::uint32_t bytes = upto - una_;
-    if (range.fate == Fate::kSacked) {
-      sacked_bytes_ -= bytes;
-    } else {
-      if (range.fate == Fate::kLost) lost_bytes_ -= bytes;
-      delivery.bytes += bytes;
-      delivery.saw_resent |= range.is_retransmitted;
-      if (upto == range.end) {
-        if (!delivery.has_rtt) {
-          delivery.has_rtt = true;
-          delivery.rtt_sent_us = range.sent_us;
-        }
-        note_delivered(range, highest_delivered_, delivery);
-      }
-    }
+    const SeqNum end = at(0).end;
+    const SeqNum upto = seq_min(una, end);
+    take_first(upto, delivery);
     una_ = upto;
-    if (upto != range.end) break;
+    if (upto != end) break;
     head_ = (head_ + 1) % kCapacity;
     --count_;
   }
@@ -227,9 +232,9 @@ void SackScoreboard::unmark_lost() noexcept {
     if (at(i).fate == Fate::kLost) set_fate(i, Fate::kInFlight);
 }
 
-void SackScoreboard::forget_sacked() noexcept {
+void SackScoreboard::lose_sacked() noexcept {
   for (std::uint32_t i = 0; i < count_; ++i)
-    if (at(i).fate == Fate::kSacked) set_fate(i, Fate::kInFlight);
+    if (at(i).fate == Fate::kSacked) set_fate(i, Fate::kLost);
 }
 
 bool SackScoreboard::first_lost(SeqNum& from, SeqNum& to) const noexcept {

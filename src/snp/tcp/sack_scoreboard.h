@@ -67,7 +67,7 @@ class SackScoreboard {
   void mark_first_lost(std::uint32_t bytes) noexcept;  // [una, una + bytes), unless SACKed or lost
   void mark_all_lost() noexcept;                       // except what is SACKed
   void unmark_lost() noexcept;                         // the timeout was spurious
-  void forget_sacked() noexcept;                       // the peer reneged (RFC 2018 8)
+  void lose_sacked() noexcept;                         // the peer reneged (RFC 2018 8)
 
   // The first range marked lost: [from, to). False: none.
   bool first_lost(SeqNum& from, SeqNum& to) const noexcept;
@@ -100,6 +100,7 @@ class SackScoreboard {
   bool ensure_room(std::uint32_t slots) noexcept;
   void compact() noexcept;
   void erase(std::uint32_t first, std::uint32_t last) noexcept;
+  void take_first(SeqNum upto, Delivery& delivery) noexcept;
   void set_fate(std::uint32_t i, SentRange::Fate fate) noexcept;
   static void note_delivered(const SentRange& range, SeqNum highest, Delivery& delivery) noexcept;
 

@@ -26,6 +26,7 @@ void Connection::on_timeout(Instant now) noexcept {
   }
   if (timers_.has_expired(Timer::kReordering, now)) {
     mark_losses(now);
+    flight_size_ = board_.outstanding();
     if (board_.lost_bytes() != 0 && recovery_ != Recovery::kFast &&
         recovery_ != Recovery::kTimeout) {
       enter_recovery(Recovery::kFast, now);
