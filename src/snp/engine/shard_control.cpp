@@ -93,7 +93,7 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   flow.slot = &mail.arena->slot(flow.slot_id);
   flow.options_generation = flow.slot->app.options_generation.load(std::memory_order_acquire);
   flow.accepted = {0, handoff.tx_range.end, handoff.rx_range.begin};
-  flow.rx_head = handoff.rx_range.begin;
+  flow.rx_head = handoff.rx_range.end;
   flow.info_at = now - kInfoInterval;
 
   tcp::Limits limits;

@@ -1,0 +1,634 @@
+#include "snp/engine/shard.h"
+
+#include <cerrno>
+#include <random>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "snp/base/assert.h"
+#include "snp/device/drivers/sim/sim_device.h"
+#include "snp/engine/testing.h"
+
+namespace snp::engine {
+namespace {
+
+using device::sim::Wire;
+using device::sim::WireConfig;
+using testing::FakeApp;
+using testing::pattern;
+
+constexpr std::uint32_t kRing = 64 * 1024;
+
+// One end: shards without threads, an attached process, the control thread's part in short.
+struct Host {
+  Host(Wire& wire, std::size_t end_index, std::uint32_t shard_count, Instant now)
+      : end(end_index), records(new ipc::FlowRecord[16]) {
+    arena.number = static_cast<std::uint32_t>(end);
+    arena.memory = FakeApp::make_memory();
+    arena.wait_set_fds = std::vector<std::atomic<int>>(ipc::kWaitSets);
+    for (auto& fd : arena.wait_set_fds)
+      fd = -1;
+    app = std::make_unique<FakeApp>(arena.memory);
+    for (std::uint32_t i = 0; i < shard_count; ++i) {
+      arena.bells.emplace_back(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+      std::vector<DevicePort> ports;
+      auto& device = wire.end(end);
+      ports.push_back({*device.open_queue(i), device.caps(), device.ifindex(), false});
+      ShardConfig config;
+      config.shard = i;
+      shards.push_back(
+          std::make_unique<Shard>(config, std::move(ports), records.get(), answers, guard, now));
+      views.push_back(std::make_unique<ShardArena>(arena, i));
+      Mail& mail = make(MailKind::kAttach, i);
+      shards[i]->inbox().post(mail);
+    }
+  }
+
+  Mail& make(MailKind kind, std::uint32_t shard) {
+    mails.push_back(std::make_unique<Mail>());
+    mails.back()->kind = kind;
+    mails.back()->arena = views[shard].get();
+    return *mails.back();
+  }
+
+  void initiate(const chimney::Handoff& handoff, std::uint32_t shard) {
+    flows.push_back(std::make_unique<Flow>());
+    Flow& flow = *flows.back();
+    for (Mail* mail : {&flow.finished_mail, &flow.upload_mail}) {
+      mail->is_part_of_flow = true;
+      mail->id = handoff.id;
+      mail->flow = &flow;
+    }
+    records[handoff.id].shard = shard;
+    ipc::store_state(records[handoff.id], handoff.state, handoff.rx_range, handoff.tx_range, 0);
+    Mail& mail = make(MailKind::kInitiate, shard);
+    mail.id = handoff.id;
+    mail.handoff = handoff;
+    mail.flow = &flow;
+    shards[shard]->inbox().post(mail);
+  }
+
+  // Opens connection `id` of the pair of hosts at this end.
+  ipc::SlotId open(chimney::ConnectionId id, std::uint32_t shard = 0) {
+    const auto slot = app->open_slot(records[id], arena.number, shard, kRing);
+    const auto port = static_cast<std::uint16_t>(40000 + id);
+    initiate(testing::make_handoff(end, id, port, *app, slot), shard);
+    return slot;
+  }
+
+  void terminate(chimney::ConnectionId id) {
+    Mail& mail = make(MailKind::kTerminate, records[id].shard);
+    mail.id = id;
+    shards[records[id].shard]->inbox().post(mail);
+  }
+
+  void release(const FourTuple& tuple, std::span<const std::byte> forged = {}) {
+    Mail& mail = make(MailKind::kReleaseFrames, 0);
+    mail.handoff.state.constant.tuple = tuple;
+    mail.handoff.state.constant.ifindex = static_cast<std::uint32_t>(end + 1);
+    mail.forged_segment.assign(forged.begin(), forged.end());
+    shards[0]->inbox().post(mail);
+  }
+
+  std::size_t run(Instant now) {
+    std::size_t work = 0;
+    for (auto& shard : shards)
+      work += shard->run_once(now);
+    for (MailNode* node = answers.take_all(); node != nullptr;) {
+      auto& mail = static_cast<Mail&>(*node);
+      node = node->next;
+      if (mail.kind != MailKind::kDone) answered.push_back(&mail);
+    }
+    return work;
+  }
+
+  [[nodiscard]] Mail* answer(MailKind kind, chimney::ConnectionId id) const {
+    for (Mail* mail : answered)
+      if (mail->kind == kind && mail->id == id) return mail;
+    return nullptr;
+  }
+
+  const std::size_t end;
+  std::unique_ptr<ipc::FlowRecord[]> records;
+  Arena arena;
+  std::unique_ptr<FakeApp> app;
+  Mailbox answers;
+  WakeGuard guard;
+  std::vector<std::unique_ptr<ShardArena>> views;
+  std::vector<std::unique_ptr<Mail>> mails;
+  std::vector<std::unique_ptr<Flow>> flows;
+  std::vector<Mail*> answered;
+  std::vector<std::unique_ptr<Shard>> shards;
+};
+
+// Two hosts, a wire, virtual time.
+struct World {
+  explicit World(WireConfig config = {}, std::uint32_t shards = 1)
+      : wire(
+            [&] {
+              config.queues = shards;
+              return config;
+            }(),
+            [this] { return now; }),
+        a(wire, 0, shards, now),
+        b(wire, 1, shards, now) {}
+
+  // Runs both hosts until neither has work, then jumps to whatever comes next.
+  void step(Instant limit = kNever) {
+    if (a.run(now) + b.run(now) != 0) return;
+    Instant next = wire.next_arrival();
+    for (const Host* host : {&a, &b})
+      for (const auto& shard : host->shards)
+        next = std::min(next, shard->next_deadline());
+    now = std::max(now + microseconds(1), std::min({next, limit, now + seconds(1)}));
+  }
+  void run_for(Duration length) {
+    for (const Instant end = now + length; now < end;)
+      step(end);
+  }
+
+  Instant now{seconds(1000)};
+  Wire wire;
+  Host a, b;
+};
+
+// One direction of a connection, byte by byte against the pattern.
+struct Stream {
+  Host& from;
+  Host& to;
+  ipc::SlotId from_slot;
+  ipc::SlotId to_slot;
+  std::uint64_t seed;
+  std::uint64_t total;
+  std::uint64_t sent = 0, received = 0;
+  std::mt19937 random{static_cast<std::uint32_t>(seed)};
+
+  void pump() {
+    std::array<std::byte, 20000> buffer;
+    std::size_t length = std::min<std::uint64_t>(total - sent, random() % buffer.size() + 1);
+    for (std::size_t i = 0; i < length; ++i)
+      buffer[i] = pattern(seed, sent + i);
+    sent += from.app->write(from_slot, std::span(buffer).first(length));
+    length = to.app->read(to_slot, std::span(buffer).first(random() % buffer.size() + 1));
+    for (std::size_t i = 0; i < length; ++i)
+      ASSERT_EQ(buffer[i], pattern(seed, received + i)) << "at " << received + i;
+    received += length;
+  }
+  [[nodiscard]] bool is_done() const { return received == total; }
+};
+
+void transfer(World& world, std::vector<Stream>& streams, Duration limit = seconds(120)) {
+  const Instant end = world.now + limit;
+  for (;;) {
+    bool all_done = true;
+    for (Stream& stream : streams) {
+      ASSERT_NO_FATAL_FAILURE(stream.pump());
+      all_done = all_done && stream.is_done();
+    }
+    if (all_done) return;
+    ASSERT_LT(world.now, end) << "stalled";
+    world.step();
+  }
+}
+
+struct Link {
+  const char* name;
+  WireConfig config;
+};
+
+class ShardTransfer : public ::testing::TestWithParam<Link> {};
+
+TEST_P(ShardTransfer, CarriesBothDirectionsByteForByte) {
+  World world(GetParam().config);
+  std::vector<Stream> streams;
+  for (chimney::ConnectionId id = 0; id < 4; ++id) {
+    const auto a = world.a.open(id);
+    const auto b = world.b.open(id);
+    streams.push_back({world.a, world.b, a, b, id * 2, 400'000});
+    streams.push_back({world.b, world.a, b, a, id * 2 + 1, 300'000});
+  }
+  transfer(world, streams);
+  EXPECT_EQ(world.a.shards[0]->counters().bad_checksum.get(), 0u);
+  EXPECT_EQ(world.a.shards[0]->counters().hostile.get(), 0u);
+}
+
+WireConfig lossy(double rate, bool offloads) {
+  WireConfig config;
+  config.delay = microseconds(200);
+  config.loss = config.duplicate = config.reorder = rate;
+  config.reorder_delay = microseconds(700);
+  config.seed = 7;
+  if (offloads) config.caps = {61440, true, true};
+  return config;
+}
+
+INSTANTIATE_TEST_SUITE_P(Links, ShardTransfer,
+                         ::testing::Values(Link{"Plain", {}}, Link{"Offloads", lossy(0, true)},
+                                           Link{"PlainLossy", lossy(0.02, false)},
+                                           Link{"OffloadsLossy", lossy(0.02, true)}),
+                         [](const auto& param) { return param.param.name; });
+
+TEST(Shard, FinishesAClosedConnectionAndReleasesItsSlotAtOnce) {
+  World world;
+  const auto a = world.a.open(0);
+  const auto b = world.b.open(0);
+  world.run_for(milliseconds(1));
+  const std::array<std::byte, 100> data{};
+  world.a.app->write(a, data);
+  world.a.app->set_flags(a, ipc::slot_flag::kClosed);
+  world.run_for(milliseconds(100));
+  EXPECT_EQ(world.a.app->status(a), ipc::slot_status::kReleased);
+  EXPECT_EQ(world.a.records[0].slot, ipc::kNoSlot);
+  EXPECT_EQ(world.b.app->readable(b), data.size());
+  EXPECT_EQ(world.b.app->status(b), ipc::slot_status::kPeerClosed);
+
+  std::array<std::byte, 100> buffer;
+  world.b.app->read(b, buffer);
+  world.b.app->set_flags(b, ipc::slot_flag::kClosed);
+  world.run_for(milliseconds(100));
+  EXPECT_NE(world.b.answer(MailKind::kFinished, 0), nullptr) << "LAST_ACK is over";
+  EXPECT_EQ(world.a.answer(MailKind::kFinished, 0), nullptr) << "TIME_WAIT lasts";
+  world.run_for(seconds(61));
+  EXPECT_NE(world.a.answer(MailKind::kFinished, 0), nullptr);
+  EXPECT_EQ(world.a.shards[0]->connections(), 0u);
+}
+
+TEST(Shard, ResetsThePeerWhenUnreadDataIsClosed) {
+  World world;
+  const auto a = world.a.open(0);
+  const auto b = world.b.open(0);
+  const std::array<std::byte, 10> data{};
+  world.b.app->write(b, data);
+  world.run_for(milliseconds(10));
+  world.a.app->set_flags(a, ipc::slot_flag::kClosed);
+  world.run_for(milliseconds(10));
+  EXPECT_NE(world.a.answer(MailKind::kFinished, 0), nullptr);
+  EXPECT_EQ(world.b.app->status(b), ipc::slot_status::kError);
+  EXPECT_EQ(world.b.app->slot(b).engine.error.load(), ECONNRESET);
+  EXPECT_EQ(world.b.answer(MailKind::kFinished, 0), nullptr) << "its application still has it";
+  world.b.app->set_flags(b, ipc::slot_flag::kClosed);
+  world.run_for(milliseconds(10));
+  EXPECT_NE(world.b.answer(MailKind::kFinished, 0), nullptr);
+}
+
+TEST(Shard, DetachClosesAsTheKernelAtProcessExit) {
+  World world;
+  const auto clean = world.a.open(0);
+  const auto peer_of_clean = world.b.open(0);
+  world.a.open(1);
+  const auto peer_of_unread = world.b.open(1);
+  const std::array<std::byte, 50> data{};
+  world.run_for(milliseconds(1));
+  world.b.app->write(peer_of_unread, data);
+  world.run_for(milliseconds(1));
+  world.a.app->write(clean, data);
+  world.a.shards[0]->inbox().post(world.a.make(MailKind::kDetach, 0));
+  world.run_for(milliseconds(100));
+  EXPECT_NE(world.a.answer(MailKind::kDetached, 0), nullptr);
+  EXPECT_EQ(world.b.app->readable(peer_of_clean), data.size()) << "pending data is sent";
+  EXPECT_EQ(world.b.app->status(peer_of_clean), ipc::slot_status::kPeerClosed);
+  EXPECT_EQ(world.b.app->status(peer_of_unread), ipc::slot_status::kError);
+}
+
+TEST(Shard, WakesASleepingWaitSetOnceAndOnlyThen) {
+  World world;
+  const auto a = world.a.open(0);
+  const auto b = world.b.open(0);
+  world.run_for(milliseconds(1));
+  const UniqueFd bell(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  world.b.arena.wait_set_fds[5] = bell.get();
+  world.b.app->slot(b).app.wait_sets[2] = 5;
+  const std::array<std::byte, 10> data{};
+  std::uint64_t rung = 0;
+
+  world.a.app->write(a, data);
+  world.run_for(milliseconds(1));
+  EXPECT_FALSE(ipc::is_empty(world.b.app->wait_set(5).ready));
+  EXPECT_LT(::read(bell.get(), &rung, sizeof rung), 0) << "nobody slept";
+
+  world.b.app->wait_set(5).sleeping = 1;
+  world.a.app->write(a, data);
+  world.run_for(milliseconds(100));  // Nagle waits for the delayed ACK
+  EXPECT_EQ(world.b.app->wait_set(5).sleeping, 0u);
+  ASSERT_EQ(::read(bell.get(), &rung, sizeof rung), 8);
+  EXPECT_EQ(rung, 1u);
+}
+
+TEST(Shard, TellsAWriterOfRoomOnlyWhenItAskedAndThereIsEnough) {
+  World world;
+  const auto a = world.a.open(0);
+  const auto b = world.b.open(0);
+  world.run_for(milliseconds(1));
+  world.a.app->slot(a).app.wait_sets[0] = 3;
+  const std::vector<std::byte> data(kRing);
+  ASSERT_EQ(world.a.app->write(a, data), kRing);
+  world.run_for(milliseconds(500));
+  EXPECT_TRUE(ipc::is_empty(world.a.app->wait_set(3).ready)) << "it did not ask";
+  std::vector<std::byte> buffer(kRing);
+  EXPECT_GT(world.b.app->read(b, buffer), kRing / 2);
+  world.run_for(seconds(1));
+
+  while (world.a.app->write(a, data) != 0)
+    world.run_for(milliseconds(500));
+  world.a.app->slot(a).app.wants_write = 1;
+  world.run_for(seconds(1));
+  EXPECT_TRUE(ipc::is_empty(world.a.app->wait_set(3).ready)) << "there is no room";
+  world.b.app->read(b, buffer);
+  world.run_for(seconds(2));
+  EXPECT_FALSE(ipc::is_empty(world.a.app->wait_set(3).ready));
+}
+
+TEST(Shard, FollowsOptionsAndPublishesInfo) {
+  World world;
+  const auto a = world.a.open(0);
+  world.b.open(0);
+  world.run_for(milliseconds(10));
+  auto& slot = world.a.app->slot(a);
+  slot.facts.options.no_delay = 1;
+  slot.facts.options.keepalive_idle_s = 0xffffffff;
+  slot.app.options_generation = 1;
+  world.a.app->ring(a);
+  world.run_for(milliseconds(10));
+  EXPECT_TRUE(world.a.records[0].cached.no_delay);
+  EXPECT_EQ(world.a.records[0].cached.keepalive.idle_s, 32767u);
+  EXPECT_EQ(slot.info.tcp_state, 1u);
+  EXPECT_EQ(slot.info.snd_mss, 1448u);
+  EXPECT_EQ(world.a.flows[0]->info.load().snd_mss, 1448u);
+}
+
+TEST(Shard, RefusesToGiveBackWhatOnlyItCanFinish) {
+  World world;
+  const auto a = world.a.open(0);
+  world.b.open(0);
+  world.run_for(milliseconds(1));
+  world.a.app->set_flags(a, ipc::slot_flag::kClosed);
+  world.run_for(milliseconds(1));
+  world.a.terminate(0);
+  world.run_for(milliseconds(1));
+  const Mail* refused = world.a.answer(MailKind::kRefused, 0);
+  ASSERT_NE(refused, nullptr);
+  EXPECT_EQ(refused->handoff.state.delegated.state, TcpState::kFinWait2);
+}
+
+TEST(Shard, TheFlowRecordTellsTheWholeTruthAfterEachTurn) {
+  World world(lossy(0.05, false));
+  std::vector<Stream> streams;
+  streams.push_back({world.a, world.b, world.a.open(0), world.b.open(0), 1, 100'000});
+  while (!streams[0].is_done()) {
+    ASSERT_NO_FATAL_FAILURE(streams[0].pump());
+    world.step();
+    for (Host* host : {&world.a, &world.b}) {
+      if (!host->flows[0]->connection) continue;
+      const tcp::Connection& connection = *host->flows[0]->connection;
+      const auto& snapshot = ipc::snapshot_of(host->records[0]);
+      const auto state = ipc::state_of(host->records[0], snapshot.at_ms).delegated;
+      ASSERT_EQ(snapshot.una_pos, connection.streams().tx_range.begin);
+      ASSERT_EQ(snapshot.rcv_pos, connection.streams().rx_range.end);
+      const DelegatedState live = connection.export_delegated(world.now);
+      ASSERT_EQ(state.snd_una, live.snd_una);
+      ASSERT_EQ(state.snd_max, live.snd_max) << "sent, but not recorded";
+      ASSERT_EQ(state.rcv_nxt, live.rcv_nxt);
+    }
+  }
+}
+
+// --- hand-over ---
+
+chimney::Handoff terminate_now(World& world, Host& host, chimney::ConnectionId id) {
+  host.answered.clear();
+  host.terminate(id);
+  Mail* terminated = nullptr;
+  while ((terminated = host.answer(MailKind::kTerminated, id)) == nullptr) {
+    SNP_ASSERT(host.answer(MailKind::kRefused, id) == nullptr);
+    world.step();
+  }
+  return terminated->handoff;
+}
+
+class ShardHandOver : public ::testing::TestWithParam<double> {};
+
+TEST_P(ShardHandOver, MovesBetweenShardsInMidTransferByteForByte) {
+  // Frames of host A go to the shard that has the connection, or had it last.
+  auto owner = std::make_shared<std::uint32_t>(0);
+  WireConfig config = lossy(GetParam(), false);
+  config.classify = [owner](std::span<const std::byte>) { return *owner; };
+  World world(config, 2);
+  std::vector<Stream> streams;
+  const auto a = world.a.open(0, 0);
+  const auto b = world.b.open(0, 0);
+  // Host B stays where it is: its shard 1 has queue 1, so it must look at both queues.
+  streams.push_back({world.a, world.b, a, b, 1, 1'000'000});
+  streams.push_back({world.b, world.a, b, a, 2, 1'000'000});
+  std::mt19937 random(3);
+  for (int i = 0; i < 20 && !streams[0].is_done(); ++i) {
+    for (auto steps = random() % 200; steps > 0; --steps) {
+      for (Stream& stream : streams)
+        ASSERT_NO_FATAL_FAILURE(stream.pump());
+      world.step();
+    }
+    // Both ends move at once; frames on the way land where they must be held or are lost.
+    for (Host* host : {&world.a, &world.b}) {
+      const auto handoff = terminate_now(world, *host, 0);
+      const std::uint32_t next = 1 - *owner;
+      for (auto idle = random() % 5; idle > 0; --idle)
+        world.step();
+      host->app->move_slot(0, next);
+      host->initiate(handoff, next);
+    }
+    *owner = 1 - *owner;
+  }
+  transfer(world, streams);
+}
+
+INSTANTIATE_TEST_SUITE_P(Loss, ShardHandOver, ::testing::Values(0.0, 0.01));
+
+TEST(Shard, ProcessesHeldFramesWhenTheConnectionComes) {
+  World world;
+  const auto a = world.a.open(0);
+  world.run_for(milliseconds(1));
+  const std::array<std::byte, 100> data{std::byte{1}};
+  world.a.app->write(a, data);
+  world.run_for(milliseconds(1));
+  EXPECT_EQ(world.b.shards[0]->counters().held.get(), 1u);
+  const auto b = world.b.open(0);
+  world.run_for(milliseconds(1));
+  EXPECT_EQ(world.b.app->readable(b), data.size());
+  EXPECT_EQ(world.b.shards[0]->counters().stale_held.get(), 0u);
+}
+
+TEST(Shard, IgnoresHeldCopiesOfWhatTheHostHadProcessed) {
+  World world;
+  const auto a = world.a.open(0);
+  world.run_for(milliseconds(1));
+  const std::array<std::byte, 100> data{};
+  world.a.app->write(a, data);
+  world.run_for(milliseconds(1));
+  const auto slot = world.b.app->open_slot(world.b.records[0], 1, 0, kRing);
+  auto handoff = testing::make_handoff(1, 0, 40000, *world.b.app, slot);
+  handoff.state.delegated.rcv_nxt += 100;
+  handoff.rx_range.end += 100;
+  world.b.initiate(handoff, 0);
+  world.run_for(microseconds(100));
+  EXPECT_EQ(world.b.shards[0]->counters().stale_held.get(), 1u);
+  EXPECT_EQ(world.b.app->readable(slot), 100u);
+}
+
+TEST(Shard, GivesHeldFramesToTheHostInOrderAndStragglersForAWhile) {
+  World world;
+  const auto a = world.a.open(0);
+  world.run_for(milliseconds(1));
+  const std::array<std::byte, 100> data{};
+  for (int i = 0; i < 3; ++i) {
+    world.a.app->write(a, data);
+    world.a.app->slot(a).facts.options.no_delay = 1;
+    world.a.app->slot(a).app.options_generation = 1;
+    world.run_for(microseconds(10));
+  }
+  EXPECT_EQ(world.b.shards[0]->counters().held.get(), 3u);
+  const FourTuple tuple = testing::make_handoff(1, 0, 40000, *world.a.app, a).state.constant.tuple;
+  const std::array<std::byte, 60> forged{std::byte{0xfe}};
+  world.b.release(tuple, forged);
+  world.run_for(microseconds(10));
+  auto frames = world.wire.take_reinjected(1);
+  ASSERT_EQ(frames.size(), 4u);
+  EXPECT_EQ(frames[3][0], std::byte{0xfe}) << "the forged segment comes last";
+  const auto seq_of = [](const std::vector<std::byte>& frame) {
+    return std::vector<std::byte>(frame.begin() + 38, frame.begin() + 42);
+  };
+  EXPECT_LT(seq_of(frames[0]), seq_of(frames[1]));
+  EXPECT_LT(seq_of(frames[1]), seq_of(frames[2]));
+
+  world.a.app->write(a, data);
+  world.run_for(microseconds(10));
+  EXPECT_EQ(world.wire.take_reinjected(1).size(), 1u) << "a straggler";
+  world.run_for(milliseconds(1500));
+  const auto held = world.b.shards[0]->counters().held.get();
+  world.a.app->write(a, data);
+  world.run_for(milliseconds(1));
+  EXPECT_GT(world.b.shards[0]->counters().held.get(), held) << "released long ago";
+}
+
+// --- hostile applications ---
+
+void scribble(FakeApp& app, ipc::SlotId slot, std::mt19937_64& random) {
+  ipc::SlotAppSide& side = app.slot(slot).app;
+  const auto strange = [&]() -> std::uint64_t {
+    switch (random() % 4) {
+      case 0:
+        return random();
+      case 1:
+        return side.tx_head + random() % 200'000;
+      case 2:
+        return side.rx_tail - random() % 3;
+      default:
+        return 0;
+    }
+  };
+  switch (random() % 8) {
+    case 0:
+      side.tx_head = strange();
+      break;
+    case 1:
+      side.rx_tail = strange();
+      break;
+    case 2:
+      side.flags = static_cast<std::uint32_t>(random()) & ~(random() % 4 == 0 ? 0 : 4u);
+      break;
+    case 3:
+      side.wait_sets[random() % 4] = static_cast<ipc::WaitSetId>(random());
+      break;
+    case 4:
+      side.wants_write = static_cast<std::uint32_t>(random());
+      side.receive_low_at = static_cast<std::uint32_t>(random());
+      break;
+    case 5: {
+      auto* bytes = reinterpret_cast<std::byte*>(&app.slot(slot).facts);
+      for (std::size_t i = 0; i < sizeof(ipc::SlotFacts); ++i)
+        bytes[i] = static_cast<std::byte>(random());
+      side.options_generation = static_cast<std::uint32_t>(random());
+      break;
+    }
+    case 6: {  // what is ours in the arena, too
+      auto* bytes = reinterpret_cast<std::byte*>(&app.slot(slot).engine);
+      for (std::size_t i = 0; i < sizeof(ipc::SlotEngineSide); ++i)
+        bytes[i] = static_cast<std::byte>(random());
+      break;
+    }
+    default: {
+      ipc::SlotBitmap& map = app.doorbells(0);
+      map.words[random() % map.words.size()] = random();
+      map.summary[random() % map.summary.size()] = random();
+    }
+  }
+  app.ring(slot);
+}
+
+class HostileArena : public ::testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(HostileArena, HurtsNobodyElse) {
+  World world(lossy(0, false));
+  // A second process at host A writes garbage; the first one's transfer goes on.
+  Arena bad;
+  bad.number = 9;
+  bad.memory = FakeApp::make_memory();
+  bad.wait_set_fds = std::vector<std::atomic<int>>(ipc::kWaitSets);
+  for (auto& fd : bad.wait_set_fds)
+    fd = -1;
+  bad.bells.emplace_back(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  FakeApp bad_app(bad.memory);
+  ShardArena bad_view(bad, 0);
+  Mail& attach = world.a.make(MailKind::kAttach, 0);
+  attach.arena = &bad_view;
+  world.a.shards[0]->inbox().post(attach);
+
+  std::vector<Stream> streams;
+  streams.push_back({world.a, world.b, world.a.open(0), world.b.open(0), 1, 200'000});
+  std::vector<ipc::SlotId> bad_slots;
+  for (chimney::ConnectionId id = 1; id < 6; ++id) {
+    bad_slots.push_back(bad_app.open_slot(world.a.records[id], 9, 0, kRing));
+    world.b.open(id);
+    world.a.initiate(testing::make_handoff(0, id, static_cast<std::uint16_t>(40000 + id), bad_app,
+                                           bad_slots.back()),
+                     0);
+    world.a.mails.back()->arena = &bad_view;
+  }
+  std::mt19937_64 random(GetParam());
+  SCOPED_TRACE(GetParam());
+  for (int i = 0; i < 400; ++i) {
+    scribble(bad_app, bad_slots[random() % bad_slots.size()], random);
+    world.step();
+    ASSERT_NO_FATAL_FAILURE(streams[0].pump());
+  }
+  transfer(world, streams);
+  EXPECT_GT(world.a.shards[0]->counters().hostile.get(), 0u);
+  Mail& detach = world.a.make(MailKind::kDetach, 0);
+  detach.arena = &bad_view;
+  world.a.shards[0]->inbox().post(detach);
+  world.run_for(seconds(200));
+  EXPECT_EQ(world.a.shards[0]->connections(), 1u) << "only the honest connection is left";
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, HostileArena, ::testing::Range<std::uint64_t>(1, 13));
+
+TEST(Shard, ResetsTheConnectionOfAnApplicationThatWritesNonsense) {
+  for (const std::uint64_t jump : {std::uint64_t{kRing} + 1, ~std::uint64_t{0}}) {
+    World world;
+    const auto a = world.a.open(0);
+    const auto b = world.b.open(0);
+    world.run_for(milliseconds(1));
+    world.a.app->slot(a).app.tx_head += jump;
+    world.a.app->ring(a);
+    world.run_for(milliseconds(1));
+    EXPECT_EQ(world.a.app->slot(a).engine.error, ECONNABORTED);
+    EXPECT_EQ(world.a.app->slot(a).engine.reason,
+              static_cast<std::uint16_t>(chimney::Reason::kHostile));
+    EXPECT_EQ(world.b.app->slot(b).engine.error, ECONNRESET);
+  }
+}
+
+}  // namespace
+}  // namespace snp::engine
