@@ -9,7 +9,7 @@
 
 #include "snp/device/drivers/af_packet/af_packet_device.h"
 
-#include "test/support/device_conformance.h"
+#include "test/support/device_frames.h"
 #include "test/support/netns.h"
 #include "test/support/tcp_pair.h"
 
@@ -38,6 +38,11 @@ class AfPacketTest : public testing::Test {
   }
   PacketQueue& queue(std::size_t i = 0) { return *queues_[i]; }
 
+  // The host forgets it when the device goes down.
+  void restore_neighbour() {
+    net_.here.run(std::string("ip neigh replace 10.9.0.2 lladdr ") + test::VethPair::kThereMac +
+                  " dev snp0 nud permanent");
+  }
   // A segment from here to there, as the pair's socket here would send it.
   TcpFrame segment(const TcpPair& pair, std::size_t payload) {
     TcpFrame frame;
@@ -214,6 +219,9 @@ TEST_F(AfPacketTest, EachShardHasItsFlows) {
   AfPacketOptions options;
   options.queues = 3;
   open(options);
+  // Leaving and joining the group anew must not shuffle its members.
+  net_.here.run("ip link set snp0 down && ip link set snp0 up");
+  restore_neighbour();
   const TcpPair pairs[] = {TcpPair(net_), TcpPair(net_), TcpPair(net_)};
   for (std::uint32_t shard = 0; shard < 3; ++shard) {
     ASSERT_TRUE(steering_->set(pairs[shard].flow, FlowSteering::kActive, shard));
@@ -278,8 +286,7 @@ TEST_F(AfPacketTest, ADeviceThatGoesDownLeavesTheQueueQuietAndComesBack) {
   EXPECT_GT(queue().stats().tx_dropped, 0u);
 
   net_.here.run("ip link set snp0 up");
-  net_.here.run(std::string("ip neigh replace 10.9.0.2 lladdr ") + test::VethPair::kThereMac +
-                " dev snp0 nud permanent");
+  restore_neighbour();
   queue().flush();
   EXPECT_EQ(read(pair.there, frame.payload.size()), frame.payload);
   ASSERT_EQ(::send(pair.there.get(), "x", 1, 0), 1);

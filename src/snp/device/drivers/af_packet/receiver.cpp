@@ -15,8 +15,8 @@
 namespace snp::device {
 namespace {
 
-// 64 KiB of IP and an Ethernet header, rounded up to whole pages.
-constexpr std::size_t kLargeBytes = 68 * 1024;
+// The largest merged frame there is (GSO_MAX_SIZE, with IPv4 or IPv6 BIG TCP), in whole pages.
+constexpr std::size_t kLargeBytes = 8 * 64 * 1024 + 4096;
 // A device that goes down leaves an error on the socket, which keeps it readable until it is
 // fetched. Looking for it costs a system call, so not at each empty call.
 constexpr std::uint32_t kEmptyCallsBetweenChecks = 32;
@@ -61,7 +61,8 @@ Result<std::unique_ptr<AfPacketReceiver>> AfPacketReceiver::open(std::uint32_t i
   receiver->fd_ = std::move(*fd);
   receiver->ring_ = std::move(*ring);
   receiver->large_limit_ = options.large_frames;
-  receiver->large_.resize(std::size_t{options.large_frames} * kLargeBytes);
+  receiver->large_ =
+      std::make_unique_for_overwrite<std::byte[]>(options.large_frames * kLargeBytes);
   return receiver;
 }
 
@@ -144,7 +145,7 @@ AfPacketReceiver::Verdict AfPacketReceiver::take(std::span<std::byte> slot, std:
 AfPacketReceiver::Verdict AfPacketReceiver::take_large(const tpacket2_hdr& header,
                                                        RxFrame& out) noexcept {
   if (large_used_ == large_limit_) return Verdict::kNoBuffer;
-  const std::span<std::byte> buffer(large_.data() + large_used_ * kLargeBytes, kLargeBytes);
+  const std::span<std::byte> buffer(large_.get() + large_used_ * kLargeBytes, kLargeBytes);
   if (!receive_large(buffer, header.tp_len) || (header.tp_status & TP_STATUS_VLAN_VALID) != 0)
     return Verdict::kDropped;
   ++large_used_;

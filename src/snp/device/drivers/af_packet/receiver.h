@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "snp/base/result.h"
 #include "snp/base/unique_fd.h"
@@ -48,9 +47,9 @@ class AfPacketReceiver {
 
   UniqueFd fd_;
   PacketRing ring_;
-  std::uint32_t next_ = 0;  // slot to look at
-  std::uint32_t held_ = 0;  // slots before next_ that the caller still reads
-  std::vector<std::byte> large_;
+  std::uint32_t next_ = 0;              // slot to look at
+  std::uint32_t held_ = 0;              // slots before next_ that the caller still reads
+  std::unique_ptr<std::byte[]> large_;  // large_limit_ buffers, touched as far as they are used
   std::uint32_t large_limit_ = 0;
   std::uint32_t large_used_ = 0;
   std::uint32_t empty_calls_ = 0;

@@ -51,6 +51,7 @@ class SimQueue final : public PacketQueue {
 
   bool transmit(const TxFrame& frame) noexcept override {
     ++stats_.tx_frames;
+    stats_.tx_bytes += frame.headers.size() + frame.payload[0].size() + frame.payload[1].size();
     wire_.send(1 - end_, frame);
     return true;
   }
