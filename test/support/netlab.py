@@ -291,7 +291,8 @@ class Lab:
             for program in (self.snp, self.snpd):
                 if not program.exists():
                     raise LabError(f"{program} is missing: build first ('make')")
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        # SIGINT too: it may have been inherited as ignored (a background job of a script).
+        for number in _SIGNALS:
             self._old_handlers[number] = signal.signal(number, self._on_signal)
         try:
             self._programs_before = bpf_programs()
@@ -305,6 +306,8 @@ class Lab:
 
     @staticmethod
     def _on_signal(number, _frame):
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
     def _make(self):
