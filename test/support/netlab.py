@@ -286,7 +286,7 @@ class Lab:
             raise LabError("network namespaces need root: run it with sudo")
         for tool in ("ip", "tc", "ethtool", "bpftool", "taskset"):
             if shutil.which(tool) is None:
-                raise LabError(f"{tool} is not installed: sudo tools/install-packages")
+                raise LabError(f"{tool} is not installed: sudo make install-deps")
         if self.needs_product:
             for program in (self.snp, self.snpd):
                 if not program.exists():
