@@ -217,6 +217,7 @@ class Connection {
 
   // export_import.cpp
   void start_sending(const DelegatedState& delegated, Instant now) noexcept;
+  void start_fin(const DelegatedState& delegated) noexcept;
   void start_receiving(const DelegatedState& delegated, Instant now) noexcept;
 
   // application.cpp

@@ -71,13 +71,7 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
                                        : kInitialSegments * snd_mss_;
   cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
   cc_algorithm_->start(cc_);
-  // A FIN that is queued behind data is not sent: the state says so only when it is.
-  is_fin_queued_ = delegated.fin_pending || has_sent_fin(state_);
-  if (delegated.fin_pending) {
-    if (state_ == TcpState::kFinWait1) state_ = TcpState::kEstablished;
-    if (state_ == TcpState::kClosing || state_ == TcpState::kLastAck) state_ = TcpState::kCloseWait;
-  }
-  is_fin_sent_ = has_sent_fin(state_);
+  start_fin(delegated);
   board_.start(snd_una_, snd_nxt_, us(now));
   persist_backoff_ = persist_probes_;
   arm_retransmission(now);
@@ -91,6 +85,26 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
     is_persisting_ = true;
     timers_.set(Timer::kRetransmission, std::min(due, now + rtt_.rto(persist_backoff_)));
   }
+}
+
+// Whether our FIN is out is told by the numbers, not by the state: Linux says FIN_WAIT_1 as soon as
+// the application has closed, and a flow record may be a moment older than its highest number sent.
+void Connection::start_fin(const DelegatedState& delegated) noexcept {
+  const auto written = static_cast<std::uint32_t>(streams_.tx_range.length());
+  const bool is_acknowledged = state_ == TcpState::kFinWait2 || state_ == TcpState::kTimeWait;
+  const bool is_over = state_ == TcpState::kClosed;
+  is_fin_queued_ = delegated.fin_pending || has_sent_fin(state_);
+  is_fin_sent_ =
+      is_acknowledged || is_over || (is_fin_queued_ && snd_nxt_ - snd_una_ == written + 1);
+  if (!is_fin_sent_ && snd_nxt_ - snd_una_ > written) snd_nxt_ = snd_una_ + written;
+  if (is_acknowledged || is_over) return;
+  const bool is_peer_done = has_received_fin(state_);
+  if (!is_fin_sent_)
+    state_ = is_peer_done ? TcpState::kCloseWait : TcpState::kEstablished;
+  else if (state_ == TcpState::kEstablished)
+    state_ = TcpState::kFinWait1;
+  else if (state_ == TcpState::kCloseWait)
+    state_ = TcpState::kLastAck;
 }
 
 void Connection::start_receiving(const DelegatedState& delegated, Instant now) noexcept {

@@ -1,5 +1,5 @@
 // The receiving half: acceptance, order, ACK policy, window, end of stream.
-#include "snp/tcp/testing/steps.h"
+#include "test/support/tcp_steps.h"
 
 namespace snp::tcp::testing {
 namespace {

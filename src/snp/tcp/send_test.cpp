@@ -1,5 +1,5 @@
 // The sending half: segments, windows, Nagle, cork, persist, loss recovery.
-#include "snp/tcp/testing/steps.h"
+#include "test/support/tcp_steps.h"
 
 namespace snp::tcp::testing {
 namespace {

@@ -1,5 +1,5 @@
 // Life after ESTABLISHED: closing in every order, resets, challenges, keepalive, hand-over.
-#include "snp/tcp/testing/steps.h"
+#include "test/support/tcp_steps.h"
 
 namespace snp::tcp::testing {
 namespace {
@@ -236,6 +236,16 @@ TEST(HandOver, APendingFinIsSent) {
   Steps(start)
       .expect({.seq = 0, .len = 500, .flags = kAck | kFin})
       .expect_state(TcpState::kFinWait1);
+}
+
+TEST(HandOver, ARecordOlderThanTheFinIsUnderstood) {
+  Start start;
+  start.queued = 500;
+  start.state.delegated.fin_pending = true;
+  start.state.delegated.snd_max += 501;  // the FIN left after the record was written
+  Steps steps(start);
+  steps.expect_none().expect_state(TcpState::kFinWait1);
+  steps.receive({.ack = 501}).expect_state(TcpState::kFinWait2);
 }
 
 TEST(HandOver, TimersKeepTheirRemainder) {

@@ -1,6 +1,6 @@
-#include "snp/tcp/testing/steps.h"
-
 #include <algorithm>
+
+#include "test/support/tcp_steps.h"
 
 namespace snp::tcp::testing {
 namespace {

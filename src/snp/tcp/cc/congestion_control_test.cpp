@@ -1,0 +1,111 @@
+#include "snp/tcp/cc/congestion_control.h"
+
+#include <gtest/gtest.h>
+
+namespace snp::tcp {
+namespace {
+
+constexpr std::uint32_t kMss = 1000;
+
+class EachAlgorithm : public ::testing::TestWithParam<const CongestionAlgorithm*> {
+ protected:
+  EachAlgorithm() {
+    state_.mss = kMss;
+    state_.cwnd = 10 * kMss;
+    algorithm().start(state_);
+  }
+  static const CongestionAlgorithm& algorithm() { return *GetParam(); }
+  // One round trip: the whole window is acknowledged, two segments at a time.
+  void pass_round() {
+    now_ += milliseconds(20);
+    for (std::uint32_t left = state_.cwnd; left != 0;) {
+      const std::uint32_t bytes = std::min(left, 2 * kMss);
+      left -= bytes;
+      algorithm().on_acked(state_,
+                           {.bytes = bytes,
+                            .rtt_us = 20'000,
+                            .min_rtt_us = 20'000,
+                            .in_flight = state_.cwnd,
+                            .round_ended = left == 0},
+                           now_);
+    }
+  }
+
+  CongestionState state_;
+  Instant now_ = Instant(seconds(100));
+};
+
+TEST_P(EachAlgorithm, SlowStartDoubles) {
+  pass_round();
+  EXPECT_EQ(state_.cwnd, 20 * kMss);
+}
+
+TEST_P(EachAlgorithm, ALossReducesAndCongestionAvoidanceIsSlow) {
+  state_.cwnd = 100 * kMss;
+  algorithm().on_congestion(state_, state_.cwnd, now_);
+  EXPECT_LE(state_.ssthresh, 70 * kMss);
+  EXPECT_GE(state_.ssthresh, 50 * kMss);
+  state_.cwnd = state_.ssthresh;
+  const std::uint32_t before = state_.cwnd;
+  pass_round();
+  EXPECT_GT(state_.cwnd, before);
+  EXPECT_LT(state_.cwnd, before + 20 * kMss);
+}
+
+TEST_P(EachAlgorithm, TheOldWindowComesBack) {
+  state_.cwnd = 100 * kMss;
+  algorithm().on_congestion(state_, state_.cwnd, now_);
+  state_.cwnd = state_.ssthresh;
+  for (int i = 0; i < 400; ++i)
+    pass_round();
+  EXPECT_GT(state_.cwnd, 100 * kMss);
+}
+
+TEST_P(EachAlgorithm, AnUnusedWindowDoesNotGrow) {
+  algorithm().on_acked(state_, {.bytes = 5000, .is_cwnd_limited = false}, now_);
+  EXPECT_EQ(state_.cwnd, 10 * kMss);
+}
+
+TEST_P(EachAlgorithm, ThereIsAFloor) {
+  state_.cwnd = kMss;
+  algorithm().on_congestion(state_, kMss, now_);
+  EXPECT_EQ(state_.ssthresh, 2 * kMss);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cc, EachAlgorithm,
+                         ::testing::ValuesIn(congestion_algorithms().begin(),
+                                             congestion_algorithms().end()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+TEST(CongestionAlgorithms, AreFoundByNameElseCubic) {
+  EXPECT_EQ(find_congestion_algorithm("newreno").name, "newreno");
+  EXPECT_EQ(find_congestion_algorithm("reno").name, "newreno");
+  EXPECT_EQ(find_congestion_algorithm("cubic").name, "cubic");
+  EXPECT_EQ(find_congestion_algorithm("bbr").name, "cubic");
+  EXPECT_EQ(find_congestion_algorithm("").name, "cubic");
+}
+
+// RFC 9438 5.1: with C = 0.4 and beta = 0.7 a window of 100 segments is back after
+// K = cbrt(100 * 0.3 / 0.4) = 4.2 s, whatever the round-trip time.
+TEST(Cubic, ReachesTheOldWindowAfterK) {
+  CongestionState state;
+  state.mss = kMss;
+  state.cwnd = 100 * kMss;
+  const CongestionAlgorithm& cubic = find_congestion_algorithm("cubic");
+  cubic.start(state);
+  Instant now(seconds(100));
+  cubic.on_congestion(state, state.cwnd, now);
+  state.cwnd = state.ssthresh;
+  EXPECT_EQ(state.ssthresh, 70 * kMss);
+  const Instant start = now;
+  while (state.cwnd < 99 * kMss && now < start + seconds(20)) {
+    now += milliseconds(100);
+    cubic.on_acked(state, {.bytes = state.cwnd, .min_rtt_us = 100'000}, now);
+  }
+  const double seconds_taken = std::chrono::duration<double>(now - start).count();
+  EXPECT_GT(seconds_taken, 2.0);
+  EXPECT_LT(seconds_taken, 5.5);
+}
+
+}  // namespace
+}  // namespace snp::tcp

@@ -1,0 +1,41 @@
+#include "snp/tcp/rtt.h"
+
+#include <gtest/gtest.h>
+
+namespace snp::tcp {
+namespace {
+
+TEST(Rtt, FirstSampleAsTheRfcSays) {
+  RttEstimator rtt;
+  EXPECT_EQ(rtt.rto(0), seconds(1));
+  rtt.on_sample(100'000);
+  EXPECT_EQ(rtt.srtt_us(), 100'000u);
+  EXPECT_EQ(rtt.rttvar_us(), 50'000u);
+  EXPECT_EQ(rtt.rto(0), milliseconds(300));
+}
+
+TEST(Rtt, SettlesAndKeepsTheFloor) {
+  RttEstimator rtt(50'000, 20'000, 0);
+  for (int i = 0; i < 200; ++i)
+    rtt.on_sample(1000);
+  EXPECT_NEAR(rtt.srtt_us(), 1000, 10);
+  EXPECT_EQ(rtt.min_rtt_us(), 1000u);
+  EXPECT_GE(rtt.rto(0), milliseconds(200));
+  EXPECT_LE(rtt.rto(0), milliseconds(203));
+}
+
+TEST(Rtt, BacksOffUpToTheCeiling) {
+  RttEstimator rtt(100'000, 0, 0);
+  EXPECT_EQ(rtt.rto(1), 2 * rtt.rto(0));
+  EXPECT_EQ(rtt.rto(60), seconds(120));
+  rtt.on_sample(0xffffffff);
+  EXPECT_EQ(rtt.rto(0), seconds(120));
+}
+
+TEST(Rtt, WithoutASampleTheHostsTimeoutCounts) {
+  EXPECT_EQ(RttEstimator(0, 0, 400'000).rto(0), milliseconds(400));
+  EXPECT_EQ(RttEstimator(0, 0, 1).rto(0), milliseconds(200));
+}
+
+}  // namespace
+}  // namespace snp::tcp

@@ -1,0 +1,198 @@
+// The scoreboard against a model: the fate of each byte.
+#include "snp/tcp/sack_scoreboard.h"
+
+#include <vector>
+
+#include <rapidcheck.h>
+
+#include <gtest/gtest.h>
+
+namespace snp::tcp {
+namespace {
+
+using Fate = SentRange::Fate;
+
+struct Byte {
+  Fate fate = Fate::kInFlight;
+  std::uint32_t sent_us = 0;
+};
+
+// Bytes from una on.
+struct Model {
+  std::uint32_t una = 0;
+  std::vector<Byte> bytes;  // index: offset from the start of everything
+
+  [[nodiscard]] std::uint32_t count(Fate fate) const {
+    std::uint32_t n = 0;
+    for (std::size_t i = una; i < bytes.size(); ++i)
+      n += bytes[i].fate == fate ? 1u : 0u;
+    return n;
+  }
+};
+
+void expect_same(const SackScoreboard& board, const Model& model, SeqNum base) {
+  RC_ASSERT(board.una() == base + model.una);
+  RC_ASSERT(board.outstanding() == model.bytes.size() - model.una);
+  RC_ASSERT(board.sacked_bytes() == model.count(Fate::kSacked));
+  RC_ASSERT(board.lost_bytes() == model.count(Fate::kLost));
+  RC_ASSERT(board.in_flight() == model.count(Fate::kInFlight));
+  std::uint32_t offset = model.una;
+  for (std::uint32_t i = 0; i < board.ranges(); ++i) {
+    const SentRange& range = board.range(i);
+    RC_ASSERT(base + offset < range.end);
+    for (; base + offset != range.end; ++offset)
+      RC_ASSERT(model.bytes[offset].fate == range.fate);
+  }
+  RC_ASSERT(offset == model.bytes.size());
+}
+
+class Script {
+ public:
+  explicit Script(std::uint32_t base) : base_(base) { board_.start(base_, base_, 0); }
+
+  void step() {
+    now_us_ += *rc::gen::inRange(0u, 50u);
+    const auto size = static_cast<std::uint32_t>(model_.bytes.size());
+    switch (*rc::gen::inRange(0, 8)) {
+      case 0:
+      case 1:
+      case 2:
+        return send(*rc::gen::inRange(1u, 30u));
+      case 3:
+        if (size > model_.una) ack(*rc::gen::inRange(model_.una + 1, size + 1));
+        return;
+      case 4:
+      case 5:
+        if (size > model_.una + 1) sack();
+        return;
+      case 6:
+        return lose();
+      default:
+        return resend();
+    }
+  }
+
+ private:
+  void send(std::uint32_t bytes) {
+    model_.bytes.resize(model_.bytes.size() + bytes, {Fate::kInFlight, now_us_});
+    board_.on_sent(base_ + static_cast<std::uint32_t>(model_.bytes.size()), now_us_);
+    check();
+  }
+
+  void ack(std::uint32_t to) {
+    std::uint32_t delivered = 0;
+    for (; model_.una < to; ++model_.una)
+      delivered += model_.bytes[model_.una].fate != Fate::kSacked ? 1u : 0u;
+    Delivery delivery;
+    board_.on_acked(base_ + to, delivery);
+    RC_ASSERT(delivery.bytes == delivered);
+    check();
+  }
+
+  void sack() {
+    const auto size = static_cast<std::uint32_t>(model_.bytes.size());
+    const auto from = *rc::gen::inRange(model_.una, size);
+    const auto to = *rc::gen::inRange(from + 1, size + 1);
+    if (board_.ranges() + 2 > SackScoreboard::kCapacity) return;
+    std::uint32_t delivered = 0;
+    for (std::uint32_t i = from; i < to; ++i) {
+      delivered += model_.bytes[i].fate != Fate::kSacked ? 1u : 0u;
+      model_.bytes[i].fate = Fate::kSacked;
+    }
+    Delivery delivery;
+    board_.on_sacked(base_ + from, base_ + to, delivery);
+    RC_ASSERT(delivery.bytes == delivered);
+    check();
+  }
+
+  void lose() {
+    board_.mark_all_lost();
+    for (std::size_t i = model_.una; i < model_.bytes.size(); ++i)
+      if (model_.bytes[i].fate == Fate::kInFlight) model_.bytes[i].fate = Fate::kLost;
+    check();
+  }
+
+  void resend() {
+    SeqNum from, to;
+    const bool is_any = board_.first_lost(from, to);
+    RC_ASSERT(is_any == (model_.count(Fate::kLost) != 0));
+    if (!is_any || board_.ranges() + 2 > SackScoreboard::kCapacity) return;
+    to = seq_min(to, from + *rc::gen::inRange(1u, 20u));
+    board_.on_retransmitted(from, to, now_us_);
+    for (std::uint32_t i = from - base_; i < to - base_; ++i)
+      model_.bytes[i] = {Fate::kInFlight, now_us_};
+    check();
+  }
+
+  void check() { expect_same(board_, model_, base_); }
+
+  SeqNum base_;
+  SackScoreboard board_;
+  Model model_;
+  std::uint32_t now_us_ = 0xfffffff0u;  // the clock wraps in the middle
+};
+
+TEST(SackScoreboard, KnowsTheFateOfEachByte) {
+  EXPECT_TRUE(rc::check([](std::uint32_t base) {
+    Script script(base);
+    const auto steps = *rc::gen::inRange(1, 100);
+    for (int i = 0; i < steps; ++i)
+      script.step();
+  }));
+}
+
+TEST(SackScoreboard, MergesWhenItIsCrowdedAndForgetsNothing) {
+  SackScoreboard board;
+  board.start(SeqNum(0), SeqNum(0), 0);
+  for (std::uint32_t i = 1; i <= 10'000; ++i)
+    board.on_sent(SeqNum(i * 1000), i);
+  EXPECT_EQ(board.outstanding(), 10'000'000u);
+  EXPECT_LE(board.ranges(), SackScoreboard::kCapacity);
+  // Many small holes: what there is no room for counts as not SACKed, never the other way round.
+  Delivery delivery;
+  std::uint32_t reported = 0;
+  for (std::uint32_t i = 1; i < 500; ++i, reported += 1000)
+    board.on_sacked(SeqNum(i * 2000), SeqNum(i * 2000 + 1000), delivery);
+  EXPECT_LE(board.sacked_bytes(), reported);
+  EXPECT_EQ(board.in_flight() + board.sacked_bytes(), 10'000'000u);
+  board.on_acked(SeqNum(10'000'000), delivery);
+  EXPECT_EQ(board.outstanding(), 0u);
+  EXPECT_EQ(board.sacked_bytes(), 0u);
+}
+
+TEST(SackScoreboard, RackMarksWhatWasSentLongBeforeTheNewest) {
+  SackScoreboard board;
+  board.start(SeqNum(0), SeqNum(0), 0);
+  for (std::uint32_t i = 1; i <= 5; ++i)
+    board.on_sent(SeqNum(i * 10), i * 100);  // sent at 100, 200, .. 500 us
+  Delivery delivery;
+  board.on_sacked(SeqNum(30), SeqNum(40), delivery);
+  ASSERT_TRUE(delivery.newest.is_set);
+  EXPECT_EQ(delivery.newest.sent_us, 400u);
+  const auto losses = board.mark_lost_before(delivery.newest, 250);
+  EXPECT_EQ(losses.bytes, 20u);  // [0, 20): sent at 100 and 200
+  EXPECT_TRUE(losses.must_wait);
+  EXPECT_EQ(losses.earliest_us, 300u);
+  EXPECT_EQ(board.in_flight(), 20u);  // [20, 30) waits, [40, 50) was sent later
+}
+
+TEST(SackScoreboard, ReordersAreSeenOnOriginalsOnly) {
+  SackScoreboard board;
+  board.start(SeqNum(0), SeqNum(0), 0);
+  for (std::uint32_t i = 1; i <= 4; ++i)
+    board.on_sent(SeqNum(i * 10), i);
+  Delivery first;
+  board.on_sacked(SeqNum(20), SeqNum(30), first);
+  EXPECT_FALSE(first.saw_reordering);
+  Delivery second;
+  board.on_sacked(SeqNum(10), SeqNum(20), second);
+  EXPECT_TRUE(second.saw_reordering);
+  board.on_retransmitted(SeqNum(0), SeqNum(10), 9);
+  Delivery third;
+  board.on_acked(SeqNum(30), third);
+  EXPECT_FALSE(third.saw_reordering);
+  EXPECT_TRUE(third.saw_resent);
+}
+
+}  // namespace
+}  // namespace snp::tcp
