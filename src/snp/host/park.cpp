@@ -45,6 +45,8 @@ HostSocketMemo read_memo(int fd) {
   memo.send_buffer = option_u32(fd, SOL_SOCKET, SO_SNDBUF);
   memo.receive_buffer = option_u32(fd, SOL_SOCKET, SO_RCVBUF);
   memo.buffer_locks = option_u32(fd, SOL_SOCKET, SO_BUF_LOCK);
+  memo.rto_min_us = option_u32(fd, IPPROTO_TCP, kTcpRtoMinUs);
+  memo.delack_max_us = option_u32(fd, IPPROTO_TCP, kTcpDelackMaxUs);
   return memo;
 }
 

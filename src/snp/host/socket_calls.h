@@ -16,6 +16,9 @@ namespace snp::host {
 
 // uapi/linux/tcp.h of newer kernels.
 inline constexpr int kTcpAoInfo = 40;
+inline constexpr int kTcpRtoMaxMs = 44;
+inline constexpr int kTcpRtoMinUs = 45;
+inline constexpr int kTcpDelackMaxUs = 46;
 inline constexpr std::uint8_t kTcpiOptUsecTs = 64;
 // tcp_states.h of the kernel, as TCP_INFO gives them.
 enum KernelTcpState : std::uint8_t {

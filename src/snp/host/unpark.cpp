@@ -104,14 +104,14 @@ int to_buffer_value(std::uint64_t bytes) {
 }
 
 // What goes in must fit, and so must what the peer was allowed to send meanwhile. The kernel
-// doubles the value for its own overhead.
+// doubles the value for its own overhead, and reckons that half of a buffer is payload.
 bool raise_buffers(int fd, const DelegatedState& d, const HostSocketMemo& memo,
                    const StreamRange& rx_range, const StreamRange& tx_range) {
   const std::uint32_t window =
       d.rcv_wup + d.rcv_wnd > d.rcv_nxt ? (d.rcv_wup + d.rcv_wnd) - d.rcv_nxt : 0;
-  const std::uint64_t receive = rx_range.length() + window + kBufferSlack / 2;
+  const std::uint64_t receive = rx_range.length() + window;
   if (2 * receive > memo.receive_buffer &&
-      !set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, to_buffer_value(receive)))
+      !set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, to_buffer_value(receive + kBufferSlack)))
     return false;
   const std::uint64_t send = tx_range.length() + kBufferSlack;
   return 2 * send <= memo.send_buffer ||
@@ -203,6 +203,8 @@ bool restore_options(int fd, const CachedState& cached, const HostSocketMemo& me
             keep(TCP_USER_TIMEOUT, cached.user_timeout_ms) &&
             keep(TCP_NOTSENT_LOWAT, cached.notsent_lowat) &&
             keep(TCP_QUICKACK, cached.quick_ack ? 1 : 0) && restore_linger(fd, cached);
+  ok = ok && (memo.rto_min_us == 0 || keep(kTcpRtoMinUs, memo.rto_min_us)) &&
+       (memo.delack_max_us == 0 || keep(kTcpDelackMaxUs, memo.delack_max_us));
   ok = ok && set_option(fd, IPPROTO_TCP, TCP_MAXSEG, static_cast<int>(memo.user_mss));
   // Also opens the window again as far as the peer was promised.
   if (memo.window_clamp != 0)

@@ -17,7 +17,9 @@ struct HostSocketMemo {
   std::uint32_t window_clamp = 0;  // TCP_WINDOW_CLAMP
   std::uint32_t send_buffer = 0;   // SO_SNDBUF as read, for a locked size
   std::uint32_t receive_buffer = 0;
-  std::uint32_t buffer_locks = 0;  // SO_BUF_LOCK
+  std::uint32_t buffer_locks = 0;   // SO_BUF_LOCK
+  std::uint32_t rto_min_us = 0;     // TCP_RTO_MIN_US, lost by the disconnect; 0: older kernel
+  std::uint32_t delack_max_us = 0;  // TCP_DELACK_MAX_US, the same
 };
 
 static_assert(std::is_trivially_copyable_v<HostSocketMemo>);
