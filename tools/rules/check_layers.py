@@ -108,7 +108,7 @@ def main():
         if folder is None:
             problems.append(f"{name(path)}: its folder has no row in src/snp/CMakeLists.txt")
             continue
-        is_test = path.name.endswith("_test.cpp")
+        is_test = path.name.endswith(("_test.cpp", "_bench.cpp"))
         for bracket, header in INCLUDE.findall(path.read_text()):
             wrong = check_include(folder, bracket, header, rows, is_test)
             if wrong:
