@@ -40,8 +40,8 @@ ROW = re.compile(r"^snp_folder\(([^)]*)\)", re.M)
 KEYWORDS = {"USES", "LIBS", "TEST_LIBS", "SYSTEM_LIBS", "TSAN"}
 
 
-def read_rows(text):
-    """{folder: [used folders]} in the order of the file."""
+def read_rows(text, keyword_wanted="USES"):
+    """{folder: [used folders]} in the order of the file; or what follows another keyword."""
     text = re.sub(r"^# row: (.*)$", r"snp_folder(\1)", text, flags=re.M)
     rows = {}
     for body in ROW.findall(re.sub(r"#.*", "", text)):
@@ -50,7 +50,7 @@ def read_rows(text):
         for word in words[1:]:
             if word in KEYWORDS:
                 keyword = word
-            elif keyword == "USES":
+            elif keyword == keyword_wanted:
                 uses.append(word)
         rows[words[0]] = uses
     return rows
@@ -72,6 +72,18 @@ def folder_of(path, rows):
         if "/".join(parts[:length]) in rows:
             return "/".join(parts[:length])
     return None
+
+
+def is_for_tests(path):
+    return path.name.endswith(("_test.cpp", "_bench.cpp")) or "testing" in path.parts
+
+
+def rows_of_tests(text, rows):
+    """The rows as tests see them: a folder's tests may also use the folders in its TEST_LIBS."""
+    targets = {"snp_" + folder.replace("/", "_"): folder for folder in rows}
+    more = read_rows(text, "TEST_LIBS")
+    return {folder: uses + [targets[lib] for lib in more[folder] if lib in targets]
+            for folder, uses in rows.items()}
 
 
 def check_include(folder, bracket, header, rows, is_test):
@@ -100,7 +112,9 @@ def check_include(folder, bracket, header, rows, is_test):
 
 
 def main():
-    rows = read_rows((ROOT / "src/snp/CMakeLists.txt").read_text())
+    text = (ROOT / "src/snp/CMakeLists.txt").read_text()
+    rows = read_rows(text)
+    test_rows = rows_of_tests(text, rows)
     problems = list(check_rows(rows))
     for path in files(["src/snp"], (".h", ".cpp", ".c", ".def")):
         inside = str(path.relative_to(ROOT / "src/snp"))
@@ -108,9 +122,10 @@ def main():
         if folder is None:
             problems.append(f"{name(path)}: its folder has no row in src/snp/CMakeLists.txt")
             continue
-        is_test = path.name.endswith(("_test.cpp", "_bench.cpp"))
+        is_test = is_for_tests(path.relative_to(ROOT))
         for bracket, header in INCLUDE.findall(path.read_text()):
-            wrong = check_include(folder, bracket, header, rows, is_test)
+            wrong = check_include(folder, bracket, header, test_rows if is_test else rows,
+                                  is_test)
             if wrong:
                 problems.append(f"{name(path)}: #include {header}: {wrong}")
     if len(rows) < 5:

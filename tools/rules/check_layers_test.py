@@ -2,14 +2,16 @@
 """The rules of check_layers.py must be able to fail."""
 
 import unittest
+from pathlib import Path
 
-from check_layers import check_include, check_rows, folder_of, read_rows
+from check_layers import (check_include, check_rows, folder_of, is_for_tests, read_rows,
+                          rows_of_tests)
 
 TABLE = """
 snp_folder(base)
 snp_folder(wire USES base TEST_LIBS rapidcheck)   # a comment (with brackets)
 snp_folder(device
-           USES base wire)
+           USES base wire TEST_LIBS snp_device_drivers_sim Threads::Threads)
 snp_folder(device/drivers/sim USES base device LIBS Threads::Threads)
 # row: switch USES base
 """
@@ -43,6 +45,13 @@ class Layers(unittest.TestCase):
         self.assertIsNotNone(self.check("base", "snp/wire/frame.h"))
         self.assertIsNotNone(self.check("device", "snp/device/drivers/sim/sim.h"))
         self.assertIsNotNone(self.check("wire", "snp/nowhere/x.h"))
+
+    def test_tests_may_use_what_they_link(self):
+        rows = rows_of_tests(TABLE, self.rows)
+        self.assertEqual(rows["device"], ["base", "wire", "device/drivers/sim"])
+        self.assertEqual(rows["wire"], ["base"])
+        self.assertTrue(is_for_tests(Path("src/snp/tcp/testing/steps.h")))
+        self.assertFalse(is_for_tests(Path("src/snp/tcp/connection.h")))
 
     def test_includes_start_at_the_root(self):
         self.assertIsNotNone(self.check("wire", "frame.h"))

@@ -212,8 +212,8 @@ TEST_P(ShardTransfer, CarriesBothDirectionsByteForByte) {
     streams.push_back({world.b, world.a, b, a, id * 2 + 1, 300'000});
   }
   transfer(world, streams);
-  EXPECT_EQ(world.a.shards[0]->counters().bad_checksum.get(), 0u);
-  EXPECT_EQ(world.a.shards[0]->counters().hostile.get(), 0u);
+  EXPECT_EQ(world.a.shards[0]->stats()[stats::EngineMetric::kFramesBadChecksum], 0u);
+  EXPECT_EQ(world.a.shards[0]->stats()[stats::EngineMetric::kConnectionsHostile], 0u);
 }
 
 WireConfig lossy(double rate, bool offloads) {
@@ -453,11 +453,11 @@ TEST(Shard, ProcessesHeldFramesWhenTheConnectionComes) {
   const std::array<std::byte, 100> data{std::byte{1}};
   world.a.app->write(a, data);
   world.run_for(milliseconds(1));
-  EXPECT_EQ(world.b.shards[0]->counters().held.get(), 1u);
+  EXPECT_EQ(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeld], 1u);
   const auto b = world.b.open(0);
   world.run_for(milliseconds(1));
   EXPECT_EQ(world.b.app->readable(b), data.size());
-  EXPECT_EQ(world.b.shards[0]->counters().stale_held.get(), 0u);
+  EXPECT_EQ(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeldStale], 0u);
 }
 
 TEST(Shard, IgnoresHeldCopiesOfWhatTheHostHadProcessed) {
@@ -473,7 +473,7 @@ TEST(Shard, IgnoresHeldCopiesOfWhatTheHostHadProcessed) {
   handoff.rx_range.end += 100;
   world.b.initiate(handoff, 0);
   world.run_for(microseconds(100));
-  EXPECT_EQ(world.b.shards[0]->counters().stale_held.get(), 1u);
+  EXPECT_EQ(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeldStale], 1u);
   EXPECT_EQ(world.b.app->readable(slot), 100u);
 }
 
@@ -488,7 +488,7 @@ TEST(Shard, GivesHeldFramesToTheHostInOrderAndStragglersForAWhile) {
     world.a.app->slot(a).app.options_generation = 1;
     world.run_for(microseconds(10));
   }
-  EXPECT_EQ(world.b.shards[0]->counters().held.get(), 3u);
+  EXPECT_EQ(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeld], 3u);
   const FourTuple tuple = testing::make_handoff(1, 0, 40000, *world.a.app, a).state.constant.tuple;
   const std::array<std::byte, 60> forged{std::byte{0xfe}};
   world.b.release(tuple, forged);
@@ -506,10 +506,11 @@ TEST(Shard, GivesHeldFramesToTheHostInOrderAndStragglersForAWhile) {
   world.run_for(microseconds(10));
   EXPECT_EQ(world.wire.take_reinjected(1).size(), 1u) << "a straggler";
   world.run_for(milliseconds(1500));
-  const auto held = world.b.shards[0]->counters().held.get();
+  const auto held = world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeld];
   world.a.app->write(a, data);
   world.run_for(milliseconds(1));
-  EXPECT_GT(world.b.shards[0]->counters().held.get(), held) << "released long ago";
+  EXPECT_GT(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeld], held)
+      << "released long ago";
 }
 
 // --- hostile applications ---
@@ -604,7 +605,7 @@ TEST_P(HostileArena, HurtsNobodyElse) {
     ASSERT_NO_FATAL_FAILURE(streams[0].pump());
   }
   transfer(world, streams);
-  EXPECT_GT(world.a.shards[0]->counters().hostile.get(), 0u);
+  EXPECT_GT(world.a.shards[0]->stats()[stats::EngineMetric::kConnectionsHostile], 0u);
   Mail& detach = world.a.make(MailKind::kDetach, 0);
   detach.arena = &bad_view;
   world.a.shards[0]->inbox().post(detach);
