@@ -440,7 +440,7 @@ void Control::follow_chimney_mode() {
   if (mode != "enabled") return;
   for (const auto& [number, program] : programs_) {
     if (program->has_ended) continue;
-    for (const ipc::SlotId slot : allocated_slots(program->arena->memory))
+    for (const ipc::SlotId slot : open_slots(program->arena->memory))
       if (ipc::mode_of(program->slot(slot).engine.mode_word.load()) == ipc::SlotMode::kInHost)
         parts_.offloader.offload(*program, slot, {});
   }

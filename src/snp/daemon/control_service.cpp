@@ -37,7 +37,7 @@ Failure no_such_flow(const FourTuple& flow) {
 std::optional<Control::Found> Control::find_slot(const FourTuple& flow) {
   for (const auto& [number, program] : programs_) {
     if (program->has_ended) continue;
-    for (const ipc::SlotId slot : allocated_slots(program->arena->memory))
+    for (const ipc::SlotId slot : open_slots(program->arena->memory))
       if (program->tuple_of(slot) == flow) return Found{program.get(), slot};
   }
   return std::nullopt;
@@ -97,7 +97,7 @@ std::vector<commands::ConnectionRow> Control::connections() {
   std::set<ipc::FlowId> shown;
   for (const auto& [number, program] : programs_) {
     if (program->has_ended) continue;
-    for (const ipc::SlotId slot : allocated_slots(program->arena->memory)) {
+    for (const ipc::SlotId slot : open_slots(program->arena->memory)) {
       if (!program->tuple_of(slot)) continue;
       const SlotNote& note = program->note(slot);
       if (!note.tuple) continue;
@@ -159,7 +159,7 @@ commands::StatsReport Control::stats() {
   parts_.offloader.fill(report);
   for (const auto& [number, program] : programs_) {
     if (program->has_ended) continue;
-    for (const ipc::SlotId id : allocated_slots(program->arena->memory)) {
+    for (const ipc::SlotId id : open_slots(program->arena->memory)) {
       const ipc::Slot& slot = program->slot(id);
       if (ipc::mode_of(slot.engine.mode_word.load()) == ipc::SlotMode::kInHost)
         ++report.host.connections;
@@ -182,8 +182,7 @@ commands::StatusReport Control::status() {
   for (const auto& [number, program] : programs_) {
     if (program->has_ended) continue;
     ++report.programs;
-    report.connections +=
-        static_cast<std::uint32_t>(allocated_slots(program->arena->memory).size());
+    report.connections += static_cast<std::uint32_t>(open_slots(program->arena->memory).size());
   }
   report.offloaded = static_cast<std::uint32_t>(parts_.offloader.flow_count());
   report.max_connections = parts_.inheritance.max_connections;

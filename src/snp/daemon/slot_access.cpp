@@ -48,7 +48,7 @@ void open_gate(const ipc::SharedMemory& arena, ipc::SlotId id, ipc::SlotMode mod
   }
 }
 
-std::vector<ipc::SlotId> allocated_slots(const ipc::SharedMemory& arena) {
+std::vector<ipc::SlotId> open_slots(const ipc::SharedMemory& arena) {
   std::vector<ipc::SlotId> found;
   constexpr auto kEnd =
       static_cast<off_t>(ipc::kSlotsOffset + sizeof(ipc::Slot) * std::size_t{ipc::kSlots});
@@ -62,7 +62,7 @@ std::vector<ipc::SlotId> allocated_slots(const ipc::SharedMemory& arena) {
     constexpr auto kSize = static_cast<off_t>(sizeof(ipc::Slot));
     // A slot that straddles the border counts with the extent in which it begins.
     for (off_t id = (begin + kSize - 1) / kSize; id * kSize < end; ++id)
-      if (is_allocated(slot_at(arena, static_cast<ipc::SlotId>(id)).app.in_use.load()))
+      if (is_open(slot_at(arena, static_cast<ipc::SlotId>(id))))
         found.push_back(static_cast<ipc::SlotId>(id));
     at = std::max(hole, at + 1);
   }

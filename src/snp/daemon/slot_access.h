@@ -28,6 +28,13 @@ constexpr bool is_allocated(std::uint32_t in_use) noexcept {
   return (in_use & 1) != 0;
 }
 
+// Names a connection that its program has not closed.
+inline bool is_open(const ipc::Slot& slot) noexcept {
+  return is_allocated(slot.app.in_use.load()) &&
+         (slot.app.flags.load() & ipc::slot_flag::kClosed) == 0 &&
+         (slot.engine.status.load() & ipc::slot_status::kReleased) == 0;
+}
+
 // A new arena for a process, its header written.
 Result<ipc::SharedMemory> make_arena(std::size_t bytes, std::uint32_t shards);
 
@@ -39,8 +46,8 @@ bool close_gate(ipc::Slot& slot, ipc::SlotMode closed, Duration limit);
 void open_gate(const ipc::SharedMemory& arena, ipc::SlotId id, ipc::SlotMode mode,
                const std::vector<std::atomic<int>>& eventfds);
 
-// Slots that may be in use, without touching pages that nobody ever touched.
-std::vector<ipc::SlotId> allocated_slots(const ipc::SharedMemory& arena);
+// The open slots, without touching pages that nobody ever touched.
+std::vector<ipc::SlotId> open_slots(const ipc::SharedMemory& arena);
 
 // Where the streams of an offloaded connection end on the application's side, as far as its words
 // can be true: tx_head in [tx_end, una_pos + size], rx_tail in [rx_begin, rcv_pos]. False: they

@@ -139,6 +139,7 @@ class Connection {
   bool check_ack(const Segment& seg, Instant now) noexcept;
   bool check_urgent(const Segment& seg) noexcept;
   void update_ts_recent(const Segment& seg, Instant now) noexcept;
+  [[nodiscard]] bool is_before_ts_recent(std::uint32_t ts_val) const noexcept;
   void send_challenge_ack(Instant now) noexcept;
   void answer_unacceptable(const Segment& seg, Instant now) noexcept;
   void predict() noexcept;  // recomputes may_predict_

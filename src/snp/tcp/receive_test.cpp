@@ -187,6 +187,17 @@ TEST(Receive, PawsDropsWhatIsOlderThanTheNewest) {
       .forget_output();
 }
 
+// The host cannot be asked for TS.Recent; half of all peers' clocks look older than 0.
+TEST(Receive, PawsWaitsUntilTsRecentIsKnown) {
+  Start start;
+  start.state.delegated.ts_recent = 0;
+  Steps(start)
+      .receive({.seq = 0, .len = 100, .ts_val = 0xbdeab071})
+      .expect_events(kReadable)
+      .receive({.seq = 100, .len = 100, .ts_val = 0xbdeab070}, false)
+      .forget_output();
+}
+
 TEST(Receive, TimestampsEchoTheSegmentThatIsAcknowledgedFirst) {
   Steps steps;
   steps.receive({.seq = 0, .len = 1000, .ts_val = 5'000'100});

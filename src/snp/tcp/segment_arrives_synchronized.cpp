@@ -42,7 +42,7 @@ bool Connection::is_predicted(const Segment& seg) const noexcept {
          seg.seg_ack >= snd_una_ && seg.seg_ack <= snd_nxt_ &&
          (!seg.payload.empty() || seg.seg_ack != snd_una_) &&
          seg.payload.size() <= rcv_adv_ - rcv_nxt_ && seg.options.has_timestamps == timestamps_ &&
-         (!timestamps_ || !is_older(seg.options.ts_val, ts_recent_));
+         (!timestamps_ || !is_before_ts_recent(seg.options.ts_val));
 }
 
 void Connection::accept_predicted(const Segment& seg, Instant now) noexcept {
@@ -89,10 +89,15 @@ bool Connection::segment_arrives_synchronized(const Segment& seg, Instant now) n
   return true;
 }
 
+// TS.Recent 0 is not known yet (state/connection_state.h): nothing is older than that.
+bool Connection::is_before_ts_recent(std::uint32_t ts_val) const noexcept {
+  return ts_recent_ != 0 && is_older(ts_val, ts_recent_);
+}
+
 // RFC 7323 5.3 R1. A reset is not subject to it.
 bool Connection::check_paws(const Segment& seg, Instant now) noexcept {
   if (!timestamps_ || !seg.options.has_timestamps || seg.has(TcpFlags::kRst)) return true;
-  if (!is_older(seg.options.ts_val, ts_recent_)) return true;
+  if (!is_before_ts_recent(seg.options.ts_val)) return true;
   if (now - ts_recent_time_ > kPawsHorizon) return true;  // RFC 7323 5.5
   answer_unacceptable(seg, now);
   return false;
@@ -100,7 +105,7 @@ bool Connection::check_paws(const Segment& seg, Instant now) noexcept {
 
 // RFC 7323 4.3 (2): remember what the next ACK must echo.
 void Connection::update_ts_recent(const Segment& seg, Instant now) noexcept {
-  if (seg.seg_seq > last_ack_sent_ || is_older(seg.options.ts_val, ts_recent_)) return;
+  if (seg.seg_seq > last_ack_sent_ || is_before_ts_recent(seg.options.ts_val)) return;
   ts_recent_ = seg.options.ts_val;
   ts_recent_time_ = now;
 }
