@@ -1,0 +1,186 @@
+"""Torture: connections full of verified traffic are moved between host and engine at random moments,
+from both ends, while frames are lost, duplicated and reordered.
+
+    torture_test.py [--hand-overs 2000] [--connections 64] [--seed N] [--seconds 300] [--kernel]
+
+Passes when every byte arrived, no connection was reset, none waited longer than a second for data,
+and at least so many offloads and so many uploads were done. Prints its seed.
+"""
+
+import argparse
+import json
+import random
+import signal
+import sys
+import threading
+import time
+
+import control
+from netlab import Lab, LabError, say
+
+PORT = 7100
+LONGEST_WAIT_MS = 1000
+# Ends of a connection wait in different ways; each pair gets its share of the connections.
+STYLES = (("level", "edge"), ("edge", "blocking"), ("blocking", "poll"), ("select", "level"))
+FAULTS = {"fault_drop_permille": 10, "fault_duplicate_permille": 10, "fault_reorder_permille": 10}
+# Answers after which a move may be tried again later: the connection is on its way, or just moved.
+PASSING = ("tried again", "busy", "out of order", "on its way", "already", "progress")
+
+
+class Mover(threading.Thread):
+    """Moves connections of one end at random until it is told to stop."""
+
+    def __init__(self, end, ports, seed):
+        super().__init__(daemon=True)
+        self.end, self.ports, self.dice = end, ports, random.Random(seed)
+        self.done = {"offload": 0, "upload": 0}
+        self.put_off = {}
+        self.problem = ""
+        self.stopping = threading.Event()
+
+    def run(self):
+        try:
+            rows = {}
+            for port in self.ports:
+                rows.update(control.flows(self.end, port))
+            offloaded = {flow: row["offload_state"] == "Offloaded" for flow, row in rows.items()}
+            while not self.stopping.is_set():
+                self.move(offloaded, self.dice.choice(list(offloaded)))
+                if self.dice.random() < 0.2:
+                    time.sleep(self.dice.random() * 0.02)
+        except (LabError, OSError) as error:
+            self.problem = str(error)
+
+    def move(self, offloaded, flow):
+        verb = "upload" if offloaded[flow] else "offload"
+        done, answer = control.ask(self.end, verb, FLOW=flow)
+        if done:
+            self.done[verb] += 1
+            offloaded[flow] = not offloaded[flow]
+        elif any(word in answer for word in PASSING):
+            self.put_off[answer] = self.put_off.get(answer, 0) + 1
+        else:
+            raise LabError(f"{verb} {flow}: {answer}")
+
+
+def start_pairs(lab, args):
+    """[(port, listening process, connecting process)], one pair for each of STYLES."""
+    pairs = []
+    share = max(args.connections // len(STYLES), 1)
+    for number, (near, far) in enumerate(STYLES):
+        port = PORT + number
+        host = (lab.b.v4, lab.b.v6)[number % 2]
+        common = ["--connections", share, "--seed", args.seed + number, "--rate", args.rate]
+        server = lab.b.start([lab.bin / "torture_peer", "listen", port, *common, "--style", far],
+                             attached=not args.kernel, name=f"peer-{far}")
+        server.wait_listening(port)
+        client = lab.a.start([lab.bin / "torture_peer", "connect", host, port, *common, "--style",
+                              near], attached=not args.kernel, name=f"peer-{near}")
+        pairs.append((port, server, client))
+    return pairs
+
+
+def expect_peers(pairs):
+    for _, server, client in pairs:
+        server.expect_running()
+        client.expect_running()
+
+
+def move_until_done(lab, pairs, args):
+    """Runs the movers of both ends until there were enough hand-overs; gives the counts."""
+    if args.kernel:
+        time.sleep(args.seconds)
+        return {}
+    movers = [Mover(end, [port for port, _, _ in pairs], args.seed + number)
+              for number, end in enumerate((lab.a, lab.b))]
+    for mover in movers:
+        mover.start()
+    deadline = time.monotonic() + args.seconds
+    counts, told = {}, time.monotonic()
+    try:
+        while min(counts.values(), default=0) < args.hand_overs:
+            time.sleep(0.1)
+            expect_peers(pairs)
+            counts = {verb: sum(m.done[verb] for m in movers) for verb in ("offload", "upload")}
+            for mover in movers:
+                if mover.problem:
+                    raise LabError(f"{mover.end.name}: {mover.problem}")
+            if time.monotonic() > deadline:
+                raise LabError(f"only {counts} hand-overs in {args.seconds} s; put off: "
+                               f"{[m.put_off for m in movers]}")
+            if time.monotonic() > told + 5:
+                told = time.monotonic()
+                say(f"  {counts}")
+    finally:
+        for mover in movers:
+            mover.stopping.set()
+        for mover in movers:
+            mover.join(60)
+    say(f"  put off, to be tried again: {[m.put_off for m in movers]}")
+    return counts
+
+
+def finish(pairs):
+    """Ends the traffic and compares what each end sent with what the other received."""
+    for _, _, client in pairs:
+        client.popen.send_signal(signal.SIGTERM)
+    total = longest = 0
+    for port, server, client in pairs:
+        near, far = json.loads(client.result(60)), json.loads(server.result(60))
+        for number, ours in near["connections"].items():
+            theirs = far["connections"][number]
+            if (ours["sent"], ours["received"]) != (theirs["received"], theirs["sent"]):
+                raise LabError(f"port {port}, connection {number}: sent and received differ: "
+                               f"{ours} and {theirs}")
+            total += ours["sent"] + ours["received"]
+        for name, result in ((client.name, near), (server.name, far)):
+            longest = max(longest, result["longest_wait_ms"])
+            if result["longest_wait_ms"] > LONGEST_WAIT_MS:
+                raise LabError(f"port {port}, {name}: connection {result['longest_wait_of']} waited "
+                               f"{result['longest_wait_ms']:.0f} ms for data")
+    say(f"  {total >> 20} MB compared; the longest wait for data was {longest:.0f} ms")
+
+
+def show_quiet_times(lab):
+    for end in (lab.a, lab.b):
+        _, stats = control.ask(end, "stats")
+        for verb in ("offload", "upload"):
+            row = stats[verb]
+            say(f"  quiet time of {verb}s in {end.name}: p50 {row['quiet_p50_us']} us, p99 "
+                f"{row['quiet_p99_us']} us, max {row['quiet_max_us']} us; {row['done']} done, "
+                f"{row['failed']} failed, {row['queued_bytes']} bytes moved in queues")
+        say(f"  segments in {stats['segments_in']}, out {stats['segments_out']}, retransmitted "
+            f"{stats['retransmits']}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--hand-overs", type=int, default=2000, help="of each direction")
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
+    parser.add_argument("--seconds", type=int, default=300, help="most time for the hand-overs")
+    parser.add_argument("--rate", type=int, default=400_000, help="bytes/s of each direction")
+    parser.add_argument("--no-faults", action="store_true")
+    parser.add_argument("--kernel", action="store_true", help="the program alone, without snp")
+    args = parser.parse_args()
+    say(f"seed {args.seed}")
+    faults = {} if args.no_faults else {**FAULTS, "fault_seed": args.seed}
+    try:
+        with Lab(needs_product=not args.kernel) as lab:
+            if not args.kernel:
+                lab.start_snpd(settings={"chimney": "enabled", **faults})
+            pairs = start_pairs(lab, args)
+            time.sleep(1)
+            expect_peers(pairs)
+            counts = move_until_done(lab, pairs, args)
+            finish(pairs)
+            if not args.kernel:
+                show_quiet_times(lab)
+                lab.stop_snpd()
+    except LabError as error:
+        sys.exit(f"FAILED: {error}\nrepeat with --seed {args.seed}")
+    say(f"passed: {counts}")
+
+
+if __name__ == "__main__":
+    main()
