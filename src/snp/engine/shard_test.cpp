@@ -11,15 +11,18 @@
 
 #include "snp/base/assert.h"
 #include "snp/device/drivers/sim/sim_device.h"
-#include "snp/engine/testing.h"
+
+#include "test/support/fake_app.h"
 
 namespace snp::engine {
 namespace {
 
 using device::sim::Wire;
 using device::sim::WireConfig;
-using testing::FakeApp;
-using testing::pattern;
+using test::FakeApp;
+using test::pattern;
+
+using M = stats::EngineMetric;
 
 constexpr std::uint32_t kRing = 64 * 1024;
 
@@ -76,7 +79,7 @@ struct Host {
   ipc::SlotId open(chimney::ConnectionId id, std::uint32_t shard = 0) {
     const auto slot = app->open_slot(records[id], arena.number, shard, kRing);
     const auto port = static_cast<std::uint16_t>(40000 + id);
-    initiate(testing::make_handoff(end, id, port, *app, slot), shard);
+    initiate(test::make_handoff(end, id, port, *app, slot), shard);
     return slot;
   }
 
@@ -212,8 +215,8 @@ TEST_P(ShardTransfer, CarriesBothDirectionsByteForByte) {
     streams.push_back({world.b, world.a, b, a, id * 2 + 1, 300'000});
   }
   transfer(world, streams);
-  EXPECT_EQ(world.a.shards[0]->stats()[stats::EngineMetric::kFramesBadChecksum], 0u);
-  EXPECT_EQ(world.a.shards[0]->stats()[stats::EngineMetric::kConnectionsHostile], 0u);
+  EXPECT_EQ(world.a.shards[0]->stats()[M::kFramesBadChecksum], 0u);
+  EXPECT_EQ(world.a.shards[0]->stats()[M::kConnectionsHostile], 0u);
 }
 
 WireConfig lossy(double rate, bool offloads) {
@@ -453,11 +456,11 @@ TEST(Shard, ProcessesHeldFramesWhenTheConnectionComes) {
   const std::array<std::byte, 100> data{std::byte{1}};
   world.a.app->write(a, data);
   world.run_for(milliseconds(1));
-  EXPECT_EQ(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeld], 1u);
+  EXPECT_EQ(world.b.shards[0]->stats()[M::kFramesHeld], 1u);
   const auto b = world.b.open(0);
   world.run_for(milliseconds(1));
   EXPECT_EQ(world.b.app->readable(b), data.size());
-  EXPECT_EQ(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeldStale], 0u);
+  EXPECT_EQ(world.b.shards[0]->stats()[M::kFramesHeldStale], 0u);
 }
 
 TEST(Shard, IgnoresHeldCopiesOfWhatTheHostHadProcessed) {
@@ -468,12 +471,12 @@ TEST(Shard, IgnoresHeldCopiesOfWhatTheHostHadProcessed) {
   world.a.app->write(a, data);
   world.run_for(milliseconds(1));
   const auto slot = world.b.app->open_slot(world.b.records[0], 1, 0, kRing);
-  auto handoff = testing::make_handoff(1, 0, 40000, *world.b.app, slot);
+  auto handoff = test::make_handoff(1, 0, 40000, *world.b.app, slot);
   handoff.state.delegated.rcv_nxt += 100;
   handoff.rx_range.end += 100;
   world.b.initiate(handoff, 0);
   world.run_for(microseconds(100));
-  EXPECT_EQ(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeldStale], 1u);
+  EXPECT_EQ(world.b.shards[0]->stats()[M::kFramesHeldStale], 1u);
   EXPECT_EQ(world.b.app->readable(slot), 100u);
 }
 
@@ -488,8 +491,8 @@ TEST(Shard, GivesHeldFramesToTheHostInOrderAndStragglersForAWhile) {
     world.a.app->slot(a).app.options_generation = 1;
     world.run_for(microseconds(10));
   }
-  EXPECT_EQ(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeld], 3u);
-  const FourTuple tuple = testing::make_handoff(1, 0, 40000, *world.a.app, a).state.constant.tuple;
+  EXPECT_EQ(world.b.shards[0]->stats()[M::kFramesHeld], 3u);
+  const FourTuple tuple = test::make_handoff(1, 0, 40000, *world.a.app, a).state.constant.tuple;
   const std::array<std::byte, 60> forged{std::byte{0xfe}};
   world.b.release(tuple, forged);
   world.run_for(microseconds(10));
@@ -506,11 +509,10 @@ TEST(Shard, GivesHeldFramesToTheHostInOrderAndStragglersForAWhile) {
   world.run_for(microseconds(10));
   EXPECT_EQ(world.wire.take_reinjected(1).size(), 1u) << "a straggler";
   world.run_for(milliseconds(1500));
-  const auto held = world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeld];
+  const auto held = world.b.shards[0]->stats()[M::kFramesHeld];
   world.a.app->write(a, data);
   world.run_for(milliseconds(1));
-  EXPECT_GT(world.b.shards[0]->stats()[stats::EngineMetric::kFramesHeld], held)
-      << "released long ago";
+  EXPECT_GT(world.b.shards[0]->stats()[M::kFramesHeld], held) << "released long ago";
 }
 
 // --- hostile applications ---
@@ -592,8 +594,8 @@ TEST_P(HostileArena, HurtsNobodyElse) {
   for (chimney::ConnectionId id = 1; id < 6; ++id) {
     bad_slots.push_back(bad_app.open_slot(world.a.records[id], 9, 0, kRing));
     world.b.open(id);
-    world.a.initiate(testing::make_handoff(0, id, static_cast<std::uint16_t>(40000 + id), bad_app,
-                                           bad_slots.back()),
+    world.a.initiate(test::make_handoff(0, id, static_cast<std::uint16_t>(40000 + id), bad_app,
+                                        bad_slots.back()),
                      0);
     world.a.mails.back()->arena = &bad_view;
   }
@@ -605,7 +607,7 @@ TEST_P(HostileArena, HurtsNobodyElse) {
     ASSERT_NO_FATAL_FAILURE(streams[0].pump());
   }
   transfer(world, streams);
-  EXPECT_GT(world.a.shards[0]->stats()[stats::EngineMetric::kConnectionsHostile], 0u);
+  EXPECT_GT(world.a.shards[0]->stats()[M::kConnectionsHostile], 0u);
   Mail& detach = world.a.make(MailKind::kDetach, 0);
   detach.arena = &bad_view;
   world.a.shards[0]->inbox().post(detach);

@@ -72,13 +72,12 @@ class TimingWheel {
   void advance(Instant now, Fire&& fire) {
     const std::uint64_t target = floor_tick(now);
     if (target <= tick_) return;
+    const std::uint64_t first = tick_ + 1;
     const std::uint64_t last = std::min(target, tick_ + kSlots - 1);
-    for (std::uint64_t tick = next_occupied(tick_ + 1, last); tick <= last;
-         tick = next_occupied(tick + 1, last)) {
-      tick_ = tick;
-      fire_slot(tick % kSlots, fire);
-    }
     tick_ = target;
+    for (std::uint64_t tick = next_occupied(first, last); tick <= last;
+         tick = next_occupied(tick + 1, last))
+      fire_slot(tick % kSlots, fire);
   }
 
   // No entry fires before it; kNever: none is scheduled.
@@ -96,12 +95,19 @@ class TimingWheel {
     return static_cast<std::uint64_t>(t.time_since_epoch().count()) >> kTickShift;
   }
 
+  // What fire() schedules into the same slot belongs to a later turn of the wheel.
   template <class Fire>
   void fire_slot(std::uint64_t slot, Fire& fire) {
-    WheelEntry& head = heads_[slot];
     occupied_[slot / 64] &= ~(1ull << (slot % 64));
-    while (head.next_ != &head) {
-      WheelEntry& entry = *head.next_;
+    WheelEntry& head = heads_[slot];
+    if (head.next_ == &head) return;
+    WheelEntry due;
+    due.next_ = head.next_;
+    due.previous_ = head.previous_;
+    due.next_->previous_ = due.previous_->next_ = &due;
+    head.next_ = head.previous_ = &head;
+    while (due.next_ != &due) {
+      WheelEntry& entry = *due.next_;
       remove(entry);
       fire(entry);
     }

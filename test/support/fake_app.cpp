@@ -1,10 +1,10 @@
-#include "snp/engine/testing.h"
+#include "test/support/fake_app.h"
 
 #include <algorithm>
 
 #include "snp/base/assert.h"
 
-namespace snp::engine::testing {
+namespace snp::test {
 namespace {
 
 constexpr Endpoint kPeers[2] = {{IpAddress::v4(10, 0, 0, 1), 0}, {IpAddress::v4(10, 0, 0, 2), 80}};
@@ -122,4 +122,4 @@ std::byte pattern(std::uint64_t seed, std::uint64_t position) noexcept {
   return static_cast<std::byte>(mixed >> 56);
 }
 
-}  // namespace snp::engine::testing
+}  // namespace snp::test

@@ -1,14 +1,16 @@
-// For the tests of this folder: an application's side of an arena without the switch, and states of
+// For tests: an application's side of an arena without the switch, and states of
 // connections as if the host had handed them over.
 #pragma once
 
 #include <span>
 #include <vector>
 
-#include "snp/engine/engine.h"
+#include "snp/chimney/target.h"
+#include "snp/ipc/flow_record.h"
+#include "snp/ipc/shared_memory.h"
 #include "snp/ipc/slot_bitmap.h"
 
-namespace snp::engine::testing {
+namespace snp::test {
 
 // What a switch does with one arena, minus everything around it.
 class FakeApp {
@@ -56,4 +58,4 @@ chimney::Handoff make_handoff(std::size_t end, chimney::ConnectionId id, std::ui
 // A reproducible stream: the byte at a position.
 std::byte pattern(std::uint64_t seed, std::uint64_t position) noexcept;
 
-}  // namespace snp::engine::testing
+}  // namespace snp::test
