@@ -25,6 +25,15 @@ struct snp_flow_key {
   __u16 remote_port;
 };
 
+/* Flows are counted by their ports, so that most packets of no flow need no look-up. */
+#define SNP_FLOW_BUCKETS 65536
+
+static inline __u32 snp_flow_bucket(const struct snp_flow_key *key) {
+  const __u32 local = key->local_port;
+  const __u32 remote = key->remote_port;
+  return (local ^ remote) & (SNP_FLOW_BUCKETS - 1);
+}
+
 struct snp_flow_value {
   __u32 state; /* enum snp_flow_state */
   __u32 shard;

@@ -59,7 +59,6 @@ class ProgramsTest : public testing::Test {
   void SetUp() override {
     programs_ = steer_bpf::open_and_load();
     ASSERT_NE(programs_, nullptr) << "cannot load the programs (root is needed)";
-    programs_->bss->snp_flow_count = 1;
   }
   void TearDown() override { steer_bpf::destroy(programs_); }
 
@@ -76,6 +75,8 @@ class ProgramsTest : public testing::Test {
     const snp_flow_key key = key_of(flow);
     const snp_flow_value value = {state, kShard, 0, 0, 0};
     ASSERT_EQ(bpf_map_update_elem(map(), &key, &value, BPF_ANY), 0);
+    programs_->bss->snp_flow_count = 1;
+    programs_->bss->snp_flow_buckets[snp_flow_bucket(&key)] = 1;
   }
   [[nodiscard]] snp_flow_value value_of(const FourTuple& flow) const {
     const snp_flow_key key = key_of(flow);
@@ -234,11 +235,27 @@ TEST_P(ProgramsFamilyTest, OtherMarksArePreserved) {
   EXPECT_EQ(run(programs_->progs.snp_egress, test::make_frame(outgoing(GetParam())), 42).mark, 42u);
 }
 
-TEST_P(ProgramsFamilyTest, WithNoFlowNothingIsLookedAt) {
+TEST_P(ProgramsFamilyTest, WhatIsCountedNowhereIsNotLookedUp) {
   steer(GetParam(), SNP_FLOW_ACTIVE);
   programs_->bss->snp_flow_count = 0;
   EXPECT_EQ(ingress(incoming(GetParam())), kUnspec);
   EXPECT_EQ(socket_filter(incoming(GetParam())), 0u);
+  programs_->bss->snp_flow_count = 1;
+  EXPECT_EQ(ingress(incoming(GetParam())), kShot);
+  const snp_flow_key key = key_of(GetParam());
+  programs_->bss->snp_flow_buckets[snp_flow_bucket(&key)] = 0;
+  EXPECT_EQ(ingress(incoming(GetParam())), kUnspec);
+  EXPECT_EQ(egress(outgoing(GetParam())), kUnspec);
+  EXPECT_EQ(socket_filter(incoming(GetParam())), 0u);
+}
+
+// Two flows that differ, but not in their bucket.
+TEST_P(ProgramsFamilyTest, FlowsOfOneBucketAreToldApart) {
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  FourTuple other = GetParam();
+  std::swap(other.local.port, other.remote.port);
+  EXPECT_EQ(ingress(incoming(other)), kUnspec);
+  EXPECT_EQ(egress(outgoing(other)), kUnspec);
 }
 
 TEST_F(ProgramsTest, Ipv4OptionsAreSteppedOver) {

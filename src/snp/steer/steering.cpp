@@ -113,11 +113,11 @@ class BpfSteering final : public Steering {
     const bool is_new = ::bpf_map_lookup_elem(map(), &key, &value) != 0;
     value.state = static_cast<std::uint32_t>(state);
     value.shard = shard;
-    // Counted before it is there: with no flow the programs look at nothing.
-    if (is_new) count() = count() + 1;
+    // Counted before it is there, or the programs would not look for it.
+    if (is_new) count(key, 1);
     if (::bpf_map_update_elem(map(), &key, &value, BPF_ANY) == 0) return {};
     const int error = errno;
-    if (is_new) count() = count() - 1;
+    if (is_new) count(key, -1);
     if (error == E2BIG)
       return fail(Errc::kFull, "the flow map is full; raise the number of connections");
     return fail_errno("cannot steer " + to_string(flow), error);
@@ -129,7 +129,7 @@ class BpfSteering final : public Steering {
       if (errno == ENOENT) return fail(Errc::kNotFound, to_string(flow) + " is not steered");
       return fail_errno("cannot stop steering " + to_string(flow));
     }
-    count() = count() - 1;
+    count(key, -1);
     return {};
   }
 
@@ -156,7 +156,12 @@ class BpfSteering final : public Steering {
   }
   [[nodiscard]] int map() const { return ::bpf_map__fd(programs_->maps.snp_flows); }
   // In memory that the programs and every process after a fork share; one of them writes at a time.
-  [[nodiscard]] volatile std::uint32_t& count() const { return programs_->bss->snp_flow_count; }
+  void count(const snp_flow_key& key, int change) const {
+    volatile std::uint32_t& bucket = programs_->bss->snp_flow_buckets[snp_flow_bucket(&key)];
+    volatile std::uint32_t& all = programs_->bss->snp_flow_count;
+    bucket = bucket + static_cast<std::uint32_t>(change);
+    all = all + static_cast<std::uint32_t>(change);
+  }
 
   steer_bpf* programs_;
   std::vector<std::uint32_t> devices_;
