@@ -174,6 +174,15 @@ TEST_P(ProgramsFamilyTest, TheFenceStopsTheHostButNotTheEngine) {
   }
 }
 
+// Coming home: the rebuilt socket may send before it may receive.
+TEST_P(ProgramsFamilyTest, ReturnKeepsFramesFromTheHostAndLetsItSend) {
+  steer(GetParam(), SNP_FLOW_RETURN);
+  EXPECT_EQ(ingress(incoming(GetParam())), kShot);
+  EXPECT_EQ(socket_filter(incoming(GetParam())), kWhole);
+  EXPECT_EQ(egress(outgoing(GetParam())), kUnspec);
+  EXPECT_EQ(value_of(GetParam()).fenced_frames, 0u);
+}
+
 TEST_P(ProgramsFamilyTest, DirectionMatters) {
   steer(GetParam(), SNP_FLOW_ACTIVE);
   EXPECT_EQ(ingress(outgoing(GetParam())), kUnspec);

@@ -28,7 +28,8 @@ namespace {
 static_assert(kEngineMark == SNP_MARK_ENGINE && kReinjectMark == SNP_MARK_REINJECT);
 static_assert(static_cast<int>(FlowSteering::kShadow) == SNP_FLOW_SHADOW &&
               static_cast<int>(FlowSteering::kHold) == SNP_FLOW_HOLD &&
-              static_cast<int>(FlowSteering::kActive) == SNP_FLOW_ACTIVE);
+              static_cast<int>(FlowSteering::kActive) == SNP_FLOW_ACTIVE &&
+              static_cast<int>(FlowSteering::kReturn) == SNP_FLOW_RETURN);
 
 // libbpf would print to stderr what our errors say in one line.
 int print_nothing(libbpf_print_level, const char*, va_list) {
@@ -92,7 +93,8 @@ class BpfSteering final : public Steering {
     const ClsactPrograms programs = {::bpf_program__fd(programs_->progs.snp_ingress),
                                      ::bpf_program__fd(programs_->progs.snp_egress)};
     if (auto result = attach_to_clsact(ifindex, programs); !result) return result;
-    devices_.push_back(ifindex);
+    if (std::find(devices_.begin(), devices_.end(), ifindex) == devices_.end())
+      devices_.push_back(ifindex);
     return {};
   }
 

@@ -78,6 +78,7 @@ class SteeringTest : public testing::Test {
 TEST_F(SteeringTest, ComesAndGoesWithoutATrace) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
+  ASSERT_TRUE(steering->attach(ifindex_)) << "again is no error";
   EXPECT_TRUE(is_attached());
   ASSERT_TRUE(steering->detach(ifindex_));
   EXPECT_FALSE(has_clsact());
