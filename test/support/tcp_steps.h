@@ -56,6 +56,7 @@ struct Out {
   std::optional<std::uint32_t> wnd_bytes = {};
   std::optional<Blocks> sack = {};
   std::optional<bool> resent = {};
+  std::optional<std::uint32_t> gso = {};  // payload of each packet
 };
 
 class Steps {

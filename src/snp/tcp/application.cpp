@@ -56,8 +56,10 @@ void Connection::update(const CachedState& cached, Instant now) noexcept {
   const bool was_corked = cached_.cork;
   const Keepalive before = cached_.keepalive;
   const bool new_algorithm = cached.congestion_control != cached_.congestion_control;
+  const std::uint32_t old_mss = snd_mss_;
   cached_ = cached;
   apply_cached();
+  if (snd_mss_ < old_mss) repeat_in_smaller_segments(now);
   if (new_algorithm) {
     cc_algorithm_ = &find_congestion_algorithm(cached_.congestion_control.data());
     cc_algorithm_->start(cc_);

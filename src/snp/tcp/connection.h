@@ -197,6 +197,7 @@ class Connection {
   bool count_duplicate_ack(bool is_duplicate, bool advanced, const Delivery& delivery) noexcept;
   void enter_recovery(Recovery recovery, Instant now) noexcept;
   void leave_recovery() noexcept;
+  void repeat_in_smaller_segments(Instant now) noexcept;
   void reduce_proportionally(std::uint32_t delivered) noexcept;
   bool undo_spurious(const Segment& seg) noexcept;
   void end_tail_probe(const Segment& seg, const Delivery& delivery, bool advanced,
@@ -296,6 +297,7 @@ class Connection {
   std::uint32_t max_segment_payload_;
   NewestDelivered rack_;  // RFC 8985 RACK.xmit_ts, RACK.end_seq
   std::uint32_t rack_rtt_us_ = 0;
+  std::uint32_t rtt_sample_us_ = 0;  // of the last ACK; 0: none
   RttEstimator rtt_;
   Instant retransmission_deadline_ = kNever;  // when the RTO itself expires
   Instant last_progress_;                     // snd_una moved, or sending began

@@ -76,8 +76,10 @@ void Connection::advance_una(SeqNum seg_ack, Delivery& delivery, Instant now) no
 // wait for that; only the echo can be timed.
 void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool advanced,
                           Instant now) noexcept {
+  rtt_sample_us_ = 0;
   if (delivery.has_rtt && !delivery.saw_resent) {
-    rtt_.on_sample(us(now) - delivery.rtt_sent_us);
+    rtt_sample_us_ = std::max(us(now) - delivery.rtt_sent_us, 1u);
+    rtt_.on_sample(rtt_sample_us_);
     return;
   }
   if (!advanced || !timestamps_ || !seg.options.has_timestamps || seg.options.ts_ecr == 0) return;
@@ -95,7 +97,7 @@ void Connection::grow_cwnd(std::uint32_t bytes, std::uint32_t prior_in_flight,
   if (round_ended) round_end_ = snd_nxt_;
   cc_algorithm_->on_acked(cc_,
                           {.bytes = bytes,
-                           .rtt_us = rtt_.srtt_us(),
+                           .rtt_us = rtt_sample_us_,
                            .min_rtt_us = rtt_.min_rtt_us(),
                            .in_flight = prior_in_flight,
                            .round_ended = round_ended,

@@ -53,30 +53,49 @@ void expect_same(const Reassembly& reassembly, const Model& model, SeqNum base) 
   }
 }
 
-TEST(Reassembly, BehavesAsAFlagPerByte) {
-  EXPECT_TRUE(rc::check([](std::uint32_t base_value) {
-    const SeqNum base(base_value);  // anywhere, also over the wrap
-    Reassembly reassembly;
-    Model model;
-    std::uint32_t rcv_nxt = 0;
-    const auto steps = *rc::gen::inRange(1, 80);
-    for (int step = 0; step < steps && rcv_nxt + 2 < kSpace; ++step) {
-      if (*rc::gen::inRange(0, 4) != 0) {
-        const auto start = *rc::gen::inRange(rcv_nxt + 1, kSpace);
-        const auto end = *rc::gen::inRange(start + 1, std::min(start + 40, kSpace) + 1);
-        const auto added = reassembly.add(base + start, base + end);
-        if (added == Reassembly::Added::kNoRoom) {
-          RC_ASSERT(reassembly.size() == Reassembly::kMaxIntervals);
-          continue;
-        }
-        RC_ASSERT(model.add(start, end) == (added == Reassembly::Added::kNew));
-      } else {
-        const auto to = *rc::gen::inRange(rcv_nxt, rcv_nxt + 30);
-        rcv_nxt = model.advance(std::min(to, kSpace));
-        RC_ASSERT(reassembly.advance(base + std::min(to, kSpace)) == base + rcv_nxt);
-      }
-      expect_same(reassembly, model, base);
+class Script {
+ public:
+  explicit Script(SeqNum base) : base_(base) {}  // anywhere, also over the wrap
+
+  void step() {
+    if (rcv_nxt_ + 2 >= kSpace) return;
+    if (*rc::gen::inRange(0, 4) != 0)
+      add();
+    else
+      advance();
+    expect_same(reassembly_, model_, base_);
+  }
+
+ private:
+  void add() {
+    const auto start = *rc::gen::inRange(rcv_nxt_ + 1, kSpace);
+    const auto end = *rc::gen::inRange(start + 1, std::min(start + 40, kSpace) + 1);
+    const auto added = reassembly_.add(base_ + start, base_ + end);
+    if (added == Reassembly::Added::kNoRoom) {
+      RC_ASSERT(reassembly_.size() == Reassembly::kMaxIntervals);
+      return;
     }
+    RC_ASSERT(model_.add(start, end) == (added == Reassembly::Added::kNew));
+  }
+
+  void advance() {
+    const auto to = std::min(*rc::gen::inRange(rcv_nxt_, rcv_nxt_ + 30), kSpace);
+    rcv_nxt_ = model_.advance(to);
+    RC_ASSERT(reassembly_.advance(base_ + to) == base_ + rcv_nxt_);
+  }
+
+  SeqNum base_;
+  Reassembly reassembly_;
+  Model model_;
+  std::uint32_t rcv_nxt_ = 0;
+};
+
+TEST(Reassembly, BehavesAsAFlagPerByte) {
+  EXPECT_TRUE(rc::check([](std::uint32_t base) {
+    Script script{SeqNum(base)};
+    const auto steps = *rc::gen::inRange(1, 80);
+    for (int i = 0; i < steps; ++i)
+      script.step();
   }));
 }
 

@@ -8,6 +8,7 @@ namespace snp::tcp {
 namespace {
 
 constexpr std::uint32_t kDupThresh = 3;
+constexpr std::uint32_t kInitialSegments = 10;  // RFC 6928
 constexpr std::uint8_t kReorderingMemory = 16;  // RFC 8985 6.2 step 4: recoveries
 
 constexpr bool is_before(std::uint32_t a_us, std::uint32_t b_us) noexcept {
@@ -142,12 +143,30 @@ void Connection::enter_recovery(Recovery recovery, Instant now) noexcept {
   arm_retransmission(now);
 }
 
+// RFC 6582 3.2 step 3, full acknowledgment: when the flight has shrunk below ssthresh, slow start
+// brings it back; the difference in one burst would overflow the queue again.
 void Connection::leave_recovery() noexcept {
-  if (recovery_ != Recovery::kTimeout) cc_.cwnd = std::max(cc_.ssthresh, 2 * snd_mss_);
+  if (recovery_ != Recovery::kTimeout) {
+    const std::uint32_t flight = std::max(board_.outstanding(), kInitialSegments * snd_mss_);
+    cc_.cwnd = std::max(std::min(cc_.ssthresh, flight + snd_mss_), 2 * snd_mss_);
+  }
   recovery_ = Recovery::kOpen;
   can_undo_ = false;
   duplicate_acks_ = duplicate_bytes_ = 0;
   was_cwnd_limited_ = false;
+}
+
+// The path's MTU fell (RFC 1191 6.5, as Linux's tcp_simple_retransmit): what is under way will not
+// arrive. That is no congestion: the window stays.
+void Connection::repeat_in_smaller_segments(Instant now) noexcept {
+  if (board_.outstanding() == 0 || is_frozen_) return;
+  board_.mark_all_lost();
+  duplicate_acks_ = duplicate_bytes_ = 0;
+  if (recovery_ != Recovery::kTimeout) cc_.ssthresh = std::min(cc_.ssthresh, cc_.cwnd);
+  recovery_ = Recovery::kTimeout;
+  recover_ = snd_nxt_;
+  can_undo_ = has_tail_probe_ = is_first_of_recovery_ = may_predict_ = false;
+  arm_retransmission(now);
 }
 
 // RFC 6937 3.

@@ -118,6 +118,17 @@ TEST(Send, PathMtuShrinksTheNextSegment) {
   Steps(start).update(cached).write(500).expect({.len = 500}).write(500).expect({.len = 500});
 }
 
+TEST(Send, WhatIsUnderWayIsRepeatedInSmallerSegmentsWhenThePathShrinks) {
+  Start start = wide();
+  CachedState cached = start.state.cached;
+  cached.path_mtu = 552;
+  Steps steps(start);
+  steps.write(1000).expect({.seq = 0, .len = 1000}).update(cached);
+  steps.expect({.seq = 0, .len = 1000, .resent = true, .gso = 500}).expect_none();
+  steps.receive({.ack = 1000}).expect_none();
+  EXPECT_GE(steps.connection().info().cwnd_bytes, 100'000u);
+}
+
 TEST(Recovery, TheTimeoutDoublesAndGivesUp) {
   Start start;
   start.state.constant.sack = false;  // no loss probe

@@ -193,7 +193,7 @@ Steps& Steps::expect(const Out& out) {
   if (differs(out.seq, plan.seq - iss_) || differs(out.len, plan.payload_len) ||
       differs(out.ack, plan.ack - irs_) || differs(out.flags, flags) ||
       differs(out.wnd_bytes, wnd) || differs(out.sack, sack) ||
-      differs(out.resent, plan.is_retransmission))
+      differs(out.resent, plan.is_retransmission) || differs(out.gso, plan.gso_size))
     fail("not what was expected: " + describe(plan));
   return *this;
 }

@@ -28,7 +28,7 @@ struct CongestionState {
   std::uint32_t mss = 536;
   std::uint32_t cwnd = 0;
   std::uint32_t ssthresh = 0xffffffff;
-  alignas(8) std::array<std::byte, 56> scratch{};  // the algorithm's own
+  alignas(8) std::array<std::byte, 64> scratch{};  // the algorithm's own
 
   // Pre: the algorithm's start() called make<T>().
   template <class T>

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "snp/tcp/cc/algorithms.h"
+#include "snp/tcp/cc/hystart.h"
 
 namespace snp::tcp {
 namespace {
@@ -17,6 +18,7 @@ struct Cubic {
   double k = 0;            // seconds until the curve is back at w_max
   double credit = 0;       // fraction of a byte of growth, carried over
   Instant epoch = kNever;  // start of this congestion avoidance stage
+  HyStart hystart;
 };
 
 void start(CongestionState& state) noexcept {
@@ -66,11 +68,7 @@ void avoid_congestion(CongestionState& state, const Acked& acked, std::uint32_t 
 void on_acked(CongestionState& state, const Acked& acked, Instant now) noexcept {
   if (!acked.is_cwnd_limited) return;
   std::uint32_t bytes = acked.bytes;
-  if (state.is_slow_start()) {
-    const std::uint32_t growth = std::min(bytes, state.ssthresh - state.cwnd);
-    state.cwnd += growth;
-    bytes -= growth;
-  }
+  if (state.is_slow_start()) bytes = state.own<Cubic>().hystart.grow(state, acked);
   if (bytes != 0) avoid_congestion(state, acked, bytes, now);
 }
 
@@ -80,6 +78,7 @@ void on_congestion(CongestionState& state, std::uint32_t in_flight, Instant /*no
   // RFC 9438 4.7: fast convergence gives room to newcomers.
   own.w_max = cwnd < own.w_max ? cwnd * (1.0 + kBeta) / 2.0 : cwnd;
   own.epoch = kNever;
+  own.hystart.restart();
   // RFC 9438 4.6: of what is used, not of what is allowed.
   const double used = std::min(static_cast<double>(in_flight), static_cast<double>(state.cwnd));
   state.ssthresh = std::max(static_cast<std::uint32_t>(used * kBeta), 2 * state.mss);
@@ -87,6 +86,7 @@ void on_congestion(CongestionState& state, std::uint32_t in_flight, Instant /*no
 
 void on_idle(CongestionState& state) noexcept {
   state.own<Cubic>().epoch = kNever;
+  state.own<Cubic>().hystart.restart();
 }
 
 }  // namespace
