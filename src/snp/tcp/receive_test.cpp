@@ -120,6 +120,17 @@ TEST(Receive, AnOfferOfTheHostThatTheRingCannotHoldIsTakenBack) {
       .consume(16'384);
 }
 
+TEST(Receive, AFullRingTakesNothingMore) {
+  Start start;
+  start.ring = 1u << 14;
+  start.state.delegated.rcv_wnd = 16'000;
+  Steps steps(start);
+  steps.receive({.seq = 0, .len = 16'020, .gso = 1000});  // 20 bytes into the rounding
+  steps.receive({.seq = 16'020, .len = 5000, .gso = 1000});
+  EXPECT_LE(steps.connection().streams().rx_range.length(), start.ring);
+  steps.consume(16'020);
+}
+
 TEST(Receive, AZeroWindowOpensWithAnUpdate) {
   Start start;
   start.ring = 1u << 14;

@@ -41,7 +41,9 @@ bool Connection::is_predicted(const Segment& seg) const noexcept {
          seg.seg_seq == rcv_nxt_ && !seg.is_ce && seg.options.sack_count == 0 &&
          seg.seg_ack >= snd_una_ && seg.seg_ack <= snd_nxt_ &&
          (!seg.payload.empty() || seg.seg_ack != snd_una_) &&
-         seg.payload.size() <= rcv_adv_ - rcv_nxt_ && seg.options.has_timestamps == timestamps_ &&
+         // Not a difference: rcv_nxt may be past the edge by less than a unit of the window field.
+         rcv_nxt_ + static_cast<std::uint32_t>(seg.payload.size()) <= rcv_adv_ &&
+         seg.options.has_timestamps == timestamps_ &&
          (!timestamps_ || !is_before_ts_recent(seg.options.ts_val));
 }
 
