@@ -107,8 +107,9 @@ ParkingLab::ParkingLab() {
   const InNamespace inside(net_.left());
   injector_.reset(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!host::set_option(injector_.get(), SOL_SOCKET, SO_MARK,
-                        static_cast<int>(steer::kReinjectMark)))
-    die("SO_MARK");
+                        static_cast<int>(steer::kReinjectMark)) ||
+      !host::set_option(injector_.get(), SOL_PACKET, PACKET_VNET_HDR, 1))
+    die("injecting socket");
   auto loaded = steer::Steering::load(64);
   if (!loaded) {
     std::fprintf(stderr, "parking lab: %s\n", loaded.error().message.c_str());
@@ -146,7 +147,7 @@ void ParkingLab::block_ingress(const Connection& c) {
 }
 
 Result<host::Parked> ParkingLab::park(const Connection& c, RingPair& rings) {
-  tap_ = open_tap(net_.left());
+  open_holding_tap();
   for (const auto state : {steer::FlowSteering::kShadow, steer::FlowSteering::kHold})
     if (auto set = steering_->set(c.tuple, state, 0); !set) return Failure(set.error());
   auto parked = host::park(c.host.get(), rings.rx, RingPair::kRxBegin, rings.tx, RingPair::kTxEnd);
@@ -169,19 +170,34 @@ Result<host::Unparked> ParkingLab::unpark(const Connection& c, const host::Parke
   if (auto removed = steering_->remove(c.tuple); !removed) return Failure(removed.error());
   give_back_held_frames();
   if (unparked && unparked->needs_forged_segment) {
-    std::array<std::byte, 128> frame{};
+    std::array<std::byte, kVnetHeader + 128> frame{};
     ConnectionState state = parked.state;
     state.cached.local_mac = net_.left().mac;
     state.cached.next_hop_mac = net_.right().mac;
-    inject(std::span(frame).first(host::make_forged_segment(state, frame)));
+    const std::size_t length =
+        host::make_forged_segment(state, std::span(frame).subspan(kVnetHeader));
+    inject(std::span(frame).first(kVnetHeader + length));
   }
   return unparked;
 }
 
-// Which frames of the tap were kept from the host is not known here, so all are given back: what
-// the host has seen already is a duplicate to it. All are taken first, for the tap sees them come
-// again.
-void ParkingLab::give_back_held_frames() {
+void ParkingLab::open_holding_tap() {
+  tap_ = open_tap(net_.left());
+  if (!host::set_option(tap_.get(), SOL_PACKET, PACKET_VNET_HDR, 1)) die("PACKET_VNET_HDR");
+}
+
+void ParkingLab::hold(const Connection& c) {
+  open_holding_tap();
+  if (const auto set = steering_->set(c.tuple, steer::FlowSteering::kHold, 0); !set)
+    die(set.error().message.c_str());
+}
+
+void ParkingLab::release(const Connection& c) {
+  if (const auto removed = steering_->remove(c.tuple); !removed)
+    die(removed.error().message.c_str());
+}
+
+std::vector<Bytes> ParkingLab::take_held_frames() {
   std::vector<Bytes> held;
   Bytes frame(128 * 1024);
   while (true) {
@@ -193,17 +209,25 @@ void ParkingLab::give_back_held_frames() {
     if (from.sll_pkttype == PACKET_HOST) held.emplace_back(frame.begin(), frame.begin() + got);
   }
   tap_.reset();
-  for (const Bytes& each : held)
+  return held;
+}
+
+// Which frames of the tap were kept from the host is not known here, so all are given back: what
+// the host has seen already is a duplicate to it. All are taken first, for the tap sees them come
+// again.
+void ParkingLab::give_back_held_frames() {
+  for (const Bytes& each : take_held_frames())
     inject(each);
 }
 
 // The frame goes out marked, and the egress program turns it round into the device's receive path.
-void ParkingLab::inject(std::span<const std::byte> frame) {
+void ParkingLab::inject(std::span<const std::byte> header_and_frame) {
   sockaddr_ll where{};
   where.sll_family = AF_PACKET;
   where.sll_ifindex = static_cast<int>(net_.left().ifindex);
-  ::sendto(injector_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&where),
-           sizeof where);
+  if (::sendto(injector_.get(), header_and_frame.data(), header_and_frame.size(), 0,
+               reinterpret_cast<sockaddr*>(&where), sizeof where) < 0)
+    die("inject");
 }
 
 Bytes pattern(std::uint32_t seed, std::size_t length) {

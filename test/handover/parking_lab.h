@@ -59,6 +59,8 @@ class WireTap {
 
 class ParkingLab {
  public:
+  static constexpr std::size_t kVnetHeader = 10;
+
   ParkingLab();
 
   // Over the wire; `host_is_client`: the host side has connected, else it has accepted on a
@@ -71,14 +73,21 @@ class ParkingLab {
   // From now on nothing of this connection reaches the host, but the host may send: its peer's
   // acknowledgements are lost.
   void block_ingress(const Connection& c);
+  // Nothing of the connection passes; what comes for the host waits for take_held_frames().
+  void hold(const Connection& c);
+  // Each behind its virtio_net_hdr: what is left to do to checksum and segments.
+  std::vector<Bytes> take_held_frames();
+  void release(const Connection& c);  // everything passes again
+  // Gives such a frame to the host as if it had come over the wire.
+  void inject(std::span<const std::byte> header_and_frame);
   // park() as a hand-over does it: shadow, hold, park.
   Result<host::Parked> park(const Connection& c, RingPair& rings);
   // unpark() as a hand-over does it: return, unpark, steering off, held frames, forged segment.
   Result<host::Unparked> unpark(const Connection& c, const host::Parked& parked, RingPair& rings);
 
  private:
+  void open_holding_tap();
   void give_back_held_frames();
-  void inject(std::span<const std::byte> frame);
 
   NetnsLab net_;
   std::unique_ptr<steer::Steering> steering_;

@@ -76,7 +76,7 @@ NetnsLab::NetnsLab() {
   configure(right_, 2);
 }
 
-void NetnsLab::run_in(const Side& side, const std::vector<std::string>& command) {
+bool NetnsLab::try_in(const Side& side, const std::vector<std::string>& command) {
   std::vector<char*> arguments;
   arguments.reserve(command.size() + 1);
   for (const std::string& word : command)
@@ -91,7 +91,11 @@ void NetnsLab::run_in(const Side& side, const std::vector<std::string>& command)
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+void NetnsLab::run_in(const Side& side, const std::vector<std::string>& command) {
+  if (try_in(side, command)) return;
   std::string line;
   for (const std::string& word : command)
     line += word + ' ';

@@ -37,6 +37,8 @@ class NetnsLab {
 
   // Runs a command in a namespace and waits; aborts unless it ends with 0.
   static void run_in(const Side& side, const std::vector<std::string>& command);
+  // The same; tells whether it ended with 0.
+  static bool try_in(const Side& side, const std::vector<std::string>& command);
 
  private:
   Side left_;

@@ -92,21 +92,29 @@ bool has_segments_out_of_order(int fd, const tcp_info& info, std::uint32_t unrea
   return unread_bytes == 0 ? held != 0 : held > 4096 + 3 * std::uint64_t{unread_bytes};
 }
 
-// When the listener was bound to every address, the emptied socket forgets its own, and connect()
-// lets the route choose. It must choose the same: ask with a datagram socket, which sends nothing.
-bool would_choose_other_address(int fd, const SocketAddress& local, const SocketAddress& remote) {
+// A datagram socket, which sends nothing, answers two questions about a connection to the same
+// peer. Is the socket of this network namespace, the one that steering and routes are of? And when
+// the listener was bound to every address, the emptied socket forgets its own, and connect() lets
+// the route choose: would it choose the same?
+Reason check_surroundings(int fd, const SocketAddress& local, const SocketAddress& remote) {
   const UniqueFd probe(::socket(local.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!probe.is_open()) return false;
+  if (!probe.is_open()) return Reason::kOffloaded;
+  std::uint64_t here = 0;
+  std::uint64_t there = 0;
+  if (read_option(probe.get(), SOL_SOCKET, SO_NETNS_COOKIE, here) &&
+      read_option(fd, SOL_SOCKET, SO_NETNS_COOKIE, there) && here != there)
+    return Reason::kOtherNamespace;
   for (const int option : {SO_BINDTOIFINDEX, SO_MARK}) {
     const auto value = get_option(fd, SOL_SOCKET, option);
     if (value && *value != 0) set_option(probe.get(), SOL_SOCKET, option, *value);
   }
-  if (::connect(probe.get(), remote.raw(), remote.length) != 0) return false;
+  if (::connect(probe.get(), remote.raw(), remote.length) != 0) return Reason::kNoRoute;
   const auto chosen = local_address(probe.get());
-  if (!chosen) return false;
+  if (!chosen) return Reason::kOffloaded;
   const auto ours = to_endpoint(local);
   const auto theirs = to_endpoint(*chosen);
-  return ours && theirs && ours->address != theirs->address;
+  return ours && theirs && ours->address != theirs->address ? Reason::kLocalAddress
+                                                            : Reason::kOffloaded;
 }
 
 Reason find_obstacle(int fd, const tcp_info& info, const SocketSurvey& seen) {
@@ -163,8 +171,7 @@ Result<SocketSurvey> survey(int fd) {
   const int device = get_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX).value_or(0);
   seen.bound_ifindex = static_cast<std::uint32_t>(device);
   seen.reason = find_obstacle(fd, info, seen);
-  if (seen.reason == Reason::kOffloaded && would_choose_other_address(fd, *local, *remote))
-    seen.reason = Reason::kLocalAddress;
+  if (seen.reason == Reason::kOffloaded) seen.reason = check_surroundings(fd, *local, *remote);
   return seen;
 }
 

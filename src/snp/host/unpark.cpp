@@ -103,26 +103,41 @@ int to_buffer_value(std::uint64_t bytes) {
   return static_cast<int>(std::min<std::uint64_t>(bytes, std::numeric_limits<int>::max() / 2));
 }
 
-// What goes in must fit, and so must what the peer was allowed to send meanwhile. The kernel
-// doubles the value for its own overhead, and reckons that half of a buffer is payload.
-bool raise_buffers(int fd, const DelegatedState& d, const HostSocketMemo& memo,
-                   const StreamRange& rx_range, const StreamRange& tx_range) {
-  const std::uint32_t window =
-      d.rcv_wup + d.rcv_wnd > d.rcv_nxt ? (d.rcv_wup + d.rcv_wnd) - d.rcv_nxt : 0;
-  const std::uint64_t receive = rx_range.length() + window;
-  if (2 * receive > memo.receive_buffer &&
-      !set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, to_buffer_value(receive + kBufferSlack)))
-    return false;
-  const std::uint64_t send = tx_range.length() + kBufferSlack;
-  return 2 * send <= memo.send_buffer ||
-         set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, to_buffer_value(send));
+// SO_SNDBUF and SO_RCVBUF double the value for the kernel's own overhead.
+bool set_buffer(int fd, int option, std::uint64_t bytes) {
+  return set_option(fd, SOL_SOCKET, option, to_buffer_value(bytes / 2));
 }
 
-// The send buffer's size as it was, and auto-tuning of both. A receive buffer that was raised
-// stays: the peer has been promised that much.
-bool restore_buffers(int fd, const HostSocketMemo& memo) {
-  return (get_option(fd, SOL_SOCKET, SO_SNDBUF) == static_cast<int>(memo.send_buffer) ||
-          set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(memo.send_buffer / 2))) &&
+// What goes in must fit.
+bool raise_buffers(int fd, const HostSocketMemo& memo, const StreamRange& rx_range,
+                   const StreamRange& tx_range) {
+  const std::uint64_t receive = 2 * (rx_range.length() + kBufferSlack);
+  const std::uint64_t send = 2 * (tx_range.length() + kBufferSlack);
+  return (rx_range.length() <= memo.receive_buffer / 2 ||
+          set_buffer(fd, SO_RCVBUFFORCE, receive)) &&
+         (send <= memo.send_buffer || set_buffer(fd, SO_SNDBUFFORCE, send));
+}
+
+bool keep_buffer(int fd, int get, int set, std::uint64_t bytes) {
+  return get_option(fd, SOL_SOCKET, get) == static_cast<int>(bytes) || set_buffer(fd, set, bytes);
+}
+
+// Before anything is sent, or a window would be offered that only the refilling needed. The buffer
+// is as large as it was, or as what is in it and what the peer has been promised beyond: the kernel
+// itself never promises more than the buffer's size, so its own promises raise nothing, hand-over
+// after hand-over.
+bool restore_receive_buffer(int fd, const DelegatedState& d, const HostSocketMemo& memo,
+                            const StreamRange& rx_range) {
+  const SeqNum promised = d.rcv_wup + d.rcv_wnd;
+  const std::uint64_t needed =
+      rx_range.length() + (promised > d.rcv_nxt ? promised - d.rcv_nxt : 0);
+  return keep_buffer(fd, SO_RCVBUF, SO_RCVBUFFORCE,
+                     needed > memo.receive_buffer ? 2 * needed : memo.receive_buffer);
+}
+
+// And back to auto-tuning of both.
+bool restore_send_buffer(int fd, const HostSocketMemo& memo) {
+  return keep_buffer(fd, SO_SNDBUF, SO_SNDBUFFORCE, memo.send_buffer) &&
          set_option(fd, SOL_SOCKET, SO_BUF_LOCK, static_cast<int>(memo.buffer_locks));
 }
 
@@ -235,13 +250,15 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
   if (!plan) return Failure(plan.error());
   // It is silent already, unless an earlier attempt got further.
   if (auto silent = silence(fd); !silent) return Failure(silent.error());
-  if (!raise_buffers(fd, state.delegated, memo, rx_range, tx_range))
+  if (!raise_buffers(fd, memo, rx_range, tx_range))
     return failed_step("SO_RCVBUFFORCE, SO_SNDBUFFORCE");
   if (auto built = rebuild(fd, state.constant, plan->snd_seq, plan->rcv_seq); !built)
     return Failure(built.error());
   if (!set_timestamp(fd, state)) return failed_step("TCP_TIMESTAMP");
   if (auto filled = refill(fd, state.delegated, *plan, rx, rx_range, tx, tx_range); !filled)
     return Failure(filled.error());
+  if (!restore_receive_buffer(fd, state.delegated, memo, rx_range))
+    return failed_step("SO_RCVBUFFORCE back");
   if (!restore_options(fd, state.cached, memo)) return failed_step("socket options");
   if (auto woken = wake(
           fd, memo, {.keepalive = state.cached.keepalive.enabled, .asks_peer = plan->asks_peer});
@@ -250,7 +267,7 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
   if (memo.shutdown_read != 0 && ::shutdown(fd, SHUT_RD) != 0) return failed_step("SHUT_RD");
   if (auto sent = send_rest(fd, state.cached, *plan, tx, tx_range); !sent)
     return Failure(sent.error());
-  if (!restore_buffers(fd, memo)) return failed_step("SO_BUF_LOCK");
+  if (!restore_send_buffer(fd, memo)) return failed_step("SO_BUF_LOCK");
 
   Unparked unparked;
   unparked.needs_forged_segment =
