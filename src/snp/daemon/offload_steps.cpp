@@ -3,8 +3,10 @@
 #include <bit>
 #include <cstddef>
 
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <spdlog/spdlog.h>
@@ -33,6 +35,21 @@ std::uint32_t promised_window(int fd) {
   std::uint32_t window = 0;
   std::memcpy(&window, info.data() + kOffset, sizeof window);
   return window;
+}
+
+// How much the rings must take. Exact for sending once the gate is closed; what the peer may still
+// send is within the promised window.
+struct Queues {
+  std::uint64_t unread = 0, unacked = 0;
+};
+
+Queues measure_queues(int fd) {
+  int unread = 0;
+  int unacked = 0;
+  ::ioctl(fd, SIOCINQ, &unread);
+  ::ioctl(fd, SIOCOUTQ, &unacked);
+  return {static_cast<std::uint64_t>(unread) + promised_window(fd),
+          static_cast<std::uint64_t>(unacked)};
 }
 
 std::uint32_t bound_ring(std::uint64_t needed, const settings::Settings& settings) {
@@ -79,10 +96,12 @@ Reason Offloader::find_way(Flow& flow) {
   return Reason::kOffloaded;
 }
 
-Reason Offloader::take_rings(Program& program, const host::SocketSurvey& survey, Rings& rings) {
-  const auto most = static_cast<std::uint64_t>(env_.settings.number(Setting::kRingMaxBytes));
-  if (survey.unread_bytes > most || survey.unacked_bytes > most) return Reason::kQueuesTooLarge;
-  rings.tx_size = bound_ring(survey.unacked_bytes, env_.settings);
+// Pre: the gate is closed.
+Reason Offloader::take_rings(Program& program, int socket, Rings& rings) {
+  const Queues queues = measure_queues(socket);
+  rings.rx_size = bound_ring(queues.unread, env_.settings);
+  rings.tx_size = bound_ring(queues.unacked, env_.settings);
+  if (queues.unacked > rings.tx_size) return Reason::kQueuesTooLarge;
   const auto rx = program.rings.allocate(rings.rx_size);
   if (!rx) return Reason::kArenaFull;
   const auto tx = program.rings.allocate(rings.tx_size);
@@ -111,7 +130,7 @@ void Offloader::fill_record(const Flow& flow, const Rings& rings) {
 Reason Offloader::explain_park(const Flow& flow, const Error& error) {
   spdlog::debug("{}: cannot park: {}", to_string(flow.tuple), error.message);
   if (error.code == Errc::kBusy) return Reason::kOutOfOrder;
-  if (error.code == Errc::kFull) return Reason::kQueuesTooLarge;
+  if (error.code == Errc::kFull) return Reason::kBusy;  // they have grown meanwhile
   return Reason::kParkFailed;
 }
 
@@ -179,19 +198,15 @@ Reason Offloader::start_offload(Program& program, ipc::SlotId slot_id, const Don
       env_.max_connections,
       static_cast<std::size_t>(env_.settings.number(Setting::kMaxConnections)));
   if (free_ids_.empty() || flows_.size() >= most) return Reason::kTargetFull;
-  Rings rings;
-  rings.rx_size = bound_ring(
-      std::uint64_t{survey.unread_bytes} + promised_window(flow.socket.get()), env_.settings);
-  if (const Reason reason = take_rings(program, survey, rings); reason != Reason::kOffloaded)
-    return reason;
 
   flow.quiet_since = engine::monotonic_now();
-  ipc::Slot& slot = program.slot(slot_id);
-  if (!close_gate(slot, ipc::SlotMode::kOffloading, kGateLimit)) {
-    program.rings.free(rings.rx);
-    program.rings.free(rings.tx);
-    set_slot_mode(flow, ipc::SlotMode::kInHost, Reason::kBusy);
-    return Reason::kBusy;
+  Rings rings;
+  Reason reason = close_gate(program.slot(slot_id), ipc::SlotMode::kOffloading, kGateLimit)
+                      ? take_rings(program, flow.socket.get(), rings)
+                      : Reason::kBusy;
+  if (reason != Reason::kOffloaded) {
+    set_slot_mode(flow, ipc::SlotMode::kInHost, reason);
+    return reason;
   }
   flow.id = free_ids_.back();
   free_ids_.pop_back();
@@ -206,7 +221,7 @@ Reason Offloader::start_offload(Program& program, ipc::SlotId slot_id, const Don
   flows_.emplace(flow.id, std::move(owned));
   fill_record(flow, rings);
 
-  Reason reason = Reason::kHandoverFailed;
+  reason = Reason::kHandoverFailed;
   if (env_.keeper.tell(KeeperNews::kSocket, flow.id, 0, flow.socket.get()) &&
       env_.steering.set(flow.tuple, steer::FlowSteering::kShadow, flow.shard) &&
       env_.steering.set(flow.tuple, steer::FlowSteering::kHold, flow.shard))

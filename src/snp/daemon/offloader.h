@@ -129,7 +129,7 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Reason examine(Program& program, ipc::SlotId slot, Flow& flow,
                           host::SocketSurvey& survey);
   chimney::Reason find_way(Flow& flow);
-  chimney::Reason take_rings(Program& program, const host::SocketSurvey& survey, Rings& rings);
+  chimney::Reason take_rings(Program& program, int socket, Rings& rings);
   chimney::Reason park_and_initiate(Flow& flow, const Rings& rings);
   chimney::Reason explain_park(const Flow& flow, const Error& error);
   void fill_record(const Flow& flow, const Rings& rings);

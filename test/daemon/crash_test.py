@@ -1,0 +1,138 @@
+"""snpd on bad days: the engine killed, snpd told to stop, programs killed, all under traffic.
+
+Both ends of verified streams (torture_peer: one wrong byte, one reset, and it fails) are attached
+and offloaded while it happens.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from netlab import Lab, wait_until  # noqa: E402
+
+PORT = 7000
+CONNECTIONS = 16
+
+
+def offloaded(end):
+    rows = end.snp_json("connections")["connections"]
+    return [row for row in rows if row["offload_state"] == "Offloaded"]
+
+
+class Crash(unittest.TestCase):
+    def setUp(self):
+        self.lab = Lab()
+        self.lab.__enter__()
+        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.seed = int.from_bytes(os.urandom(4), "little")
+
+    def start_streams(self, style="level", rate=0):
+        peer = str(self.lab.bin / "torture_peer")
+        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", style]
+        if rate:
+            options += ["--rate", rate]
+        self.server = self.lab.b.start([peer, "listen", PORT, *options], attached=True,
+                                       name="listen")
+        self.server.wait_listening(PORT)
+        self.client = self.lab.a.start([peer, "connect", self.lab.b.v4, PORT, *options],
+                                       attached=True, name="connect")
+
+    def wait_offloaded(self, *ends):
+        for end in ends:
+            wait_until(lambda end=end: len(offloaded(end)) == CONNECTIONS, 20,
+                       f"all connections offloaded in {end.name}", every=0.1)
+
+    def finish_streams(self):
+        time.sleep(1)  # traffic goes on
+        self.server.expect_running()
+        self.client.expect_running()
+        os.kill(self.client.pid, signal.SIGTERM)  # it finishes its streams then
+        client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
+                          for process in (self.client, self.server))
+        self.assertEqual(len(client), CONNECTIONS)
+        for number, end in client.items():
+            self.assertGreater(end["sent"], 0, f"seed {self.seed}")
+            self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
+            self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
+
+    def test_engine_killed(self):
+        """The keeper brings everything home; a new engine takes it over again."""
+        self.lab.start_snpd(settings={"chimney": "enabled"})
+        self.start_streams()
+        self.wait_offloaded(self.lab.a, self.lab.b)
+        for _ in range(3):
+            for end in (self.lab.a, self.lab.b):
+                before = end.snp_json("status")
+                os.kill(before["pid"], signal.SIGKILL)
+                wait_until(lambda end=end, before=before:
+                           end.snp("status", check=False).returncode == 0
+                           and end.snp_json("status")["pid"] != before["pid"], 20,
+                           f"a new engine in {end.name}", every=0.05)
+                time.sleep(0.3)
+                self.server.expect_running()
+                self.client.expect_running()
+        status = self.lab.b.snp_json("status")
+        self.assertEqual(status["engine_restarts"], 3)
+        self.finish_streams()
+        self.assertIn("came home", self.lab.b.snpd.output())
+        self.assertNotIn("cannot bring", self.lab.b.snpd.output())
+
+    def test_told_to_stop(self):
+        """SIGTERM: all goes home, nothing is left, the streams go on in the host."""
+        self.lab.start_snpd(settings={"chimney": "enabled"})
+        self.start_streams()
+        self.wait_offloaded(self.lab.a, self.lab.b)
+        self.lab.stop_snpd(self.lab.a)  # checks qdiscs and exit status
+        time.sleep(0.5)
+        self.lab.stop_snpd(self.lab.b)
+        self.finish_streams()
+
+    def test_keeper_killed(self):
+        """The engine notices, takes everything home and cleans up by itself."""
+        self.lab.start_snpd(settings={"chimney": "enabled"})
+        self.start_streams()
+        self.wait_offloaded(self.lab.a, self.lab.b)
+        status = self.lab.b.snp_json("status")
+        os.kill(status["keeper_pid"], signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{status['pid']}").exists(), 20, "the engine gone")
+        self.assertNotIn("clsact", self.lab.b.qdiscs())
+        self.lab.b.snpd.popen.wait()
+        self.lab.b.snpd = None
+        self.finish_streams()
+
+    def test_program_killed(self):
+        """Its peer sees the end that the kernel would have given it; snpd forgets it."""
+        self.lab.start_snpd(settings={"chimney": "enabled"})
+        self.start_streams()
+        self.wait_offloaded(self.lab.a, self.lab.b)
+        os.kill(self.client.pid, signal.SIGKILL)
+        self.server.wait(20)  # end of file, or a reset when unread data was left
+        for end in (self.lab.a, self.lab.b):
+            wait_until(lambda end=end: end.snp_json("status")["programs"] == 0, 20,
+                       f"no program in {end.name}")
+            wait_until(lambda end=end: {row["tcp_state"] for row in offloaded(end)}
+                       <= {"TIME_WAIT"}, 20, f"no connection in {end.name}")
+
+    def test_moved_again_and_again(self):
+        """Every connection home and back under traffic, from both ends."""
+        self.lab.start_snpd(settings={"chimney": "enabled"})
+        self.start_streams()
+        self.wait_offloaded(self.lab.a, self.lab.b)
+        for _ in range(5):
+            for end in (self.lab.a, self.lab.b):
+                flows = [f"{row['local']}-{row['remote']}" for row in offloaded(end)]
+                end.snp("upload", "--all")
+                for flow in flows:
+                    end.snp("offload", flow)
+        stats = self.lab.b.snp_json("stats")
+        self.assertGreaterEqual(stats["upload"]["done"], 5 * CONNECTIONS)
+        self.finish_streams()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
