@@ -11,6 +11,7 @@
 
 #include "snp/base/assert.h"
 #include "snp/engine/clock.h"
+#include "snp/ipc/slot_gate.h"
 
 namespace snp::daemon {
 namespace {
@@ -59,8 +60,8 @@ void Offloader::set_slot_mode(const Flow& flow, ipc::SlotMode mode, Reason reaso
   ipc::Slot* slot = slot_of(flow);
   if (slot == nullptr) return;
   slot->engine.reason.store(static_cast<std::uint16_t>(reason));
-  const engine::Arena& arena = *flow.program->arena;
-  open_gate(arena.memory, flow.slot, mode, arena.wait_set_fds);
+  ipc::set_mode(*slot, mode);
+  env_.engine.notify(*flow.program->arena, flow.slot);
 }
 
 void Offloader::answer(Flow& flow, const Result<>& result) {
