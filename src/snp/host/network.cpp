@@ -171,6 +171,11 @@ Result<> RtnetlinkNetwork::subscribe() {
   notifications_.reset(
       ::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
   if (!notifications_.is_open()) return fail_errno("rtnetlink notifications");
+  // A socket without a number of its own is taken for the sender, the kernel, and told nothing.
+  sockaddr_nl own{};
+  own.nl_family = AF_NETLINK;
+  if (::bind(notifications_.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0)
+    return fail_errno("rtnetlink notifications, bind");
   ::setsockopt(notifications_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kNotificationBuffer,
                sizeof kNotificationBuffer);
   for (const int group :
