@@ -5,8 +5,8 @@
 # makes snp::tcp from tcp/**/*.cpp, checks that each header compiles alone, and makes snp_tcp_test
 # (label unit) from tcp/**/*_test.cpp, and snp_tcp_root_test (label root: privileges, namespaces) from
 # tcp/**/*_root_test.cpp. A folder without sources is a header-only library. With TSAN its unit tests
-# also run under ThreadSanitizer (preset tsan, target snp_tsan_tests). tcp/*_bench.cpp becomes
-# snp_tcp_bench in the preset bench.
+# also run under ThreadSanitizer (preset tsan, target snp_tsan_tests). tcp/NAME_bench.cpp becomes
+# NAME_bench in the preset bench.
 find_package(GTest REQUIRED)
 include(GoogleTest)
 
@@ -43,19 +43,13 @@ function(snp_folder name)
   endif()
 
   if(SNP_BENCHMARKS)
+    find_package(benchmark REQUIRED)
     file(GLOB benches CONFIGURE_DEPENDS ${dir}/*_bench.cpp)
     foreach(bench ${benches})
       get_filename_component(program ${bench} NAME_WE)
       add_executable(${program} ${bench})
-      target_link_libraries(${program} PRIVATE ${target})
+      target_link_libraries(${program} PRIVATE ${target} ${ARG_TEST_LIBS} benchmark::benchmark)
     endforeach()
-  endif()
-
-  file(GLOB_RECURSE benches CONFIGURE_DEPENDS ${dir}/*_bench.cpp)
-  if(benches AND SNP_BENCHMARKS)
-    find_package(benchmark REQUIRED)
-    add_executable(${target}_bench ${benches})
-    target_link_libraries(${target}_bench PRIVATE ${target} ${ARG_TEST_LIBS} benchmark::benchmark)
   endif()
 
   set(root_tests ${tests})

@@ -14,6 +14,7 @@ struct MonotonicTimeline {
   using period = Duration::period;
   using duration = Duration;
   using time_point = std::chrono::time_point<MonotonicTimeline, Duration>;
+  // NOLINTNEXTLINE(readability-identifier-naming): the standard's name
   static constexpr bool is_steady = true;
 };
 

@@ -54,6 +54,7 @@ void Connection::abort(Instant /*now*/) noexcept {
 
 void Connection::update(const CachedState& cached, Instant now) noexcept {
   const bool was_corked = cached_.cork;
+  const bool had_no_delay = cached_.no_delay;
   const Keepalive before = cached_.keepalive;
   const bool new_algorithm = cached.congestion_control != cached_.congestion_control;
   const std::uint32_t old_mss = snd_mss_;
@@ -65,7 +66,8 @@ void Connection::update(const CachedState& cached, Instant now) noexcept {
     cc_algorithm_->start(cc_);
   }
   // Linux: setting TCP_NODELAY or clearing TCP_CORK pushes what waits.
-  if (cached_.no_delay || (was_corked && !cached_.cork)) is_push_forced_ = unsent() != 0;
+  if ((cached_.no_delay && !had_no_delay) || (was_corked && !cached_.cork))
+    is_push_forced_ = unsent() != 0;
   if (cached_.quick_ack && unacked_bytes_ != 0) ack_now_ = true;
   const Keepalive& after = cached_.keepalive;
   if (before.enabled != after.enabled || before.idle_s != after.idle_s ||

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint32_t kDupThresh = 3;
 constexpr std::uint32_t kInitialSegments = 10;  // RFC 6928
+constexpr std::uint8_t kMaxBackoff = 16;
 constexpr std::uint8_t kReorderingMemory = 16;  // RFC 8985 6.2 step 4: recoveries
 
 constexpr bool is_before(std::uint32_t a_us, std::uint32_t b_us) noexcept {
@@ -313,8 +314,14 @@ void Connection::on_persist_timer(Instant now) noexcept {
     return;
   }
   if (gives_up(persist_probes_, now)) return;
+  // A peer that answers but never opens its window may keep an application waiting, not an orphan
+  // (as Linux's tcp_probe_timer).
+  if (is_closed_by_application_ && rtt_.rto(persist_backoff_) >= rtt_.rto(kMaxBackoff)) {
+    become_closed(kTimedOut);
+    return;
+  }
   ++persist_probes_;
-  if (persist_backoff_ < 16) ++persist_backoff_;
+  if (persist_backoff_ < kMaxBackoff) ++persist_backoff_;
   probe_ = Probe::kWindow;
   arm_persist(now);
 }

@@ -106,6 +106,17 @@ TEST(States, FinWait2LastsAfterShutdownOnly) {
   Steps().shutdown().receive({.ack = 1}).pass(seconds(3000)).expect_state(TcpState::kFinWait2);
 }
 
+TEST(States, AnOrphanDoesNotProbeAClosedWindowForEver) {
+  Start start;
+  start.state.delegated.snd_wnd = 0;
+  Steps steps(start);
+  steps.write(10).close().expect_none();
+  // Each probe is answered.
+  for (int i = 0; i < 20 && steps.connection().state() != TcpState::kClosed; ++i)
+    steps.receive({.ack = 0, .wnd = 0}).pass(seconds(120));
+  steps.forget_output().expect_state(TcpState::kClosed);
+}
+
 TEST(States, AbortSendsAReset) {
   Steps()
       .write(10)
