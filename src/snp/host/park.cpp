@@ -3,7 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <vector>
+#include <memory>
 
 #include <linux/sockios.h>
 #include <poll.h>
@@ -160,8 +160,8 @@ Copied copy_receive_queue(int fd, const StreamRing& ring, const StreamRange& ran
 Copied copy_send_queue(int fd, const StreamRing& ring, const StreamRange& range) {
   if (range.length() == 0) return Copied::kWhole;
   const auto pieces = to_iovec(ring, range);
-  std::vector<std::byte> aside(kMostStaleBytes);
-  std::array<iovec, 3> parts{pieces[0], pieces[1], iovec{aside.data(), aside.size()}};
+  const auto aside = std::make_unique_for_overwrite<std::byte[]>(kMostStaleBytes);
+  std::array<iovec, 3> parts{pieces[0], pieces[1], iovec{aside.get(), kMostStaleBytes}};
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = parts.size();
@@ -170,7 +170,7 @@ Copied copy_send_queue(int fd, const StreamRing& ring, const StreamRange& range)
   const auto length = static_cast<std::uint64_t>(got);
   if (length < range.length()) return Copied::kMoved;
   if (length == range.length()) return Copied::kWhole;
-  parts = {iovec{aside.data(), length - range.length()}, pieces[0], pieces[1]};
+  parts = {iovec{aside.get(), length - range.length()}, pieces[0], pieces[1]};
   const ssize_t again = ::recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
   if (again < 0) return Copied::kFailed;
   return again == got ? Copied::kWhole : Copied::kMoved;
