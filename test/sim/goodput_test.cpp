@@ -44,8 +44,8 @@ double goodput_mbps(const Row& row) {
 
 TEST(Goodput, OneGigabitTenMilliseconds) {
   const Row rows[] = {
-      {0, "cubic", 1448, 500},    {0, "cubic", 65000, 700},    {0, "newreno", 65000, 700},
-      {0.001, "cubic", 1448, 40}, {0.001, "cubic", 65000, 40}, {0.01, "cubic", 65000, 10},
+      {0, "cubic", 1448, 550},    {0, "cubic", 65000, 600},    {0, "newreno", 65000, 600},
+      {0.001, "cubic", 1448, 25}, {0.001, "cubic", 65000, 25}, {0.01, "cubic", 65000, 6},
   };
   for (const Row& row : rows) {
     const double mbps = goodput_mbps(row);

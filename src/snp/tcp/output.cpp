@@ -191,6 +191,7 @@ void Connection::on_data_sent(SegmentPlan& plan, Instant now) noexcept {
   is_persisting_ = false;
   if (was_idle) {
     last_progress_ = now;
+    rack_.is_set = false;
     arm_retransmission(now);
   } else {
     set_retransmission_timer(now);

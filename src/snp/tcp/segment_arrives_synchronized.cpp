@@ -57,6 +57,7 @@ void Connection::accept_predicted(const Segment& seg, Instant now) noexcept {
     const std::uint32_t prior_in_flight = board_.in_flight();
     Delivery delivery;
     advance_una(seg.seg_ack, delivery, now);
+    rack_.is_set = false;  // its 32 bits of time must not grow old; recovery begins with a new one
     take_rtt(seg, delivery, true, now);
     grow_cwnd(delivery.bytes, prior_in_flight, now);
     arm_retransmission(now);

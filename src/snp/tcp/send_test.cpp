@@ -173,6 +173,17 @@ TEST(Recovery, ThreeSackedSegmentsStartFastRetransmit) {
   steps.pass(milliseconds(10)).receive({.ack = 6000}).pass(seconds(60)).expect_none();
 }
 
+TEST(Recovery, WorksAfterAnHourOfSilence) {
+  Steps steps(wide());
+  steps.write(6000).forget_output().pass(milliseconds(10));
+  steps.receive({.ack = 0, .sack = {{1000, 6000}}}).expect({.seq = 0, .resent = true});
+  steps.pass(milliseconds(10)).receive({.ack = 6000});
+  steps.pass(seconds(3000));  // the 32-bit microseconds are more than half round
+  steps.write(6000).forget_output().pass(milliseconds(10));
+  steps.receive({.ack = 6000, .sack = {{7000, 10'000}}});
+  steps.expect({.seq = 6000, .len = 1000, .resent = true});
+}
+
 TEST(Recovery, OnlyTheHolesAreSentAgain) {
   Steps steps(wide());
   steps.write(10'000).forget_output().pass(milliseconds(10));
