@@ -37,9 +37,11 @@ TEST(Mailbox, LosesNothingBetweenThreadsAndKeepsEachSendersOrder) {
   constexpr int kSenders = 3, kEach = 5000;
   Mailbox box;
   std::vector<std::unique_ptr<Numbered[]>> mails;
+  mails.reserve(kSenders);
   for (int sender = 0; sender < kSenders; ++sender)
     mails.emplace_back(new Numbered[kEach]);
   std::vector<std::thread> threads;
+  threads.reserve(kSenders);
   for (int sender = 0; sender < kSenders; ++sender)
     threads.emplace_back([&, sender] {
       for (int i = 0; i < kEach; ++i) {

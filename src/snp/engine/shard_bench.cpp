@@ -109,7 +109,7 @@ void request_response(benchmark::State& state) {
   std::array<std::byte, kRequest> buffer{};
   std::uint64_t requests = 0;
   std::int64_t shard_ns = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {  // NOLINT(clang-analyzer-deadcode.DeadStores)
     for (std::uint32_t id = 0; id < connections; ++id)
       peers[id].write_request(queue.frames[id]);
     queue.next = 0;

@@ -169,21 +169,21 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   const tcp::Info info = flow.connection->info();
   flow.info.store(info);
   if (flow.slot == nullptr) return;
-  constexpr auto relaxed = std::memory_order_relaxed;
+  constexpr auto kRelaxed = std::memory_order_relaxed;
   ipc::SlotInfo& out = flow.slot->info;
   const std::uint32_t mss = std::max(info.snd_mss, 1u);
-  out.srtt_us.store(info.srtt_us, relaxed);
-  out.rttvar_us.store(info.rttvar_us, relaxed);
-  out.rto_us.store(info.rto_us, relaxed);
-  out.snd_mss.store(info.snd_mss, relaxed);
-  out.rcv_mss.store(info.rcv_mss, relaxed);
-  out.cwnd_segments.store(info.cwnd_bytes / mss, relaxed);
-  out.ssthresh_segments.store(info.ssthresh_bytes / mss, relaxed);
-  out.unacked_segments.store((info.unacked_bytes + mss - 1) / mss, relaxed);
-  out.total_retransmits.store(info.total_retransmits, relaxed);
-  out.rcv_space.store(info.rcv_wnd, relaxed);
-  out.tcp_state.store(linux_number(info.state), relaxed);
-  out.snd_wnd.store(info.snd_wnd, relaxed);
+  out.srtt_us.store(info.srtt_us, kRelaxed);
+  out.rttvar_us.store(info.rttvar_us, kRelaxed);
+  out.rto_us.store(info.rto_us, kRelaxed);
+  out.snd_mss.store(info.snd_mss, kRelaxed);
+  out.rcv_mss.store(info.rcv_mss, kRelaxed);
+  out.cwnd_segments.store(info.cwnd_bytes / mss, kRelaxed);
+  out.ssthresh_segments.store(info.ssthresh_bytes / mss, kRelaxed);
+  out.unacked_segments.store((info.unacked_bytes + mss - 1) / mss, kRelaxed);
+  out.total_retransmits.store(info.total_retransmits, kRelaxed);
+  out.rcv_space.store(info.rcv_wnd, kRelaxed);
+  out.tcp_state.store(linux_number(info.state), kRelaxed);
+  out.snd_wnd.store(info.snd_wnd, kRelaxed);
 }
 
 void Shard::wake_applications() noexcept {

@@ -1,5 +1,6 @@
 #include "snp/engine/shard.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <random>
 
@@ -186,13 +187,12 @@ struct Stream {
 
 void transfer(World& world, std::vector<Stream>& streams, Duration limit = seconds(120)) {
   const Instant end = world.now + limit;
-  for (;;) {
-    bool all_done = true;
+  const auto is_done = [](const Stream& stream) { return stream.is_done(); };
+  while (!std::all_of(streams.begin(), streams.end(), is_done)) {
     for (Stream& stream : streams) {
-      ASSERT_NO_FATAL_FAILURE(stream.pump());
-      all_done = all_done && stream.is_done();
+      stream.pump();
+      if (::testing::Test::HasFatalFailure()) return;
     }
-    if (all_done) return;
     ASSERT_LT(world.now, end) << "stalled";
     world.step();
   }

@@ -97,6 +97,7 @@ TEST(TimingWheel, AgreesWithAPlainList) {
   Instant now{seconds(1)};
   TimingWheel wheel(now);
   std::vector<std::unique_ptr<Timer>> timers;
+  timers.reserve(200);
   for (int i = 0; i < 200; ++i)
     timers.push_back(std::make_unique<Timer>());
   for (int round = 0; round < 5000; ++round) {

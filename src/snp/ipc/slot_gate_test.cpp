@@ -43,6 +43,7 @@ TEST(SlotGate, KeepsCallsAndHandOversApart) {
   std::atomic<bool> stops{false};
   std::atomic<bool> is_violated{false};
   std::vector<std::thread> callers;
+  callers.reserve(2);
   for (int i = 0; i < 2; ++i)
     callers.emplace_back([&] {
       while (!stops) {
