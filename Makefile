@@ -39,7 +39,7 @@ test: need-root install-deps
 
 test-unit:
 	cmake --preset dev
-	$(BUILD) dev
+	$(BUILD) dev-unit
 	$(BUILD) dev-headers
 	$(CTEST) dev
 

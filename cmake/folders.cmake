@@ -10,6 +10,8 @@
 find_package(GTest REQUIRED)
 include(GoogleTest)
 
+# What `make test` builds for its sanitized runs; the root tests run on the release build only.
+add_custom_target(snp_unit_tests)
 add_custom_target(snp_tsan_tests)
 
 function(snp_folder name)
@@ -65,6 +67,9 @@ function(snp_folder name)
     if(files AND BUILD_TESTING AND NOT SNP_FUZZERS)
       add_executable(${program} ${files})
       target_link_libraries(${program} PRIVATE ${target} ${ARG_TEST_LIBS} GTest::gmock GTest::gtest_main)
+      if(kind STREQUAL "unit")
+        add_dependencies(snp_unit_tests ${program})
+      endif()
       if(ARG_TSAN AND kind STREQUAL "unit")
         add_dependencies(snp_tsan_tests ${program})
       endif()
