@@ -232,6 +232,10 @@ TEST_F(Survey, SegmentsOutOfOrder) {
   lab_.inject(frames[1]);
   EXPECT_EQ(host::survey(c.host.get())->unread_bytes, 0u);
   EXPECT_EQ(reason_of(c.host.get()), "out-of-order");
+  RingPair rings(1 << 20);
+  const auto parked = lab_.park(c, rings);
+  ASSERT_FALSE(parked);
+  EXPECT_EQ(parked.error().code, Errc::kBusy);
   lab_.inject(frames[0]);
   EXPECT_EQ(host::survey(c.host.get())->unread_bytes, 1000u);
   EXPECT_EQ(reason_of(c.host.get()), "offloaded");

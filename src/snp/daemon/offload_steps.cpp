@@ -81,6 +81,7 @@ Reason Offloader::examine(Program& program, ipc::SlotId slot_id, Flow& flow,
   survey = *surveyed;
   flow.tuple = survey.tuple;
   flow.cookie = survey.cookie;
+  flow.bound_ifindex = survey.bound_ifindex;
   if (survey.reason != Reason::kOffloaded) return survey.reason;
   // The same socket under two slots: of a parent and its child, or of a hostile process.
   if (cookies_.contains(survey.cookie)) return Reason::kSharedDescriptor;
@@ -88,7 +89,7 @@ Reason Offloader::examine(Program& program, ipc::SlotId slot_id, Flow& flow,
 }
 
 Reason Offloader::find_way(Flow& flow) {
-  auto path = env_.network.find_path(flow.tuple);
+  auto path = env_.network.find_path(flow.tuple, flow.bound_ifindex);
   if (!path) return path.error().code == Errc::kBusy ? Reason::kNoNeighbour : Reason::kNoRoute;
   if (path->is_loopback) return Reason::kLoopback;
   if (!env_.devices.contains(path->ifindex)) return Reason::kNoDevice;

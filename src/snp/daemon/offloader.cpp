@@ -364,7 +364,7 @@ void Offloader::bury_rest() {
 void Offloader::recheck_paths() {
   for (const auto& [id, flow] : flows_) {
     if (flow->state != FlowState::kOffloaded || flow->is_upload_wanted) continue;
-    const auto path = env_.network.find_path(flow->tuple);
+    const auto path = env_.network.find_path(flow->tuple, flow->bound_ifindex);
     if (!path && path.error().code == Errc::kBusy) continue;
     if (!path || path->ifindex != flow->path.ifindex) {
       upload(*flow, Reason::kPathChanged, {});

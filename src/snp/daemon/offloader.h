@@ -50,6 +50,7 @@ struct Flow {
   UniqueFd socket;
   std::uint64_t cookie = 0;
   FourTuple tuple;
+  std::uint32_t bound_ifindex = 0;  // of the socket
   host::Path path;
   std::uint32_t shard = 0;
   FlowState state = FlowState::kInitiating;

@@ -14,6 +14,7 @@
 #include "snp/host/parking.h"
 #include "snp/host/repair.h"
 #include "snp/host/socket_calls.h"
+#include "snp/host/socket_state.h"
 
 namespace snp::host {
 namespace {
@@ -247,11 +248,6 @@ DelegatedState to_delegated(const Dump& dump) {
   return to;
 }
 
-bool is_movable(const tcp_info& info) {
-  return info.tcpi_state == kKernelEstablished || info.tcpi_state == kKernelFinWait1 ||
-         info.tcpi_state == kKernelFinWait2 || info.tcpi_state == kKernelCloseWait;
-}
-
 Result<FourTuple> read_tuple(int fd) {
   const auto local = local_address(fd);
   const auto remote = remote_address(fd);
@@ -268,6 +264,8 @@ Result<> take_state(int fd, const Rings& rings, Parked& parked, SeqNum& write_se
   if (!dump) return Failure(dump.error());
   if (!is_movable(dump->info))
     return fail(Errc::kBusy, "park: the connection's state changed and cannot move now");
+  if (has_segments_out_of_order(fd, dump->info, dump->unread))
+    return fail(Errc::kBusy, "park: segments wait out of order");
   fill_constant(dump->info, parked.state.constant);
   parked.state.constant.remote_mss =
       static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->peer_mss, 65535));

@@ -16,20 +16,12 @@
 #include "snp/host/parking.h"
 #include "snp/host/signature_check.h"
 #include "snp/host/socket_calls.h"
+#include "snp/host/socket_state.h"
 
 namespace snp::host {
 namespace {
 
 using chimney::Reason;
-
-// SO_MEMINFO (linux/sock_diag.h): the memory that received segments take.
-constexpr std::size_t kRmemAlloc = 0;
-constexpr std::size_t kMeminfoWords = 9;
-
-bool is_movable(std::uint8_t kernel_state) {
-  return kernel_state == kKernelEstablished || kernel_state == kKernelFinWait1 ||
-         kernel_state == kKernelFinWait2 || kernel_state == kKernelCloseWait;
-}
 
 TcpState to_tcp_state(std::uint8_t kernel_state) {
   switch (kernel_state) {
@@ -80,18 +72,6 @@ bool has_urgent_data(int fd) {
   return ::poll(&urgent, 1, 0) > 0 && (urgent.revents & POLLPRI) != 0;
 }
 
-// Whether segments wait behind a hole. Nothing tells it outright; the memory held does: without
-// unread bytes all of it is theirs, with them a socket that has ever seen disorder and holds much
-// more than its unread bytes explain is put off.
-bool has_segments_out_of_order(int fd, const tcp_info& info, std::uint32_t unread_bytes) {
-  if (info.tcpi_rcv_ooopack == 0) return false;
-  std::uint32_t meminfo[kMeminfoWords] = {};
-  socklen_t length = sizeof meminfo;
-  if (::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, meminfo, &length) != 0) return false;
-  const std::uint64_t held = meminfo[kRmemAlloc];
-  return unread_bytes == 0 ? held != 0 : held > 4096 + 3 * std::uint64_t{unread_bytes};
-}
-
 // A datagram socket, which sends nothing, answers two questions about a connection to the same
 // peer. Is the socket of this network namespace, the one that steering and routes are of? And when
 // the listener was bound to every address, the emptied socket forgets its own, and connect() lets
@@ -118,7 +98,7 @@ Reason check_surroundings(int fd, const SocketAddress& local, const SocketAddres
 }
 
 Reason find_obstacle(int fd, const tcp_info& info, const SocketSurvey& seen) {
-  if (!is_movable(info.tcpi_state)) return Reason::kState;
+  if (!is_movable(info)) return Reason::kState;
   if (const Reason upper = check_upper_layer(fd); upper != Reason::kOffloaded) return upper;
   if ((info.tcpi_options & kTcpiOptUsecTs) != 0) return Reason::kTimestampUnit;
   if (has_filter(fd)) return Reason::kSocketFilter;
