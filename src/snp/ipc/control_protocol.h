@@ -17,7 +17,7 @@ inline constexpr std::size_t kMaxMessage = 64 * 1024;
 enum class MessageKind : std::uint16_t {
   kAttach = 1,     // switch -> snpd: Attach
   kAttached = 2,   // snpd -> switch: Attached + fds {arena, bulletin, control bell, shard bells...}
-  kWaitSet = 3,    // switch -> snpd: WaitSetMessage + fd {eventfd}; no answer
+  kWaitSet = 3,    // switch -> snpd: WaitSetMessage + fd {eventfd}; snpd rings the eventfd once
   kRefused = 4,    // snpd -> switch: Refused; the session ends
   kCommand = 5,    // command line -> snpd: JSON text follows the header
   kReply = 6,      // snpd -> command line: JSON text, more parts follow

@@ -213,7 +213,9 @@ void EpollInstance::follow_mode(EpollEntry& entry, ipc::SlotMode mode) noexcept 
     return;
   }
   if (!entry.in_kernel && !entry.is_fired) {
-    if (put_in_kernel(entry, EPOLL_CTL_ADD) == 0) offloaded_.fetch_sub(1);
+    const long result = put_in_kernel(entry, EPOLL_CTL_ADD);
+    entry.in_kernel = result == 0 || result == -EEXIST;  // a child was faster
+    if (entry.in_kernel) offloaded_.fetch_sub(1);
   } else if (entry.in_kernel && entry.lost_event) {
     put_in_kernel(entry, EPOLL_CTL_MOD);  // looks again, so that an edge is told once more
   }
@@ -240,13 +242,16 @@ void EpollInstance::unlist(EpollEntry& entry) noexcept {
   listed_count_.fetch_sub(1, std::memory_order_relaxed);
 }
 
-// A child after fork uses its parent's instance: its connections go home; the parent, whose
-// registrations are in the same kernel set, puts them back there.
+// A child after fork uses its parent's instance: its connections go home. The kernel set is one for
+// both, and so are the addresses of registrations: whoever comes first puts them back.
 void EpollInstance::become_foreign() noexcept {
   const Guard guard(lock_);
   if (epoch_ == fork_epoch()) return;
-  for_each_entry([](EpollEntry& e) { disown(*e.connection); });
-  for_each_entry([](EpollEntry& e) { e.in_kernel = true; });
+  for_each_entry([this](EpollEntry& e) {
+    disown(*e.connection);
+    put_in_kernel(e, EPOLL_CTL_ADD);
+    e.in_kernel = true;
+  });
   epoch_ = fork_epoch();
   is_foreign_ = true;
 }

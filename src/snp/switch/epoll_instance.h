@@ -12,8 +12,8 @@
 #include <signal.h>
 #include <sys/epoll.h>
 
-#include "snp/switch/clock.h"
 #include "snp/switch/connection.h"
+#include "snp/switch/wait.h"
 
 namespace snp::switch_ {
 
@@ -80,6 +80,8 @@ class EpollInstance {
   int translate(epoll_event* events, int count) noexcept;
   bool translate_one(epoll_event& event) noexcept;
   long sleep(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
+  long wait_foreign(epoll_event* events, int most, Deadline& deadline,
+                    const sigset_t* mask) noexcept;
   void wake_sleeper() noexcept;
   void become_foreign() noexcept;
   template <class Visit>

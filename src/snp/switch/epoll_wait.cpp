@@ -88,7 +88,7 @@ int EpollInstance::translate(epoll_event* events, int count) noexcept {
     const void* p = event.data.ptr;
     if (p == this) {
       std::uint64_t rings = 0;
-      sys(SYS_read, eventfd_, &rings, sizeof rings);
+      if (!is_foreign_) sys(SYS_read, eventfd_, &rings, sizeof rings);
     } else if (p == reinterpret_cast<std::byte*>(this) + 1) {
       mark_lost(*session_);
     } else if (!epoll_registry().entries.contains(p) || translate_one(event)) {
@@ -147,11 +147,23 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
   return n;
 }
 
+// In a child: the eventfd in the set is for the parent to read, which may take its time.
+long EpollInstance::wait_foreign(epoll_event* events, int most, Deadline& deadline,
+                                 const sigset_t* mask) noexcept {
+  for (;;) {
+    const Duration left = deadline.left();
+    const long n = ask_kernel(events, most, left, mask);
+    if (n != 0 || left == Duration::zero()) return n;
+    const timespec nap{0, 1'000'000};
+    sys(SYS_nanosleep, &nap, nullptr);
+  }
+}
+
 long EpollInstance::wait(epoll_event* events, int most, Duration timeout,
                          const sigset_t* mask) noexcept {
   if (epoch_ != fork_epoch()) become_foreign();
-  if (is_foreign_) return ask_kernel(events, most, timeout, mask);
   Deadline deadline(timeout);
+  if (is_foreign_) return wait_foreign(events, most, deadline, mask);
   for (;;) {
     long n = may_be_ready() ? collect(events, most) : 0;
     if (n > 0) {

@@ -1,0 +1,93 @@
+// Runs one scenario on the kernel and under the switch with the fake snpd, and compares what the
+// program saw: switch_differential LIBSNP SCENARIOS NAME [SEED]. Modes: without snpd, offloaded,
+// and moved at random between host and target.
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "snp/base/assert.h"
+#include "snp/base/unique_fd.h"
+
+#include "test/programs/fake_snpd.h"
+
+namespace {
+
+struct Outcome {
+  std::string transcript;
+  int status = 0;
+};
+
+// `preload` empty: on the kernel alone.
+Outcome run(const std::string& program, const std::string& scenario, const std::string& preload,
+            const std::string& control_name) {
+  int pipes[2];
+  SNP_ASSERT(::pipe2(pipes, O_CLOEXEC) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(pipes[1], 1);
+    if (!preload.empty()) ::setenv("LD_PRELOAD", preload.c_str(), 1);
+    ::setenv("SNP_CONTROL_SOCKET", control_name.c_str(), 1);
+    ::execl(program.c_str(), program.c_str(), scenario.c_str(), nullptr);
+    ::_exit(127);
+  }
+  ::close(pipes[1]);
+  const snp::UniqueFd output(pipes[0]);
+  Outcome outcome;
+  char buffer[4096];
+  for (ssize_t n = 0; (n = ::read(output.get(), buffer, sizeof buffer)) > 0;)
+    outcome.transcript.append(buffer, static_cast<std::size_t>(n));
+  ::waitpid(child, &outcome.status, 0);
+  return outcome;
+}
+
+bool compare(const char* mode, const Outcome& kernel, const Outcome& switched) {
+  if (kernel.status == switched.status && kernel.transcript == switched.transcript) return true;
+  std::printf("--- %s differs from the kernel (wait status %#x)\n%s--- kernel (%#x)\n%s", mode,
+              static_cast<unsigned>(switched.status), switched.transcript.c_str(),
+              static_cast<unsigned>(kernel.status), kernel.transcript.c_str());
+  return false;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 4) return 2;
+  const std::string library = argv[1];
+  const std::string program = argv[2];
+  const std::string scenario = argv[3];
+  const std::uint64_t seed =
+      argc > 4 ? std::strtoull(argv[4], nullptr, 10) : std::uint64_t{std::random_device{}()};
+  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  const std::string name = "snp.test." + std::to_string(::getpid());
+
+  const Outcome kernel = run(program, scenario, "", name);
+  if (kernel.status != 0 || kernel.transcript.empty()) {
+    std::printf("the scenario fails on the kernel: %#x\n%s", static_cast<unsigned>(kernel.status),
+                kernel.transcript.c_str());
+    return 1;
+  }
+  bool good = compare("without snpd", kernel, run(program, scenario, library, name));
+  {
+    const snp::test::FakeSnpd snpd({.control_name = name, .seed = seed});
+    good &= compare("offloaded", kernel, run(program, scenario, library, name));
+    if (snpd.offloads() == 0) {
+      std::printf("nothing was offloaded\n");
+      good = false;
+    }
+  }
+  // A hand-over may tell an edge once more: edges are counted only where connections stay.
+  if (scenario != "epoll_edge") {
+    const snp::test::FakeSnpd snpd({.control_name = name, .moves_at_random = true, .seed = seed});
+    good &= compare("moved at random", kernel, run(program, scenario, library, name));
+    std::printf("%llu offloads, %llu uploads\n", static_cast<unsigned long long>(snpd.offloads()),
+                static_cast<unsigned long long>(snpd.uploads()));
+  }
+  return good ? 0 : 1;
+}
