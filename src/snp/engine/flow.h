@@ -22,8 +22,9 @@ struct Flow : WheelEntry {
   bool is_hostile = false;         // the application broke the rules: only its close counts
   bool is_write_notified = false;  // told of room since it wrote last
   bool is_upload_requested = false;
-  std::uint32_t device = 0;  // index of the shard's queue
-  std::uint32_t status = 0;  // slot_status, as published
+  bool has_filled_pages = false;  // of the receive ring, since they were given back
+  std::uint32_t device = 0;       // index of the shard's queue
+  std::uint32_t status = 0;       // slot_status, as published
   std::uint32_t options_generation = 0;
   SeqNum snd_max;             // as in the record
   ipc::Slot* slot = nullptr;  // null: the application has closed
@@ -35,6 +36,7 @@ struct Flow : WheelEntry {
   std::uint64_t rx_head = 0;  // as the application was told
   HeaderTemplate headers;
   Instant info_at;
+  Instant settled_at;  // the last turn that touched it
   FourTuple tuple;
   CachedState cached;
   Published<tcp::Info> info;  // any thread reads

@@ -31,6 +31,8 @@ std::size_t Shard::run_once(Instant now) noexcept {
   });
   if (now >= next_expiry_) [[unlikely]]
     expire(now);
+  if (now >= next_sweep_) [[unlikely]]
+    give_back_pages(now);
   if (touched_ == nullptr && pending_answers_.empty()) return work;
   settle(now);
   return work + 1;
@@ -108,7 +110,7 @@ bool Shard::has_pending() const noexcept {
 }
 
 Instant Shard::next_deadline() const noexcept {
-  return std::min(wheel_.next_deadline(), next_expiry_);
+  return std::min({wheel_.next_deadline(), next_expiry_, next_sweep_});
 }
 
 void Shard::touch(Flow& flow) noexcept {

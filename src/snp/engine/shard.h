@@ -1,7 +1,7 @@
 // A shard: it owns its connections, its part of each device and its side of each attached process's
 // rings. One thread calls run_once() (shard_thread.h), or a test does, in virtual time. No system
-// call here but the devices' and the wake-ups; no allocation except when a connection comes or
-// frames are held. Order of stores: ipc/flow_record.h.
+// call here but the devices', the wake-ups and, rarely, to give memory back; no allocation except
+// when a connection comes or frames are held. Order of stores: ipc/flow_record.h.
 #pragma once
 
 #include <memory>
@@ -67,6 +67,7 @@ class Shard {
   static constexpr std::uint32_t kMaxPlans = 16;  // of one connection in one turn
   static constexpr std::size_t kMaxHeldBytes = 16u << 20;
   static constexpr Duration kInfoInterval = milliseconds(5);
+  static constexpr Duration kRestTime = seconds(10);
 
   // shard.cpp
   std::size_t receive(Instant now) noexcept;
@@ -111,6 +112,9 @@ class Shard {
   void publish_info(Flow& flow, Instant now) noexcept;
   void wake_applications() noexcept;
 
+  // shard_idle.cpp
+  void give_back_pages(Instant now) noexcept;
+
   const ShardConfig config_;
   std::vector<DevicePort> ports_;
   ipc::FlowRecord* const records_;
@@ -132,6 +136,7 @@ class Shard {
   bool told_own_cpu_ = false;
   bool has_answered_ = false;
   Instant next_expiry_ = kNever;
+  Instant next_sweep_ = kNever;  // for connections that rest
   stats::EngineStats stats_;
 };
 

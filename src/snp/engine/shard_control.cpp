@@ -95,6 +95,7 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   flow.accepted = {0, handoff.tx_range.end, handoff.rx_range.begin};
   flow.rx_head = handoff.rx_range.end;
   flow.info_at = now - kInfoInterval;
+  flow.has_filled_pages = handoff.rx_range.length() != 0;
 
   tcp::Limits limits;
   limits.max_segment_payload =

@@ -17,6 +17,8 @@ void Shard::settle(Instant now) noexcept {
     Flow* const next = flow->next_touched;
     flow->is_touched = false;
     tell_application(*flow);
+    flow->settled_at = now;
+    if (flow->has_filled_pages) next_sweep_ = std::min(next_sweep_, now + kRestTime);
     send_segments(*flow, now);
     take_events(*flow);
     if (now - flow->info_at >= kInfoInterval) publish_info(*flow, now);
@@ -52,6 +54,7 @@ void Shard::tell_application(Flow& flow) noexcept {
   const bool has_more = flow.rx_head != streams.rx_range.end;
   stats_.add(M::kBytesIn, streams.rx_range.end - flow.rx_head);
   flow.rx_head = streams.rx_range.end;
+  flow.has_filled_pages |= has_more;
   if (flow.slot == nullptr) return;
 
   bool is_news = has_more && streams.rx_range.length() >=

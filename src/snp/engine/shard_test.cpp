@@ -5,6 +5,7 @@
 #include <random>
 
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -375,6 +376,26 @@ TEST(Shard, RefusesToGiveBackWhatOnlyItCanFinish) {
   const Mail* refused = world.a.answer(MailKind::kRefused, 0);
   ASSERT_NE(refused, nullptr);
   EXPECT_EQ(refused->handoff.state.delegated.state, TcpState::kFinWait2);
+}
+
+TEST(Shard, GivesMemoryBackWhenAConnectionRests) {
+  World world;
+  std::vector<Stream> streams;
+  streams.push_back({world.a, world.b, world.a.open(0), world.b.open(0), 1, 500'000});
+  transfer(world, streams);
+  const auto blocks = [&] {
+    struct stat status {};
+    ::fstat(world.b.arena.memory.fd(), &status);
+    return status.st_blocks * 512;
+  };
+  const auto busy = blocks();
+  world.run_for(seconds(30));
+  EXPECT_LE(blocks(), busy - kRing) << "the receive ring's pages are gone";
+  for (const auto& host : {&world.a, &world.b}) {
+    EXPECT_EQ(host->shards[0]->next_deadline(), kNever) << "nothing is left to be done";
+  }
+  streams[0].total = 1'000'000;
+  transfer(world, streams);
 }
 
 TEST(Shard, TheFlowRecordTellsTheWholeTruthAfterEachTurn) {

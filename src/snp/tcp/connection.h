@@ -117,6 +117,8 @@ class Connection {
   [[nodiscard]] TcpState state() const noexcept { return state_; }
   [[nodiscard]] const Streams& streams() const noexcept { return streams_; }  // as they are now
   [[nodiscard]] Info info() const noexcept;
+  // Text that came out of order stands in the receive ring, beyond rcv_nxt.
+  [[nodiscard]] bool has_gap() const noexcept { return !reassembly_.is_empty(); }
 
  private:
   // RFC 5681, 6675, 6298: what the sender is repairing.
