@@ -91,6 +91,16 @@ int perform_run(int argc, char** argv) {
   return kUsage;
 }
 
+// One line, whatever CLI11 has to say.
+int usage_error(const std::string& what) {
+  std::fprintf(stderr, "snp: %s; 'snp --help' and 'snp COMMAND --help' tell more\n", what.c_str());
+  return kUsage;
+}
+
+bool is_known(const CLI::App& app, const std::string& word) {
+  return !app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == word; }).empty();
+}
+
 bool is_help(std::string_view word) {
   return word == "-h" || word == "--help";
 }
@@ -105,10 +115,13 @@ int run_app(int argc, char** argv) {
   app.require_subcommand(1);
   app.add_subcommand("run", "Run a program with its connections under snp: snp run [--] PROGRAM");
   const auto all = add_commands(app);
+  if (argc < 2) return usage_error("give a command");
+  if (argv[1][0] != '-' && !is_known(app, argv[1]))
+    return usage_error("there is no command '" + std::string(argv[1]) + "'");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kDone : kUsage;
+    return error.get_exit_code() == 0 ? app.exit(error) : usage_error(error.what());
   }
   // The most specific one that was named: "settings get" comes after "settings".
   const Words* chosen = nullptr;

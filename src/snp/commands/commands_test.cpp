@@ -161,11 +161,15 @@ TEST(Commands, StatsTotalIsTheSum) {
   FakeService service;
   service.report.host = {2, 100, 200};
   service.report.target = {1, 1, 2};
+  service.report.engine = {{"frames_in", 12}, {"turns", 0}};
   service.report.declined = {{chimney::Reason::kLoopback, 4}};
   const auto result = run(service, "stats", Json::object());
   ASSERT_TRUE(result);
   EXPECT_EQ(result->at("total").at("bytes_in"), 101);
   EXPECT_THAT(kStats.render(*result), testing::HasSubstr("declined, loopback: 4\n"));
+  EXPECT_THAT(kStats.render(*result), testing::HasSubstr("frames_in     12\n"));
+  EXPECT_THAT(kStats.render(*result), testing::Not(testing::HasSubstr("turns")));
+  EXPECT_EQ(result->at("engine").at("turns"), 0);
 }
 
 TEST(Commands, PathsAreUniqueAndComplete) {

@@ -45,10 +45,15 @@ struct PathStats {
   std::uint64_t connections = 0, bytes_in = 0, bytes_out = 0;
 };
 
+struct Metric {
+  std::string name;
+  std::uint64_t value = 0;
+};
+
 struct StatsReport {
   PathStats host, target;
-  std::uint64_t segments_in = 0, segments_out = 0, retransmits = 0;
   HandOverStats offload, upload;
+  std::vector<Metric> engine;         // what the shards have counted
   std::vector<ReasonCount> declined;  // offloads that did not happen, by reason
 };
 

@@ -27,12 +27,13 @@ void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
   Json declined = Json::object();
   for (const ReasonCount& entry : stats.declined)
     declined[std::string(chimney::text_of(entry.reason).name)] = entry.count;
+  Json engine = Json::object();
+  for (const Metric& metric : stats.engine)
+    engine[metric.name] = metric.value;
   answer(Json{{"host", to_json(stats.host)},
               {"target", to_json(stats.target)},
               {"total", to_json(total)},
-              {"segments_in", stats.segments_in},
-              {"segments_out", stats.segments_out},
-              {"retransmits", stats.retransmits},
+              {"engine", std::move(engine)},
               {"offload", to_json(stats.offload)},
               {"upload", to_json(stats.upload)},
               {"declined", std::move(declined)}});
@@ -70,13 +71,17 @@ std::string render_hand_overs(const Json& result) {
   return table.to_text();
 }
 
+std::string render_engine(const Json& result) {
+  Table table({{"ENGINE"}, {"COUNT", Table::Align::kRight}});
+  for (const auto& [name, value] : result.at("engine").items())
+    if (const auto count = value.get<std::uint64_t>(); count != 0)
+      table.add_row({name, std::to_string(count)});
+  return table.to_text();
+}
+
 std::string render(const Json& result) {
-  const auto number = [&](const char* key) {
-    return std::to_string(result.at(key).get<std::uint64_t>());
-  };
-  std::string text = render_paths(result) + "\n" + render_hand_overs(result) + "\nsegments in " +
-                     number("segments_in") + ", out " + number("segments_out") +
-                     ", retransmitted " + number("retransmits") + "\n";
+  std::string text =
+      render_paths(result) + "\n" + render_hand_overs(result) + "\n" + render_engine(result);
   for (const auto& [name, count] : result.at("declined").items())
     text += "declined, " + name + ": " + std::to_string(count.get<std::uint64_t>()) + "\n";
   return text;

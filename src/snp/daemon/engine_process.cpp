@@ -12,6 +12,8 @@
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/offloader.h"
 #include "snp/device/drivers/af_packet/af_packet_device.h"
+#include "snp/device/fault_queue.h"
+#include "snp/device/pcap_queue.h"
 #include "snp/engine/engine.h"
 #include "snp/host/network.h"
 
@@ -22,6 +24,27 @@ using settings::Setting;
 
 using Devices = std::vector<std::unique_ptr<device::PacketDevice>>;
 
+device::FaultConfig fault_config(const settings::Settings& values) {
+  const auto per_mille = [&](Setting setting) {
+    return static_cast<double>(values.number(setting)) / 1000;
+  };
+  return {per_mille(Setting::kFaultDropPermille), per_mille(Setting::kFaultDuplicatePermille),
+          per_mille(Setting::kFaultReorderPermille),
+          static_cast<std::uint64_t>(values.number(Setting::kFaultSeed))};
+}
+
+// Capture outside: it shows what the engine sees, not what the faults swallowed.
+std::unique_ptr<device::PacketDevice> wrap(std::unique_ptr<device::PacketDevice> device,
+                                           const settings::Settings& values) {
+  const device::FaultConfig faults = fault_config(values);
+  if (faults.loss > 0 || faults.duplicate > 0 || faults.reorder > 0)
+    device = device::wrap_with_faults(std::move(device), faults);
+  const std::string& path = values.text(Setting::kPcap);
+  if (path.empty()) return device;
+  std::string file = path + "." + std::string(device->name());
+  return device::wrap_with_capture(std::move(device), std::move(file));
+}
+
 Result<Devices> open_devices(const Inheritance& inheritance) {
   Devices devices;
   for (const DeviceChoice& choice : inheritance.devices) {
@@ -30,7 +53,7 @@ Result<Devices> open_devices(const Inheritance& inheritance) {
         static_cast<std::uint32_t>(inheritance.config.settings.number(Setting::kShards));
     auto device = device::open_af_packet(choice.name, options, *inheritance.steering);
     if (!device) return with_context(choice.name, device.error());
-    devices.push_back(std::move(*device));
+    devices.push_back(wrap(std::move(*device), inheritance.config.settings));
   }
   return devices;
 }
@@ -41,6 +64,7 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inherita
   engine::EngineConfig config;
   config.shards = static_cast<std::uint32_t>(values.number(Setting::kShards));
   config.spin_us = static_cast<std::uint32_t>(values.number(Setting::kSpinUs));
+  config.time_wait = seconds(values.number(Setting::kTimeWaitS));
   std::vector<device::PacketDevice*> borrowed;
   for (const auto& device : devices)
     borrowed.push_back(device.get());

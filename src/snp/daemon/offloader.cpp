@@ -404,11 +404,6 @@ void Offloader::fill(commands::StatsReport& report) const {
       report.target.bytes_in += snapshot.rcv_pos - flow->first_rcv;
       report.target.bytes_out += snapshot.una_pos - flow->first_una;
     }
-    tcp::Info info;
-    if (!env_.engine.info(id, info)) continue;
-    report.segments_in += info.segments_in;
-    report.segments_out += info.segments_out;
-    report.retransmits += info.total_retransmits;
   }
   const auto fill_direction = [](const Direction& from, commands::HandOverStats& to) {
     to = {from.done,
@@ -420,6 +415,9 @@ void Offloader::fill(commands::StatsReport& report) const {
   };
   fill_direction(offloads_, report.offload);
   fill_direction(uploads_, report.upload);
+  env_.engine.stats().for_each([&](const stats::MetricInfo& metric, std::uint64_t value) {
+    report.engine.push_back({std::string(metric.name), value});
+  });
   for (const auto& [reason, count] : declined_)
     report.declined.push_back({reason, count});
 }

@@ -1,5 +1,7 @@
 #include "snp/daemon/options.h"
 
+#include <cstdio>
+
 #include <CLI/CLI.hpp>
 
 namespace snp::daemon {
@@ -25,7 +27,9 @@ std::optional<int> parse_options(int argc, char** argv, Options& options) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::fprintf(stderr, "snpd: %s; 'snpd --help' tells more\n", error.what());
+    return 2;
   }
   if (!log_level.empty()) options.overrides.push_back("log_level=" + log_level);
   return std::nullopt;

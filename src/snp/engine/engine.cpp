@@ -101,6 +101,7 @@ Result<> EngineImpl::open(const EngineConfig& config,
   if (!answers_fd_.is_open()) return fail_errno("the engine cannot make an eventfd");
   ShardConfig shard_config;
   shard_config.held_frames = config.held_frames;
+  shard_config.time_wait = config.time_wait;
   if (::getrandom(&shard_config.hash_seed, sizeof shard_config.hash_seed, 0) < 0)
     return fail_errno("the engine cannot get random numbers");
   for (std::uint32_t i = 0; i <= config.shards; ++i)

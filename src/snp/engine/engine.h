@@ -25,7 +25,8 @@ struct EngineConfig {
   std::uint32_t shards = 1;
   std::uint32_t spin_us = 30;        // longest busy wait of a shard before it sleeps
   std::uint32_t held_frames = 4096;  // kept per shard for flows in hold
-  std::vector<int> cpus;             // shard i runs on cpus[i]; empty: the scheduler decides
+  Duration time_wait = tcp::Limits{}.time_wait;
+  std::vector<int> cpus;  // shard i runs on cpus[i]; empty: the scheduler decides
 };
 
 // An attached process as shards see it. Owned by the engine until detach() has completed.

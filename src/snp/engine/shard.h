@@ -33,6 +33,7 @@ struct ShardConfig {
   std::uint32_t held_frames = 4096;
   Duration hold_time = seconds(2);     // a frame that nobody claimed is forgotten after it
   Duration release_time = seconds(1);  // stragglers of a released tuple go to the host so long
+  Duration time_wait = tcp::Limits{}.time_wait;
   std::uint64_t hash_seed = 0;
 };
 

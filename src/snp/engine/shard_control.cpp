@@ -98,6 +98,7 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   flow.has_filled_pages = handoff.rx_range.length() != 0;
 
   tcp::Limits limits;
+  limits.time_wait = config_.time_wait;
   limits.max_segment_payload =
       std::min(ports_[flow.device].caps.max_frame_payload, HeaderTemplate::kMaxPayload);
   flow.connection.emplace(
