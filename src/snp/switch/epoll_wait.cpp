@@ -1,4 +1,6 @@
 // epoll_wait: rings first, then a short spin, then sleep in the real epoll_wait.
+#include <algorithm>
+
 #include <sys/epoll.h>
 
 #include "snp/switch/epoll_instance.h"
@@ -165,13 +167,14 @@ long EpollInstance::wait(epoll_event* events, int most, Duration timeout,
   Deadline deadline(timeout);
   if (is_foreign_) return wait_foreign(events, most, deadline, mask);
   for (;;) {
-    long n = may_be_ready() ? collect(events, most) : 0;
+    long n = 0;
+    if (rounds_.load(std::memory_order_relaxed) >= kRoundsWithoutKernel) {
+      rounds_.store(0, std::memory_order_relaxed);
+      n = std::max(0, ask_kernel(events, most, Duration::zero(), mask));
+    }
+    if (n < most && may_be_ready()) n += collect(events + n, most - static_cast<int>(n));
     if (n > 0) {
-      if (n < most && rounds_.fetch_add(1, std::memory_order_relaxed) >= kRoundsWithoutKernel) {
-        rounds_.store(0, std::memory_order_relaxed);
-        const int more = ask_kernel(events + n, most - static_cast<int>(n), Duration::zero(), mask);
-        if (more > 0) n += more;
-      }
+      rounds_.fetch_add(1, std::memory_order_relaxed);
       if (has_outer_waiter_.load(std::memory_order_relaxed)) serve_outer_waiter();
       return n;
     }
