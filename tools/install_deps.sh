@@ -6,11 +6,11 @@ set -euo pipefail
 build=(cmake ninja-build make g++ ccache pkg-config git python3
        clang bpftool libbpf-dev libmnl-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
        libfmt-dev libspdlog-dev libexpected-dev libabsl-dev libsystemd-dev linux-libc-dev)
-check=(libgtest-dev libgmock-dev librapidcheck-dev libclang-rt-14-dev clang-format clang-tidy
-       shellcheck)
+check=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev libclang-rt-14-dev
+       clang-format clang-tidy shellcheck)
 # Programs that tests and demo run, unmodified, and the tools that prepare their networks.
-programs=(redis-server redis-tools nginx-light memcached iperf3 wrk curl socat netcat-openbsd
-          iproute2 ethtool nftables iptables procps strace tcpdump)
+programs=(redis-server redis-tools nginx-light memcached iperf3 curl socat iproute2 ethtool nftables
+          procps)
 
 missing=()
 for package in "${build[@]}" "${check[@]}" "${programs[@]}"; do
