@@ -218,6 +218,13 @@ TEST(Receive, TimestampsEchoTheSegmentThatIsAcknowledgedFirst) {
   EXPECT_EQ(state.delegated.ts_recent, 5'000'100u);  // RFC 7323 4.3
 }
 
+TEST(Receive, ARepeatedSegmentIsEchoedByItsOwnTimestamp) {
+  Steps steps;
+  steps.receive({.seq = 0, .len = 3000, .gso = 1000}).forget_output();
+  steps.receive({.seq = 0, .len = 1000, .ts_val = 5'007'000}, false).expect({.ack = 3000});
+  EXPECT_EQ(steps.connection().export_state(steps.now()).delegated.ts_recent, 5'007'000u);
+}
+
 TEST(Receive, EcnMarksAreEchoedUntilCwr) {
   Start start;
   start.state.constant.ecn = true;

@@ -134,8 +134,7 @@ void Connection::answer_unacceptable(const Segment& seg, Instant now) noexcept {
   if (seg.seg_len() != 0 && !seg.has(TcpFlags::kSyn)) {
     // When it was our ACK that got lost, the answer must echo this copy: else the peer would take
     // the time since the first one for a round trip.
-    if (timestamps_ && seg.options.has_timestamps && seg.seg_seq + seg.seg_len() >= last_ack_sent_)
-      update_ts_recent(seg, now);
+    if (timestamps_ && seg.options.has_timestamps) update_ts_recent(seg, now);
     if (length != 0 && seg.seg_seq < rcv_nxt_)
       note_duplicate(seg.seg_seq, seq_min(seg.seg_seq + length, rcv_nxt_));
     ack_now_ = true;
