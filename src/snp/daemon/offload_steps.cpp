@@ -97,6 +97,14 @@ Reason Offloader::find_way(Flow& flow) {
   return Reason::kOffloaded;
 }
 
+// Pre: the gate is closed. Until then the application may have closed the connection, or have given
+// it to the host for good: it sets its word and then looks at the gate, we the other way round.
+Reason Offloader::look_again(const ipc::Slot& slot, const Flow& flow) {
+  if (slot.app.in_use.load() != flow.in_use) return Reason::kState;
+  const bool must_stay = (slot.app.flags.load() & ipc::slot_flag::kStayInHost) != 0;
+  return must_stay ? Reason::kSharedDescriptor : Reason::kOffloaded;
+}
+
 // Pre: the gate is closed.
 Reason Offloader::take_rings(Program& program, int socket, Rings& rings) {
   const Queues queues = measure_queues(socket);
@@ -202,11 +210,15 @@ Reason Offloader::start_offload(Program& program, ipc::SlotId slot_id, const Don
 
   flow.quiet_since = engine::monotonic_now();
   Rings rings;
-  Reason reason = close_gate(program.slot(slot_id), ipc::SlotMode::kOffloading, kGateLimit)
-                      ? take_rings(program, flow.socket.get(), rings)
-                      : Reason::kBusy;
+  ipc::Slot& slot = program.slot(slot_id);
+  Reason reason = close_gate(slot, ipc::SlotMode::kOffloading, kGateLimit) ? look_again(slot, flow)
+                                                                           : Reason::kBusy;
+  if (reason == Reason::kOffloaded) reason = take_rings(program, flow.socket.get(), rings);
   if (reason != Reason::kOffloaded) {
-    set_slot_mode(flow, ipc::SlotMode::kInHost, reason);
+    // Also when the slot is another connection's by now: it waits at the gate that we closed.
+    slot.engine.reason.store(static_cast<std::uint16_t>(reason));
+    ipc::set_mode(slot, ipc::SlotMode::kInHost);
+    env_.engine.notify(*program.arena, slot_id);
     return reason;
   }
   flow.id = free_ids_.back();

@@ -130,6 +130,7 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Reason examine(Program& program, ipc::SlotId slot, Flow& flow,
                           host::SocketSurvey& survey);
   chimney::Reason find_way(Flow& flow);
+  static chimney::Reason look_again(const ipc::Slot& slot, const Flow& flow);
   chimney::Reason take_rings(Program& program, int socket, Rings& rings);
   chimney::Reason park_and_initiate(Flow& flow, const Rings& rings);
   chimney::Reason explain_park(const Flow& flow, const Error& error);

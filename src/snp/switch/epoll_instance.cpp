@@ -35,7 +35,7 @@ bool EpollInstance::open(int epoll_fd, Session& session) noexcept {
   epoll_fd_ = epoll_fd;
   epoch_ = fork_epoch();
   descriptors_.store(1);
-  by_slot_ = static_cast<EpollEntry**>(map_pages(sizeof(EpollEntry*) * ipc::kSlots));
+  by_slot_ = static_cast<EpollEntry**>(map_pages(sizeof(void*) * ipc::kSlots));
   eventfd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (by_slot_ == nullptr || eventfd_ < 0) return false;
   set_entry(eventfd_, EntryKind::kInternal);
@@ -60,7 +60,7 @@ bool EpollInstance::join(Session& session) noexcept {
 
 void EpollInstance::close() noexcept {
   if (session_ != nullptr && epoch_ == fork_epoch()) give_wait_set(*session_, id_);
-  if (by_slot_ != nullptr) ::munmap(by_slot_, sizeof(EpollEntry*) * ipc::kSlots);
+  if (by_slot_ != nullptr) ::munmap(by_slot_, sizeof(void*) * ipc::kSlots);
   if (eventfd_ >= 0) {
     clear_entry(eventfd_);
     sys(SYS_close, eventfd_);

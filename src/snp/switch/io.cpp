@@ -185,7 +185,7 @@ SNP_EXPORT ssize_t splice(int in, off64_t* in_offset, int out, off64_t* out_offs
 }
 
 // The fortified variants of the headers: the same with the size of the buffer.
-// NOLINTBEGIN(bugprone-reserved-identifier): the C library's names
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the C library's names
 extern "C" [[noreturn]] void __chk_fail();
 
 SNP_EXPORT ssize_t __read_chk(int fd, void* buffer, size_t length, size_t size) {
@@ -203,4 +203,4 @@ SNP_EXPORT ssize_t __recvfrom_chk(int fd, void* buffer, size_t length, size_t si
   if (length > size) __chk_fail();
   return recvfrom(fd, buffer, length, flags, address, address_length);
 }
-// NOLINTEND(bugprone-reserved-identifier)
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)

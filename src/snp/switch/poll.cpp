@@ -271,7 +271,7 @@ SNP_EXPORT int pselect(int count, fd_set* in, fd_set* out, fd_set* except, const
   return finish<int>(select_tracked(count, sets, from(timeout), mask));
 }
 
-// NOLINTBEGIN(bugprone-reserved-identifier): the C library's names
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the C library's names
 extern "C" [[noreturn]] void __chk_fail();
 
 SNP_EXPORT int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t size) {
@@ -284,4 +284,4 @@ SNP_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, c
   if (size / sizeof(pollfd) < count) __chk_fail();
   return ppoll(fds, count, timeout, mask);
 }
-// NOLINTEND(bugprone-reserved-identifier)
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)

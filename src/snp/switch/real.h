@@ -36,6 +36,7 @@ namespace snp::switch_ {
 struct RealCalls {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a member's name
 #define SNP_REAL_CALL(name) decltype(&::name) name;
   SNP_REAL_CALLS(SNP_REAL_CALL)
 #undef SNP_REAL_CALL

@@ -24,15 +24,15 @@ enum class EntryKind : std::uintptr_t {
 };
 inline constexpr std::uintptr_t kEntryKindMask = 7;
 
-inline std::array<std::atomic<std::uintptr_t>, kMaxFds>& fd_table() noexcept {
-  static constinit std::array<std::atomic<std::uintptr_t>, kMaxFds> table{};
-  return table;
+inline std::atomic_ref<std::uintptr_t> fd_table(int fd) noexcept {
+  static constinit std::array<std::uintptr_t, kMaxFds> table{};
+  return std::atomic_ref<std::uintptr_t>(table[static_cast<unsigned>(fd)]);
 }
 
 inline std::uintptr_t entry_of(int fd) noexcept {
   if (static_cast<unsigned>(fd) >= kMaxFds) [[unlikely]]
     return 0;
-  return fd_table()[static_cast<unsigned>(fd)].load(std::memory_order_acquire);
+  return fd_table(fd).load(std::memory_order_acquire);
 }
 
 constexpr EntryKind kind_of(std::uintptr_t entry) noexcept {
@@ -40,6 +40,7 @@ constexpr EntryKind kind_of(std::uintptr_t entry) noexcept {
 }
 
 inline Connection* connection_in(std::uintptr_t entry) noexcept {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): a tagged pointer
   return kind_of(entry) == EntryKind::kConnection ? reinterpret_cast<Connection*>(entry) : nullptr;
 }
 inline Connection* connection_at(int fd) noexcept {
@@ -47,6 +48,7 @@ inline Connection* connection_at(int fd) noexcept {
 }
 inline EpollInstance* epoll_in(std::uintptr_t entry) noexcept {
   return kind_of(entry) == EntryKind::kEpoll
+             // NOLINTNEXTLINE(performance-no-int-to-ptr): a tagged pointer
              ? reinterpret_cast<EpollInstance*>(entry & ~kEntryKindMask)
              : nullptr;
 }
@@ -62,14 +64,14 @@ inline bool set_entry(int fd, std::uintptr_t entry) noexcept {
   int end = highest_entry().load(std::memory_order_relaxed);
   while (end <= fd && !highest_entry().compare_exchange_weak(end, fd + 1)) {
   }
-  fd_table()[static_cast<unsigned>(fd)].store(entry, std::memory_order_release);
+  fd_table(fd).store(entry, std::memory_order_release);
   return true;
 }
 inline bool set_entry(int fd, EntryKind kind) noexcept {
   return set_entry(fd, static_cast<std::uintptr_t>(kind));
 }
 inline void clear_entry(int fd) noexcept {
-  if (entry_of(fd) != 0) fd_table()[static_cast<unsigned>(fd)].store(0, std::memory_order_release);
+  if (entry_of(fd) != 0) fd_table(fd).store(0, std::memory_order_release);
 }
 
 }  // namespace snp::switch_
