@@ -423,15 +423,15 @@ class Lab:
         found = [f"namespace {name}" for name in namespaces() & {self.a.name, self.b.name}]
         found += [f"process {p.pid} ({p.name})" for p in self.processes if p.running()]
 
-        def programs():  # a removed namespace lets go of its programs a moment later
+        def programs():
             now = bpf_programs()
-            new = {i: n for i, n in now.items() if i not in self._programs_before}
-            strange = set(new) - held_bpf_programs()  # another lab's are held by its snpd
-            return {i: now[i] for i in now if i in self._programs or i in strange}
+            # Another lab's programs are not ours to complain about: its snpd holds them.
+            strange = now.keys() - self._programs_before.keys() - held_bpf_programs()
+            return {i: name for i, name in now.items() if i in self._programs or i in strange}
         end = time.monotonic() + 5
-        while programs() and time.monotonic() < end:
-            time.sleep(0.05)
-        return found + [f"BPF program {i} {name}" for i, name in programs().items()]
+        while (left := programs()) and time.monotonic() < end:
+            time.sleep(0.05)  # a removed namespace lets go of its programs a moment later
+        return found + [f"BPF program {i} {name}" for i, name in left.items()]
 
 
 def _toml(value):
