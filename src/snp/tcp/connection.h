@@ -153,7 +153,7 @@ class Connection {
   void advance_una(SeqNum seg_ack, Delivery& delivery, Instant now) noexcept;
   void take_rtt(const Segment& seg, const Delivery& delivery, bool advanced, Instant now) noexcept;
   void process_ack_of_fin(Instant now) noexcept;
-  void grow_cwnd(std::uint32_t bytes, std::uint32_t prior_in_flight, Instant now) noexcept;
+  void grow_cwnd(std::uint32_t bytes, Instant now) noexcept;
 
   // process_text.cpp
   void process_text(const Segment& seg, Instant now) noexcept;
@@ -193,7 +193,7 @@ class Connection {
 
   // retransmit.cpp
   void process_recovery(const Segment& seg, Delivery& delivery, bool advanced, bool window_changed,
-                        std::uint32_t prior_in_flight, Instant now) noexcept;
+                        Instant now) noexcept;
   void detect_losses(const Segment& seg, const Delivery& delivery, Instant now) noexcept;
   void mark_losses(Instant now) noexcept;
   bool count_duplicate_ack(bool is_duplicate, bool advanced, const Delivery& delivery) noexcept;

@@ -8,7 +8,6 @@ namespace snp::tcp {
 void Connection::process_ack(const Segment& seg, Instant now) noexcept {
   if (seg.seg_ack < snd_una_) return;  // a duplicate of an old one
   const bool advanced = seg.seg_ack > snd_una_;
-  const std::uint32_t prior_in_flight = pipe();
   flight_size_ = board_.outstanding();
   bool window_changed = false;
   update_send_window(seg, window_changed);
@@ -19,7 +18,7 @@ void Connection::process_ack(const Segment& seg, Instant now) noexcept {
   if (advanced) advance_una(seg.seg_ack, delivery, now);
   if (!advanced && delivery.bytes == 0 && board_.outstanding() == 0) return;
   take_rtt(seg, delivery, advanced, now);
-  process_recovery(seg, delivery, advanced, window_changed, prior_in_flight, now);
+  process_recovery(seg, delivery, advanced, window_changed, now);
   if (advanced) {
     arm_retransmission(now);
     process_ack_of_fin(now);
@@ -87,8 +86,7 @@ void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool adv
   if (elapsed_ms < RttEstimator::kMaxRtoUs / 1000) rtt_.on_sample(std::max(elapsed_ms, 1u) * 1000);
 }
 
-void Connection::grow_cwnd(std::uint32_t bytes, std::uint32_t prior_in_flight,
-                           Instant now) noexcept {
+void Connection::grow_cwnd(std::uint32_t bytes, Instant now) noexcept {
   if (bytes == 0) return;
   // RFC 7661, as Linux does it: in slow start a window that is at least half used may grow.
   const bool is_limited =
@@ -99,7 +97,6 @@ void Connection::grow_cwnd(std::uint32_t bytes, std::uint32_t prior_in_flight,
                           {.bytes = bytes,
                            .rtt_us = rtt_sample_us_,
                            .min_rtt_us = rtt_.min_rtt_us(),
-                           .in_flight = prior_in_flight,
                            .round_ended = round_ended,
                            .is_cwnd_limited = is_limited},
                           now);

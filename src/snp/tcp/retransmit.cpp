@@ -25,8 +25,7 @@ std::uint32_t Connection::pipe() const noexcept {
 }
 
 void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool advanced,
-                                  bool window_changed, std::uint32_t prior_in_flight,
-                                  Instant now) noexcept {
+                                  bool window_changed, Instant now) noexcept {
   if (has_tail_probe_) end_tail_probe(seg, delivery, advanced, now);
   if (recovery_ != Recovery::kOpen && advanced && !undo_spurious(seg) && snd_una_ >= recover_)
     leave_recovery();
@@ -53,7 +52,7 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
   if (recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction)
     reduce_proportionally(delivery.bytes);
   else if (advanced)
-    grow_cwnd(delivery.bytes, prior_in_flight, now);
+    grow_cwnd(delivery.bytes, now);
 }
 
 // RFC 8985 6.2, steps 1 to 3.

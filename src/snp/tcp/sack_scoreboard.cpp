@@ -130,10 +130,7 @@ void SackScoreboard::on_retransmitted(SeqNum from, SeqNum to, std::uint32_t now_
 
 void SackScoreboard::note_delivered(const SentRange& range, SeqNum highest,
                                     Delivery& delivery) noexcept {
-  if (!range.is_retransmitted) {
-    delivery.saw_original = true;
-    if (range.end < highest) delivery.saw_reordering = true;
-  }
+  if (!range.is_retransmitted && range.end < highest) delivery.saw_reordering = true;
   NewestDelivered& newest = delivery.newest;
   if (newest.is_set && (is_before(range.sent_us, newest.sent_us) ||
                         (range.sent_us == newest.sent_us && range.end <= newest.end)))
@@ -210,7 +207,6 @@ SackScoreboard::Losses SackScoreboard::mark_lost_before(const NewestDelivered& n
       continue;
     }
     losses.bytes += range.end - start_of(i);
-    losses.lost_retransmission |= range.is_retransmitted;
     set_fate(i, Fate::kLost);
   }
   return losses;

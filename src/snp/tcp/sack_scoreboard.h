@@ -35,7 +35,6 @@ struct Delivery {
   bool has_rtt = false;     // rtt_sent_us: of the oldest range wholly acknowledged
   std::uint32_t rtt_sent_us = 0;
   bool saw_resent = false;      // something retransmitted was acknowledged: has_rtt means nothing
-  bool saw_original = false;    // something never retransmitted was delivered
   bool saw_duplicate = false;   // a DSACK block came (RFC 2883)
   bool saw_reordering = false;  // something never retransmitted was delivered below the highest
   NewestDelivered newest;
@@ -61,7 +60,6 @@ class SackScoreboard {
     std::uint32_t bytes = 0;
     bool must_wait = false;
     std::uint32_t earliest_us = 0;
-    bool lost_retransmission = false;
   };
   Losses mark_lost_before(const NewestDelivered& newest, std::uint32_t limit_us) noexcept;
   void mark_first_lost(std::uint32_t bytes) noexcept;  // [una, una + bytes), unless SACKed or lost

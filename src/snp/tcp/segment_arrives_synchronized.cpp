@@ -54,12 +54,11 @@ void Connection::accept_predicted(const Segment& seg, Instant now) noexcept {
   bool window_changed = false;
   update_send_window(seg, window_changed);
   if (seg.seg_ack != snd_una_) {
-    const std::uint32_t prior_in_flight = board_.in_flight();
     Delivery delivery;
     advance_una(seg.seg_ack, delivery, now);
     rack_.is_set = false;  // its 32 bits of time must not grow old; recovery begins with a new one
     take_rtt(seg, delivery, true, now);
-    grow_cwnd(delivery.bytes, prior_in_flight, now);
+    grow_cwnd(delivery.bytes, now);
     arm_retransmission(now);
   }
   if (!seg.payload.empty()) {

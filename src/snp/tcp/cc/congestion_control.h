@@ -19,7 +19,6 @@ struct Acked {
   std::uint32_t bytes = 0;       // newly acknowledged
   std::uint32_t rtt_us = 0;      // 0: no sample
   std::uint32_t min_rtt_us = 0;  // least seen on the connection; 0: none
-  std::uint32_t in_flight = 0;   // before the ACK
   bool round_ended = false;      // everything sent when the last round ended is acknowledged
   bool is_cwnd_limited = true;   // RFC 7661: no growth without use
 };

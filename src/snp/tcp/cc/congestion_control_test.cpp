@@ -21,13 +21,9 @@ class EachAlgorithm : public ::testing::TestWithParam<const CongestionAlgorithm*
     for (std::uint32_t left = state_.cwnd; left != 0;) {
       const std::uint32_t bytes = std::min(left, 2 * kMss);
       left -= bytes;
-      algorithm().on_acked(state_,
-                           {.bytes = bytes,
-                            .rtt_us = 20'000,
-                            .min_rtt_us = 20'000,
-                            .in_flight = state_.cwnd,
-                            .round_ended = left == 0},
-                           now_);
+      algorithm().on_acked(
+          state_,
+          {.bytes = bytes, .rtt_us = 20'000, .min_rtt_us = 20'000, .round_ended = left == 0}, now_);
     }
   }
 
