@@ -106,7 +106,11 @@ std::string difference(const std::map<std::string, int>& before,
     const auto now = after.find(name);
     const std::string is = now == after.end() ? "gone" : std::to_string(now->second);
     if (is != std::to_string(value))
-      text += name + " was " + std::to_string(value) + " is " + is + "; ";
+      text.append(name)
+          .append(" was ")
+          .append(std::to_string(value))
+          .append(" is ")
+          .append(is + "; ");
   }
   return text;
 }

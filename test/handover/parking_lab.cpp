@@ -134,8 +134,9 @@ Connection ParkingLab::connect_pair(Family family, bool host_is_client) {
   UniqueFd connected = connect_to(client, client_domain, endpoint_of(server, family, bound->port));
   UniqueFd accepted(::accept4(c.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!accepted.is_open()) die("accept");
-  c.host = host_is_client ? std::move(connected) : std::move(accepted);
-  c.peer = host_is_client ? std::move(accepted) : std::move(connected);
+  if (!host_is_client) std::swap(connected, accepted);
+  c.host = std::move(connected);
+  c.peer = std::move(accepted);
   c.tuple = {*host::to_endpoint(*host::local_address(c.host.get())),
              *host::to_endpoint(*host::remote_address(c.host.get()))};
   return c;
