@@ -14,8 +14,19 @@
 
 #include "snp/base/assert.h"
 #include "snp/base/unique_fd.h"
+#include "snp/chimney/reason.h"
+#include "snp/switch/connection.h"
 
 #include "test/programs/fake_snpd.h"
+
+// The switch gives reasons by number: it links nothing of chimney.
+using snp::chimney::Reason;
+using snp::switch_::Why;
+static_assert(static_cast<int>(Why::kSharedDescriptor) ==
+              static_cast<int>(Reason::kSharedDescriptor));
+static_assert(static_cast<int>(Why::kUnsupportedCall) ==
+              static_cast<int>(Reason::kUnsupportedCall));
+static_assert(static_cast<int>(Why::kTooManyWaiters) == static_cast<int>(Reason::kWaiters));
 
 namespace {
 

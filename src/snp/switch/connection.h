@@ -36,10 +36,9 @@ struct alignas(64) Connection {
   std::atomic<bool> has_asked{false};    // for the offload
   std::atomic<bool> error_taken{false};  // slot's error was reported: then end of file, EPIPE
   std::atomic<bool> timeouts_known{false};
-  Lock read_lock, write_lock;             // around the rings' ends, inside the gate
-  std::uint64_t window_told = 0;          // rx_tail when the shard was rung last for the window
-  std::atomic<std::uint32_t> spin_us{8};  // adapts: how long a blocking call spins before it sleeps
-  std::uint32_t in_use = 0;               // the slot's word while it is ours
+  Lock read_lock, write_lock;     // around the rings' ends, inside the gate
+  std::uint64_t window_told = 0;  // rx_tail when the shard was rung last for the window
+  std::uint32_t in_use = 0;       // the slot's word while it is ours
 
   std::atomic<std::uint32_t> descriptors{0};
   std::atomic<std::int64_t> receive_timeout_ns{0}, send_timeout_ns{0};  // 0: none

@@ -99,7 +99,7 @@ class EpollInstance {
   std::atomic<std::uint32_t> descriptors_{0};
   std::atomic<std::uint32_t> sleepers_{0};
   std::atomic<std::uint32_t> offloaded_{0};  // registrations that are not in the real set
-  std::atomic<std::uint32_t> spin_us_{8};
+  Spinner spinner_;
   std::atomic<std::uint32_t> rounds_{0};  // calls served from rings since the kernel was asked
   std::atomic<bool> has_outer_waiter_{false};
   EpollEntry* listed_first_ = nullptr;

@@ -36,11 +36,11 @@ void EpollInstance::take_marks() noexcept {
 // back to its end, so that others get their turn when `most` is small.
 bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
   Connection& c = *entry.connection;
-  const ipc::SlotMode now = mode(c);
-  if (now != ipc::SlotMode::kInHost && now != ipc::SlotMode::kOffloaded)
+  const ipc::SlotMode current = mode(c);
+  if (current != ipc::SlotMode::kInHost && current != ipc::SlotMode::kOffloaded)
     return false;  // a mark follows
-  follow_mode(entry, now);
-  if (now == ipc::SlotMode::kInHost || entry.is_fired) return false;
+  follow_mode(entry, current);
+  if (current == ipc::SlotMode::kInHost || entry.is_fired) return false;
   const std::uint32_t interest = entry.events | EPOLLERR | EPOLLHUP;
   std::uint32_t mask = readiness(c) & interest;
   if ((interest & EPOLLOUT) != 0 && (mask & EPOLLOUT) == 0 && want_write(c)) mask |= EPOLLOUT;
@@ -180,10 +180,12 @@ long EpollInstance::wait(epoll_event* events, int most, Duration timeout,
     }
     const Duration left = deadline.left();
     if (left == Duration::zero()) return ask_kernel(events, most, left, mask);
+    const Instant began = now();
     if (offloaded_.load(std::memory_order_relaxed) != 0 &&
-        spin(spin_us_, *session_, [this] { return may_be_ready(); }))
+        spinner_.spin(*session_, [this] { return may_be_ready(); }))
       continue;
     n = sleep(events, most, left, mask);
+    if (offloaded_.load(std::memory_order_relaxed) != 0) spinner_.learn(*session_, now() - began);
     if (n < 0) return n;
     if (n > 0) {
       rounds_.store(0, std::memory_order_relaxed);

@@ -101,11 +101,6 @@ void unwatch_all(std::span<pollfd> fds, const ThreadWaiter* waiter) noexcept {
       unwatch(*c, waiter->id, Keep::kYes);
 }
 
-std::atomic<std::uint32_t>& thread_spin() noexcept {
-  static thread_local constinit std::atomic<std::uint32_t> spin_us{8};
-  return spin_us;
-}
-
 int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Duration left,
           const sigset_t* mask) noexcept {
   ThreadWaiter* waiter = thread_waiter(session);
@@ -135,10 +130,12 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
       return more > 0 ? ready + more : (ready > 0 ? ready : more);
     }
     const bool any_offloaded = std::any_of(fds.begin(), fds.end(), is_offloaded);
+    const Instant began = now();
     if (any_offloaded &&
-        spin(thread_spin(), session, [&] { return judge_offloaded(fds, false) > 0; }))
+        thread_spinner().spin(session, [&] { return judge_offloaded(fds, false) > 0; }))
       continue;
     const int n = sleep(fds, copy, session, deadline.left(), mask);
+    if (any_offloaded) thread_spinner().learn(session, now() - began);
     if (n != 0) return n;
     if (deadline.left() == Duration::zero()) return 0;
     for (const pollfd& p : fds)

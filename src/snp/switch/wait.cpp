@@ -18,6 +18,7 @@ constexpr Duration kSlice = milliseconds(20);
 
 struct ThreadState {
   ThreadWaiter waiter;
+  Spinner spinner;
   std::uint32_t epoch = 0;
 };
 
@@ -99,6 +100,10 @@ ThreadWaiter* thread_waiter(Session& session) noexcept {
   return &waiter;
 }
 
+Spinner& thread_spinner() noexcept {
+  return thread_state().spinner;
+}
+
 void begin_sleep(const ThreadWaiter& waiter) noexcept {
   waiter.shared().cpu.store(static_cast<std::uint32_t>(::sched_getcpu()),
                             std::memory_order_relaxed);
@@ -115,8 +120,9 @@ void end_sleep(const ThreadWaiter& waiter, bool was_woken) noexcept {
 
 int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) noexcept {
   if (deadline.left() == Duration::zero()) return -EAGAIN;
+  const Instant began = now();
   if (mode(c) == ipc::SlotMode::kOffloaded &&
-      spin(c.spin_us, *c.session, [&] { return is_ready(c, events); }))
+      thread_spinner().spin(*c.session, [&] { return is_ready(c, events); }))
     return 0;
   const ThreadWaiter* waiter = thread_waiter(*c.session);
   if (waiter == nullptr || !watch(c, waiter->id)) {
@@ -138,6 +144,7 @@ int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) 
     result = sleep_on(c, fd, events, *waiter, m == ipc::SlotMode::kInHost, deadline, was_woken);
   end_sleep(*waiter, was_woken);
   unwatch(c, waiter->id, Keep::kYes);
+  if (m == ipc::SlotMode::kOffloaded) thread_spinner().learn(*c.session, now() - began);
   return result == 0 && connection_at(fd) != &c ? -EBADF : result;
 }
 

@@ -55,25 +55,41 @@ bool restarts_after_signal() noexcept;
 // Is one of the shards on our CPU? Then a spin would only keep it from its work.
 bool shares_cpu_with_shard(const Session& session) noexcept;
 
-// Busy-waits for `is_ready` up to `budget_us`, which it adapts: spins that pay grow, others shrink
+// How long a waiter spins before it sleeps: learned from how long its waits last. Spinning through
+// waits that are shorter than the bulletin allows saves the wake-up; through others it is waste
 // (doc/decisions/0002-sleeping-and-spinning.md).
-template <class Predicate>
-bool spin(std::atomic<std::uint32_t>& budget_us, const Session& session, Predicate&& is_ready) {
-  const std::uint32_t most = session.bulletin->spin_us.load(std::memory_order_relaxed);
-  const std::uint32_t budget = std::min(budget_us.load(std::memory_order_relaxed), most);
-  if (budget == 0 || shares_cpu_with_shard(session)) return false;
-  const Instant end = now() + microseconds(budget);
-  do {
-    for (int i = 0; i < 16; ++i) {
-      if (is_ready()) {
-        budget_us.store(std::min(most, budget * 2), std::memory_order_relaxed);
-        return true;
+class Spinner {
+ public:
+  // Busy-waits for `is_ready` within the budget. Else sleep, and tell learn() how long it took.
+  template <class Predicate>
+  bool spin(const Session& session, Predicate&& is_ready) noexcept {
+    const std::uint32_t budget =
+        std::min(budget_us_.load(std::memory_order_relaxed), most(session));
+    if (budget == 0 || shares_cpu_with_shard(session)) return false;
+    const Instant end = now() + microseconds(budget);
+    do {
+      for (int i = 0; i < 16; ++i) {
+        if (is_ready()) return true;
+        __builtin_ia32_pause();
       }
-      __builtin_ia32_pause();
-    }
-  } while (now() < end);
-  budget_us.store(std::max(1u, budget / 2), std::memory_order_relaxed);
-  return false;
-}
+    } while (now() < end);
+    return false;
+  }
+  void learn(const Session& session, Duration waited) noexcept {
+    constexpr auto kWakeUp = microseconds(40);  // part of what a sleeper measures
+    const std::uint32_t longest = most(session);
+    const std::uint32_t budget = budget_us_.load(std::memory_order_relaxed);
+    const bool would_have_paid = waited <= microseconds(longest) + kWakeUp;
+    budget_us_.store(would_have_paid ? longest : budget / 2, std::memory_order_relaxed);
+  }
+
+ private:
+  static std::uint32_t most(const Session& session) noexcept {
+    return session.bulletin->spin_us.load(std::memory_order_relaxed);
+  }
+  std::atomic<std::uint32_t> budget_us_{8};
+};
+
+Spinner& thread_spinner() noexcept;
 
 }  // namespace snp::switch_
