@@ -7,7 +7,7 @@
 
 Whatever happens inside the block (exception, Ctrl-C, SIGTERM, SIGHUP), leaving it stops every
 process that was started, by its own pid, removes the namespaces, and then looks for leftovers:
-processes, namespaces, BPF programs named snp_*, qdiscs. A leftover raises LabError.
+processes, namespaces, BPF programs, qdiscs. A leftover raises LabError.
 
 Needs root and python3's standard library only. It does not know what the programs do: servers of
 real programs are in programs.py.
@@ -29,7 +29,6 @@ _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TCP_LISTEN = "0A"
 DEVICE = "veth0"
-BPF_PREFIX = "snp_"
 _labs_made = 0
 
 
@@ -70,18 +69,17 @@ def cpu_seconds(pid):
 
 
 def bpf_programs():
-    """{id: name} of the loaded BPF programs whose names begin with BPF_PREFIX."""
+    """{id: name} of the loaded BPF programs."""
     out = subprocess.run(["bpftool", "prog", "show", "-j"], capture_output=True, text=True)
     if out.returncode != 0:
         raise LabError(f"bpftool prog show: {out.stderr.strip() or out.stdout.strip()}")
-    return {p["id"]: p["name"] for p in json.loads(out.stdout)
-            if p.get("name", "").startswith(BPF_PREFIX)}
+    return {p["id"]: p.get("name", "") for p in json.loads(out.stdout)}
 
 
-def held_bpf_programs(pids=None):
-    """The ids of the BPF programs that the descriptors of pids (default: anybody's) hold."""
+def held_bpf_programs(pids):
+    """The ids of the BPF programs that the descriptors of these processes hold."""
     ids = set()
-    for pid in pids if pids is not None else filter(str.isdigit, os.listdir("/proc")):
+    for pid in pids:
         try:
             for fd in os.listdir(f"/proc/{pid}/fd"):
                 if "bpf-prog" not in os.readlink(f"/proc/{pid}/fd/{fd}"):
@@ -279,7 +277,7 @@ class Lab:
         name = f"snp-{os.getpid()}-{_labs_made}"
         self.a, self.b = Namespace(self, f"{name}-a", 1), Namespace(self, f"{name}-b", 2)
         self.processes, self._programs = [], set()
-        self._programs_before, self._old_handlers, self.folder = {}, {}, None
+        self._old_handlers, self.folder = {}, None
 
     def __enter__(self):
         if os.geteuid() != 0:
@@ -295,7 +293,6 @@ class Lab:
         for number in _SIGNALS:
             self._old_handlers[number] = signal.signal(number, self._on_signal)
         try:
-            self._programs_before = bpf_programs()
             self.folder = Path(tempfile.mkdtemp(prefix="snp-lab-"))
             self.folder.chmod(0o755)  # servers drop their privileges
             self._make()
@@ -345,6 +342,7 @@ class Lab:
             unix = Path(f"/proc/{end.snpd.pid}/net/unix").read_text()
             return "@snp.control" in unix and end.snp("status", check=False).returncode == 0
         wait_until(ready, 20, f"snpd in {end.name} ready", every=0.02)
+        self._note_programs(end)
 
     def stop_snpd(self, *ends):
         """Clean stop of snpd; it must end by itself and leave nothing on the device."""
@@ -423,15 +421,10 @@ class Lab:
         found = [f"namespace {name}" for name in namespaces() & {self.a.name, self.b.name}]
         found += [f"process {p.pid} ({p.name})" for p in self.processes if p.running()]
 
-        def programs():
-            now = bpf_programs()
-            # Another lab's programs are not ours to complain about: its snpd holds them.
-            strange = now.keys() - self._programs_before.keys() - held_bpf_programs()
-            return {i: name for i, name in now.items() if i in self._programs or i in strange}
         end = time.monotonic() + 5
-        while (left := programs()) and time.monotonic() < end:
+        while (left := self._programs & bpf_programs().keys()) and time.monotonic() < end:
             time.sleep(0.05)  # a removed namespace lets go of its programs a moment later
-        return found + [f"BPF program {i} {name}" for i, name in left.items()]
+        return found + [f"BPF program {i}" for i in sorted(left)]
 
 
 def _toml(value):

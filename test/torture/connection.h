@@ -40,7 +40,10 @@ class Connection {
     return received_all_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint64_t sent() const noexcept { return sent_; }
-  [[nodiscard]] std::uint64_t received() const noexcept { return received_; }
+  // Any thread may ask for this one: a diagnosis, possibly a moment old.
+  [[nodiscard]] std::uint64_t received() const noexcept {
+    return received_.load(std::memory_order_relaxed);
+  }
 
   // When the receiver last had no reason to complain. Any thread.
   [[nodiscard]] std::uint64_t content_at() const noexcept {
@@ -62,7 +65,8 @@ class Connection {
   Random send_dice_, receive_dice_;
   std::vector<std::byte> pending_, room_;
   std::size_t pending_from_ = 0;
-  std::uint64_t sent_ = 0, received_ = 0, peeked_ = 0;
+  std::uint64_t sent_ = 0, peeked_ = 0;
+  std::atomic<std::uint64_t> received_{0};
   std::uint64_t send_at_ = 0, receive_at_ = 0, burst_left_ = 0;
   bool sent_all_ = false;
   std::atomic<bool> stopping_{false}, received_all_{false};

@@ -66,10 +66,13 @@ class StallWatch {
         if (now < content[i]) continue;
         const std::uint64_t waited = now - content[i];
         const std::uint64_t excuse = starved_ - starved_then[i];
-        if (waited > excuse && waited - excuse > longest_) {
-          longest_ = waited - excuse;
-          worst_ = c.id();
-        }
+        if (waited <= excuse || waited - excuse <= longest_) continue;
+        // Say it while it lasts, so that whoever watches can look at the connection.
+        if (longest_ < kStall && waited - excuse >= kStall)
+          std::fprintf(stderr, "stall: connection %u waits for byte %llu\n", c.id(),
+                       static_cast<unsigned long long>(c.received()));
+        longest_ = waited - excuse;
+        worst_ = c.id();
       }
     }
   }
@@ -80,6 +83,7 @@ class StallWatch {
 
  private:
   static constexpr std::uint64_t kPeriod = 5'000'000;
+  static constexpr std::uint64_t kStall = 1'000'000'000;
   const Connections& connections_;
   std::uint64_t longest_ = 0, starved_ = 0;
   std::uint32_t worst_ = 0;

@@ -80,10 +80,24 @@ def start_pairs(lab, args):
     return pairs
 
 
-def expect_peers(pairs):
-    for _, server, client in pairs:
-        server.expect_running()
-        client.expect_running()
+def expect_peers(lab, pairs):
+    """Both ends run and none of them complains."""
+    for _, *peers in pairs:
+        for peer in peers:
+            peer.expect_running()
+    expect_no_stall(lab, pairs)
+
+
+def expect_no_stall(lab, pairs):
+    for port, *peers in pairs:
+        for peer in peers:
+            if "stall:" in peer.output():
+                for end in (lab.a, lab.b):
+                    for flow, row in control.flows(end, port).items():
+                        print(end.name, flow, row, file=sys.stderr)
+                    print(end.run(["ss", "-tnoim", f"( sport = {port} or dport = {port} )"]).stdout,
+                          file=sys.stderr)
+                raise LabError(f"port {port}, {peer.name}: {peer.output()}")
 
 
 def move_until_done(lab, pairs, args):
@@ -100,7 +114,7 @@ def move_until_done(lab, pairs, args):
     try:
         while min(counts.values(), default=0) < args.hand_overs:
             time.sleep(0.1)
-            expect_peers(pairs)
+            expect_peers(lab, pairs)
             counts = {verb: sum(m.done[verb] for m in movers) for verb in ("offload", "upload")}
             for mover in movers:
                 if mover.problem:
@@ -120,13 +134,19 @@ def move_until_done(lab, pairs, args):
     return counts
 
 
-def finish(pairs):
+def finish(lab, pairs):
     """Ends the traffic and compares what each end sent with what the other received."""
     for _, _, client in pairs:
         client.popen.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while any(peer.running() for _, *peers in pairs for peer in peers):
+        expect_no_stall(lab, pairs)
+        if time.monotonic() > deadline:
+            raise LabError("the connections did not end within 60 s")
+        time.sleep(0.1)
     total = longest = 0
     for port, server, client in pairs:
-        near, far = json.loads(client.result(60)), json.loads(server.result(60))
+        near, far = (json.loads(peer.result(60).splitlines()[-1]) for peer in (client, server))
         for number, ours in near["connections"].items():
             theirs = far["connections"][number]
             if (ours["sent"], ours["received"]) != (theirs["received"], theirs["sent"]):
@@ -171,9 +191,9 @@ def main():
                 lab.start_snpd(settings={"chimney": "enabled", **faults})
             pairs = start_pairs(lab, args)
             time.sleep(1)
-            expect_peers(pairs)
+            expect_peers(lab, pairs)
             counts = move_until_done(lab, pairs, args)
-            finish(pairs)
+            finish(lab, pairs)
             if not args.kernel:
                 show_quiet_times(lab)
                 lab.stop_snpd()
