@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "snp/commands/command.h"
 #include "snp/commands/table.h"
 
@@ -26,9 +28,9 @@ std::string render(const Json& result) {
     if (value.is_array()) {
       shown.clear();
       for (const Json& item : value)
-        shown += (shown.empty() ? "" : " ") + item.get<std::string>();
+        shown.append(shown.empty() ? "" : " ").append(item.get<std::string>());
     }
-    text += name + std::string(name.size() < 16 ? 16 - name.size() : 1, ' ') + shown + "\n";
+    text += fmt::format("{:<15} {}\n", name, shown);
   }
   return text;
 }

@@ -51,11 +51,13 @@ std::string Table::to_text() const {
 
 std::string human_bytes(std::uint64_t bytes) {
   if (bytes < 1024) return std::to_string(bytes);
-  auto value = static_cast<double>(bytes);
+  auto value = static_cast<double>(bytes) / 1024;
   std::size_t unit = 0;
-  constexpr char kUnits[] = "KMGTPE";
-  for (value /= 1024; value >= 1023.95; value /= 1024)
+  constexpr std::string_view kUnits = "KMGTPE";
+  while (value >= 1023.95) {
+    value /= 1024;
     ++unit;
+  }
   return fmt::format("{:.1f}{}", value, kUnits[unit]);
 }
 

@@ -153,7 +153,9 @@ class Keeper {
   Result<> watch_signals() {
     const sigset_t set = handled_signals();
     ::sigprocmask(SIG_BLOCK, &set, nullptr);
-    ::signal(SIGPIPE, SIG_IGN);
+    struct sigaction ignore {};
+    ignore.sa_handler = SIG_IGN;
+    ::sigaction(SIGPIPE, &ignore, nullptr);
     signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_.is_open()) return fail_errno("cannot watch signals");
     inheritance_.keeper_pid = ::getpid();
@@ -182,7 +184,7 @@ class Keeper {
   int serve_engine() {
     for (;;) {
       std::array<pollfd, 2> fds{{{link_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}}};
-      if (::poll(fds.data(), link_.is_open() ? 2 : 2, -1) < 0 && errno != EINTR) continue;
+      if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) continue;
       if (fds[0].revents != 0 && !take_news()) link_.reset();
       if (fds[1].revents != 0) take_signals();
       int status = 0;
