@@ -4,9 +4,11 @@
 
 namespace snp::switch_ {
 
+constinit RealCalls RealCalls::instance{};
+
 // Several threads may come here at once: each stores the same values.
 void resolve_real_calls() noexcept {
-  RealCalls& calls = real_calls();
+  RealCalls& calls = RealCalls::instance;
 #define SNP_RESOLVE(name) \
   calls.name = reinterpret_cast<decltype(calls.name)>(::dlsym(RTLD_NEXT, #name));
   SNP_REAL_CALLS(SNP_RESOLVE)

@@ -19,16 +19,14 @@
 #include <unistd.h>
 
 // clang-format off
-#define SNP_REAL_CALLS(X)                                                                      \
-  X(read)                                                                                      \
-  X(readv)                                                                                     \
-  X(recv) X(recvfrom) X(recvmsg) X(recvmmsg) X(write) X(writev) X(send) X(sendto) X(sendmsg)   \
-      X(sendmmsg) X(sendfile) X(splice) X(socket) X(listen) X(accept) X(accept4) X(connect)    \
-          X(close) X(close_range) X(closefrom) X(shutdown) X(dup) X(dup2) X(dup3) X(fcntl)     \
-              X(ioctl) X(getsockopt) X(setsockopt) X(epoll_ctl) X(epoll_pwait) X(epoll_pwait2) \
-                  X(poll) X(ppoll) X(select) X(pselect) X(execve) X(execvpe) X(execveat)       \
-                      X(fexecve) X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(fdopen)   \
-                          X(posix_spawn_file_actions_adddup2)
+#define SNP_REAL_CALLS(X)                                                                       \
+  X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) X(recvmmsg) X(write) X(writev) X(send)        \
+  X(sendto) X(sendmsg) X(sendmmsg) X(sendfile) X(splice) X(socket) X(listen) X(accept)          \
+  X(accept4) X(connect) X(close) X(close_range) X(closefrom) X(shutdown) X(dup) X(dup2)         \
+  X(dup3) X(fcntl) X(ioctl) X(getsockopt) X(setsockopt) X(epoll_ctl) X(epoll_pwait)             \
+  X(epoll_pwait2) X(poll) X(ppoll) X(select) X(pselect) X(execve) X(execvpe) X(execveat)        \
+  X(fexecve) X(posix_spawn) X(posix_spawnp) X(posix_spawn_file_actions_adddup2) X(system)       \
+  X(popen) X(fdopen)
 // clang-format on
 
 namespace snp::switch_ {
@@ -42,19 +40,18 @@ struct RealCalls {
 #undef SNP_REAL_CALL
 #pragma GCC diagnostic pop
   std::atomic<bool> resolved;
-};
 
-inline RealCalls& real_calls() noexcept {
-  static constinit RealCalls calls{};
-  return calls;
-}
+  // Written once, by resolve_real_calls().
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
+  static RealCalls instance;
+};
 
 void resolve_real_calls() noexcept;
 
 inline const RealCalls& real() noexcept {
-  if (!real_calls().resolved.load(std::memory_order_acquire)) [[unlikely]]
+  if (!RealCalls::instance.resolved.load(std::memory_order_acquire)) [[unlikely]]
     resolve_real_calls();
-  return real_calls();
+  return RealCalls::instance;
 }
 
 }  // namespace snp::switch_

@@ -64,8 +64,10 @@ std::size_t claim_room(Connection& c) noexcept {
     wants.store(1);
     free = room(c);
   }
-  if (free >= ipc::write_room(c.slot->engine.tx_size) && wants.load(std::memory_order_relaxed) != 0)
-    wants.store(0, std::memory_order_relaxed);
+  // Others may wait for the same room; the wish is one for all, so who takes it back tells them.
+  if (free >= ipc::write_room(c.slot->engine.tx_size) &&
+      wants.load(std::memory_order_relaxed) != 0 && wants.exchange(0) != 0)
+    mark_watchers(*c.session, *c.slot, c.slot_id);
   return free;
 }
 
