@@ -51,7 +51,6 @@ const Option kOptions[] = {
     {"TCP_SYNCNT", IPPROTO_TCP, TCP_SYNCNT, 3},
     {"TCP_THIN_LINEAR_TIMEOUTS", IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 1},
     {"TCP_INQ", IPPROTO_TCP, TCP_INQ, 1},
-    {"TCP_QUICKACK", IPPROTO_TCP, TCP_QUICKACK, 0},
     {"TCP_WINDOW_CLAMP", IPPROTO_TCP, TCP_WINDOW_CLAMP, 300000},
     {"TCP_MAXSEG", IPPROTO_TCP, TCP_MAXSEG, std::nullopt},
     {"TCP_RTO_MAX_MS", IPPROTO_TCP, host::kTcpRtoMaxMs, 5000},
@@ -180,7 +179,7 @@ TEST(SocketOptions, ParkReadsWhatTheEngineNeeds) {
   EXPECT_EQ(cached.linger_s, 9u);
   EXPECT_TRUE(cached.no_delay);
   EXPECT_TRUE(cached.cork);
-  EXPECT_FALSE(cached.quick_ack);
+  EXPECT_FALSE(cached.quick_ack) << "a fresh socket's mode is no wish of the program";
   EXPECT_EQ(cached.notsent_lowat, 16384u);
   const ConstState& constant = parked->state.constant;
   EXPECT_EQ(constant.tuple, c.tuple);

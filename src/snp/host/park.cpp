@@ -69,7 +69,7 @@ CachedState read_cached(int fd, bool is_v4, const HostSocketMemo& memo) {
   }
   cached.no_delay = option_on(fd, IPPROTO_TCP, TCP_NODELAY);
   cached.cork = option_on(fd, IPPROTO_TCP, TCP_CORK);
-  cached.quick_ack = option_on(fd, IPPROTO_TCP, TCP_QUICKACK);
+  // Not TCP_QUICKACK: it tells the kernel's mode of the moment, on for every fresh socket.
   cached.notsent_lowat = option_u32(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT);
   socklen_t length = static_cast<socklen_t>(cached.congestion_control.size());
   ::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cached.congestion_control.data(), &length);

@@ -15,8 +15,8 @@ bool is_movable(const tcp_info& info) noexcept {
 }
 
 // Nothing tells it outright; the memory held does: without unread bytes all of it is theirs, with
-// them a socket that has ever seen disorder and holds much more than its unread bytes explain is put
-// off.
+// them a socket that has ever seen disorder and holds much more than its unread bytes explain is
+// put off.
 bool has_segments_out_of_order(int fd, const tcp_info& info, std::uint32_t unread_bytes) noexcept {
   if (info.tcpi_rcv_ooopack == 0) return false;
   std::uint32_t meminfo[kMeminfoWords] = {};

@@ -217,7 +217,7 @@ bool restore_options(int fd, const CachedState& cached, const HostSocketMemo& me
             keep(TCP_KEEPCNT, cached.keepalive.probes) &&
             keep(TCP_USER_TIMEOUT, cached.user_timeout_ms) &&
             keep(TCP_NOTSENT_LOWAT, cached.notsent_lowat) &&
-            keep(TCP_QUICKACK, cached.quick_ack ? 1 : 0) && restore_linger(fd, cached);
+            (!cached.quick_ack || keep(TCP_QUICKACK, 1)) && restore_linger(fd, cached);
   ok = ok && (memo.rto_min_us == 0 || keep(kTcpRtoMinUs, memo.rto_min_us)) &&
        (memo.delack_max_us == 0 || keep(kTcpDelackMaxUs, memo.delack_max_us));
   ok = ok && set_option(fd, IPPROTO_TCP, TCP_MAXSEG, static_cast<int>(memo.user_mss));

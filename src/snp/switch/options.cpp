@@ -75,7 +75,6 @@ std::uint32_t read_option(int fd, int level, int name) noexcept {
 void fill_mirror(ipc::SlotOptions& o, int fd) noexcept {
   o.no_delay = read_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0;
   o.cork = read_option(fd, IPPROTO_TCP, TCP_CORK) != 0;
-  o.quick_ack = read_option(fd, IPPROTO_TCP, TCP_QUICKACK) != 0;
   o.keepalive = read_option(fd, SOL_SOCKET, SO_KEEPALIVE) != 0;
   o.keepalive_idle_s = read_option(fd, IPPROTO_TCP, TCP_KEEPIDLE);
   o.keepalive_interval_s = read_option(fd, IPPROTO_TCP, TCP_KEEPINTVL);
@@ -119,6 +118,8 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
   // A parked socket keeps SO_KEEPALIVE off, whatever the program set (design section 2).
   if (!in_host) o.keepalive = had_keepalive;
   if (level == SOL_SOCKET && name == SO_KEEPALIVE) o.keepalive = value != 0;
+  // What the kernel answers is its mode of the moment, on for every fresh socket: no wish of anyone.
+  if (level == IPPROTO_TCP && name == TCP_QUICKACK) o.quick_ack = value != 0;
   if (level == SOL_SOCKET && name == SO_RCVBUF) o.receive_buffer = value;
   if (level == SOL_SOCKET && name == SO_SNDBUF) o.send_buffer = value;
   generation.fetch_add(1);
