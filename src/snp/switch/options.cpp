@@ -118,7 +118,8 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
   // A parked socket keeps SO_KEEPALIVE off, whatever the program set (design section 2).
   if (!in_host) o.keepalive = had_keepalive;
   if (level == SOL_SOCKET && name == SO_KEEPALIVE) o.keepalive = value != 0;
-  // What the kernel answers is its mode of the moment, on for every fresh socket: no wish of anyone.
+  // What the kernel answers is its mode of the moment, on for every fresh socket: no wish of
+  // anyone.
   if (level == IPPROTO_TCP && name == TCP_QUICKACK) o.quick_ack = value != 0;
   if (level == SOL_SOCKET && name == SO_RCVBUF) o.receive_buffer = value;
   if (level == SOL_SOCKET && name == SO_SNDBUF) o.send_buffer = value;
