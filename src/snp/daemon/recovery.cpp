@@ -118,15 +118,16 @@ class Homecoming {
       reopen(record, chimney::Reason::kUnparkFailed);
       return Outcome::kLost;
     }
-    if (unparked->needs_forged_segment) forge(state);
+    if (unparked->needs_forged_segment && !forge(state))
+      why = to_string(tuple) + ": the host could not be told again what the peer had closed";
     reopen(record, is_sane ? chimney::Reason::kEngineDied : chimney::Reason::kHostile);
     return Outcome::kHome;
   }
 
-  void forge(const ConnectionState& state) const {
+  [[nodiscard]] bool forge(const ConnectionState& state) const {
     std::array<std::byte, 256> frame{};
     const std::size_t length = host::make_forged_segment(state, frame);
-    if (reinjector_) reinjector_->give(state.constant.ifindex, std::span(frame).first(length));
+    return reinjector_ && reinjector_->give(state.constant.ifindex, std::span(frame).first(length));
   }
 
   Kept& kept_;
@@ -165,9 +166,9 @@ RecoveryReport bring_all_home(Kept& kept, ipc::FlowRecord* records, steer::Steer
         break;
       case Homecoming::Outcome::kLost:
         ++report.lost;
-        note(why);
         break;
     }
+    if (!why.empty()) note(why);
     records[id].status.store(ipc::FlowStatus::kFree);
   }
   kept.sockets.clear();

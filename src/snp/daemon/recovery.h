@@ -38,7 +38,7 @@ struct RecoveryReport {
 };
 
 // Pre: the engine process is gone. Post: no flow is steered, every record is free, `kept` holds
-// nothing. `note` gets one line for each connection that was lost.
+// nothing. `note` gets one line for each connection that was lost or came home damaged.
 RecoveryReport bring_all_home(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering,
                               const std::function<void(const std::string&)>& note);
 

@@ -14,7 +14,7 @@ namespace snp::daemon {
 class Reinjector {
  public:
   static Result<Reinjector> open();
-  bool give(std::uint32_t ifindex, std::span<const std::byte> frame) const noexcept;
+  [[nodiscard]] bool give(std::uint32_t ifindex, std::span<const std::byte> frame) const noexcept;
 
  private:
   explicit Reinjector(UniqueFd socket) noexcept : socket_(std::move(socket)) {}
