@@ -23,6 +23,8 @@ LONGEST_WAIT_MS = 1000
 # Ends of a connection wait in different ways; each pair gets its share of the connections.
 STYLES = (("level", "edge"), ("edge", "blocking"), ("blocking", "poll"), ("select", "level"))
 FAULTS = {"fault_drop_permille": 10, "fault_duplicate_permille": 10, "fault_reorder_permille": 10}
+ENGINE_COUNTERS = ("frames_in", "frames_unacceptable", "frames_held", "frames_reinjected",
+                   "segments_retransmitted", "connections_initiated", "connections_terminated")
 # Answers after which a move may be tried again later: the connection is on its way, or just moved.
 PASSING = ("tried again", "busy", "out of order", "on its way", "already", "progress")
 
@@ -161,7 +163,7 @@ def finish(lab, pairs):
     say(f"  {total >> 20} MB compared; the longest wait for data was {longest:.0f} ms")
 
 
-def show_quiet_times(lab):
+def show_counters(lab, faults):
     for end in (lab.a, lab.b):
         _, stats = control.ask(end, "stats")
         for verb in ("offload", "upload"):
@@ -169,8 +171,10 @@ def show_quiet_times(lab):
             say(f"  quiet time of {verb}s in {end.name}: p50 {row['quiet_p50_us']} us, p99 "
                 f"{row['quiet_p99_us']} us, max {row['quiet_max_us']} us; {row['done']} done, "
                 f"{row['failed']} failed, {row['queued_bytes']} bytes moved in queues")
-        say(f"  segments in {stats['segments_in']}, out {stats['segments_out']}, retransmitted "
-            f"{stats['retransmits']}")
+        engine = stats["engine"]
+        say("  " + ", ".join(f"{name} {engine[name]}" for name in ENGINE_COUNTERS))
+        if faults and not (engine["segments_retransmitted"] and engine["frames_unacceptable"]):
+            raise LabError(f"{end.name}: no frame was lost or duplicated: the faults did not happen")
 
 
 def main():
@@ -195,7 +199,7 @@ def main():
             counts = move_until_done(lab, pairs, args)
             finish(lab, pairs)
             if not args.kernel:
-                show_quiet_times(lab)
+                show_counters(lab, faults)
                 lab.stop_snpd()
     except LabError as error:
         sys.exit(f"FAILED: {error}\nrepeat with --seed {args.seed}")

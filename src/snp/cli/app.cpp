@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "snp/cli/bench.h"
 #include "snp/cli/client.h"
 #include "snp/cli/run.h"
 #include "snp/commands/command.h"
@@ -110,10 +111,12 @@ bool is_help(std::string_view word) {
 int run_app(int argc, char** argv) {
   if (argc >= 2 && std::string_view(argv[1]) == "run" && !(argc >= 3 && is_help(argv[2])))
     return perform_run(argc, argv);
+  if (argc >= 2 && std::string_view(argv[1]) == "bench") return run_bench(argv + 2);
   CLI::App app("Offload TCP connections of unmodified programs, look at them, bring them home.",
                "snp");
   app.require_subcommand(1);
   app.add_subcommand("run", "Run a program with its connections under snp: snp run [--] PROGRAM");
+  app.add_subcommand("bench", "Measure kernel and chimney side by side; snp bench --help");
   const auto all = add_commands(app);
   if (argc < 2) return usage_error("give a command");
   if (argv[1][0] != '-' && !is_known(app, argv[1]))
