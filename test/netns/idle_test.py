@@ -15,7 +15,7 @@ import control
 SECONDS = 5
 # Of everything together: one tick of the clock that the kernel charges by.
 MOST_CPU_S = 0.010
-MOST_WAKES = 5 * SECONDS
+MOST_WAKES = 10 * SECONDS
 CONNECTIONS = 16
 
 
