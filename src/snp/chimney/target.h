@@ -27,6 +27,7 @@ class Target {
   virtual void initiate(const Handoff& handoff) = 0;
   // Gives the delegated state back: terminated(), or refused() when only the target can finish it.
   virtual void terminate(ConnectionId id) = 0;
+  // The path changed: link addresses and path MTU count. Options come through the slot.
   virtual void update(ConnectionId id, const CachedState& cached) = 0;
   // The tuple's held frames: given to the host in order, then the forged segment (may be empty;
   // host/parking.h), then frames that still come. For a connection that is not initiated.

@@ -55,7 +55,10 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
     case MailKind::kUpdate:
       if (const auto found = by_id_.find(mail.id); found != by_id_.end()) {
         Flow& flow = *found->second;
-        flow.cached = mail.handoff.state.cached;
+        const CachedState& path = mail.handoff.state.cached;
+        flow.cached.local_mac = path.local_mac;
+        flow.cached.next_hop_mac = path.next_hop_mac;
+        flow.cached.path_mtu = path.path_mtu;
         rebuild(flow, now);
       }
       return answer(mail, MailKind::kDone);

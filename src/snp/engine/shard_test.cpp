@@ -364,6 +364,27 @@ TEST(Shard, FollowsOptionsAndPublishesInfo) {
   EXPECT_EQ(world.a.flows[0]->info.load().snd_mss, 1448u);
 }
 
+TEST(Shard, FollowsThePathAndKeepsTheApplicationsOptions) {
+  World world;
+  const auto a = world.a.open(0);
+  world.b.open(0);
+  world.run_for(milliseconds(1));
+  world.a.app->slot(a).facts.options.cork = 1;
+  world.a.app->slot(a).app.options_generation = 1;
+  world.a.app->ring(a);
+  world.run_for(milliseconds(1));
+  Mail& update = world.a.make(MailKind::kUpdate, 0);
+  update.handoff.state.cached.path_mtu = 1000;
+  update.handoff.state.cached.next_hop_mac = {2, 9, 9, 9, 9, 9};
+  world.a.shards[0]->inbox().post(update);
+  world.run_for(milliseconds(10));
+  const CachedState& cached = world.a.records[0].cached;
+  EXPECT_EQ(cached.path_mtu, 1000);
+  EXPECT_EQ(cached.next_hop_mac[5], 9);
+  EXPECT_TRUE(cached.cork);
+  EXPECT_EQ(world.a.flows[0]->connection->info().snd_mss, 1000u - 40 - 12);
+}
+
 TEST(Shard, RefusesToGiveBackWhatOnlyItCanFinish) {
   World world;
   const auto a = world.a.open(0);
