@@ -230,7 +230,7 @@ void EngineImpl::set_wait_set(Arena& arena, ipc::WaitSetId id, UniqueFd eventfd)
   else
     fd.store(eventfd.release(), std::memory_order_release);
   // The waiter may sleep already, and a wake-up have found no descriptor here.
-  std::ignore = ::eventfd_write(fd.load(std::memory_order_relaxed), 1);
+  guards_.back()->wake(arena, id);
 }
 
 void EngineImpl::notify(Arena& arena, ipc::SlotId slot_id) {
