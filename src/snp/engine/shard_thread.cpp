@@ -105,7 +105,7 @@ void ShardThread::run() noexcept {
     if (turn(now)) {
       if (is_idle) spin_.on_idle_end(now - idle_since);
       is_idle = false;
-      told_own_cpu |= shard_->take_told_own_cpu();
+      told_own_cpu = shard_->take_told_own_cpu();
       continue;
     }
     if (!is_idle) {
