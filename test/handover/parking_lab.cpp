@@ -169,7 +169,7 @@ Result<host::Unparked> ParkingLab::unpark(const Connection& c, const host::Parke
   auto unparked = host::unpark(c.host.get(), parked.state, parked.memo, rings.rx, parked.rx_range,
                                rings.tx, parked.tx_range);
   if (auto removed = steering_->remove(c.tuple); !removed) return Failure(removed.error());
-  give_back_held_frames();
+  const std::vector<Bytes> held = take_held_frames();
   if (unparked && unparked->needs_forged_segment) {
     std::array<std::byte, kVnetHeader + 128> frame{};
     ConnectionState state = parked.state;
@@ -179,6 +179,8 @@ Result<host::Unparked> ParkingLab::unpark(const Connection& c, const host::Parke
         host::make_forged_segment(state, std::span(frame).subspan(kVnetHeader));
     inject(std::span(frame).first(kVnetHeader + length));
   }
+  for (const Bytes& each : held)
+    inject(each);
   return unparked;
 }
 

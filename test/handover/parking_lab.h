@@ -82,7 +82,7 @@ class ParkingLab {
   void inject(std::span<const std::byte> header_and_frame);
   // park() as a hand-over does it: shadow, hold, park.
   Result<host::Parked> park(const Connection& c, RingPair& rings);
-  // unpark() as a hand-over does it: return, unpark, steering off, held frames, forged segment.
+  // unpark() as a hand-over does it: return, unpark, steering off, forged segment, held frames.
   Result<host::Unparked> unpark(const Connection& c, const host::Parked& parked, RingPair& rings);
 
  private:

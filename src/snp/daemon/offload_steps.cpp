@@ -174,6 +174,9 @@ Reason Offloader::park_and_initiate(Flow& flow, const Rings& rings) {
   auto parked = host::park(flow.socket.get(), handoff.rx, rx_tail, handoff.tx, tx_head);
   if (!parked) return explain_park(flow, parked.error());
   handoff.state = parked->state;
+  RoundTrip& round_trip = flow.program->note(flow.slot).round_trip;
+  round_trip.learn(handoff.state.delegated);
+  round_trip.tell(handoff.state.delegated);
   handoff.rx_range = parked->rx_range;
   handoff.tx_range = parked->tx_range;
   handoff.state.constant.ifindex = flow.path.ifindex;

@@ -228,6 +228,7 @@ void Offloader::come_home(Flow& flow, const chimney::Handoff& handoff) {
   if (slot != nullptr && !has_sent_fin(state.delegated.state) &&
       (slot->app.flags.load() & ipc::slot_flag::kShutdownWrite) != 0)
     state.delegated.fin_pending = true;
+  if (slot != nullptr) flow.program->note(flow.slot).round_trip.learn(state.delegated);
   record.status.store(ipc::FlowStatus::kUnparking);
   (void)env_.steering.set(flow.tuple, steer::FlowSteering::kReturn, flow.shard);
   const auto home = host::unpark(flow.socket.get(), state, record.memo, handoff.rx,

@@ -12,6 +12,7 @@
 #include "snp/base/unique_fd.h"
 #include "snp/chimney/reason.h"
 #include "snp/daemon/ring_allocator.h"
+#include "snp/daemon/round_trip.h"
 #include "snp/daemon/slot_access.h"
 #include "snp/engine/engine.h"
 #include "snp/ipc/flow_record.h"
@@ -28,6 +29,7 @@ struct SlotNote {
   std::uint32_t quiet_us = 0;  // of the last one
   std::uint32_t attempts = 0;  // of the offload that is being tried
   bool is_queued = false;
+  RoundTrip round_trip;
 };
 
 class Program {

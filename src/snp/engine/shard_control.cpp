@@ -158,9 +158,10 @@ void Shard::release_frames(const Mail& mail, Instant now) noexcept {
   // back: so the order stays.
   for (int rounds = 0; rounds < kMaxDrainRounds && receive(now) != 0; ++rounds) {
   }
-  held_.take(constant.tuple, reinject);
+  // The forged segment repeats what was said before them; behind them PAWS would refuse it.
   if (!mail.forged_segment.empty())
     reinject({mail.forged_segment, device::Checksum::kValid, 0}, port_of(constant.ifindex));
+  held_.take(constant.tuple, reinject);
   released_[constant.tuple] = now + config_.release_time;
   next_expiry_ = std::min(next_expiry_, now + config_.release_time);
 }

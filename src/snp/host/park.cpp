@@ -95,6 +95,7 @@ std::uint32_t to_bytes(std::uint32_t segments, std::uint32_t mss) {
 void fill_congestion(const tcp_info& info, DelegatedState& to) {
   to.srtt_us = info.tcpi_rtt;
   to.rttvar_us = info.tcpi_rtt == 0 ? 0 : info.tcpi_rttvar;
+  to.min_rtt_us = info.tcpi_rtt == 0 ? 0 : info.tcpi_min_rtt;
   to.rto_ms = info.tcpi_rto / 1000;
   to.cwnd_bytes = to_bytes(info.tcpi_snd_cwnd, info.tcpi_snd_mss);
   to.ssthresh_bytes = info.tcpi_snd_ssthresh >= kKernelInfiniteSsthresh

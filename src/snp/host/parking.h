@@ -44,9 +44,10 @@ Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const 
 
 // The way back. Pre: steering is kReturn: nothing reaches the half-built socket, but what it sends
 // passes (bytes that were never sent leave at once; fenced, they would wait for a timer). When the
-// socket must be told once more what the peer had already said (its FIN; its ACK of ours),
-// needs_forged_segment is set: the caller, after steering is off, gives it make_forged_segment()
-// through PacketQueue::reinject(), after the frames that arrived meanwhile. May be called again
+// socket must be told once more what the peer had already said (its FIN; its ACK of ours; its ACK
+// of an old byte, from which the socket learns a round-trip time), needs_forged_segment is set: the
+// caller, after steering is off, gives it make_forged_segment() through PacketQueue::reinject(),
+// before the frames that arrived meanwhile: their timestamps are newer. May be called again
 // from the start after a crash in the middle. LAST_ACK, CLOSING and TIME_WAIT are refused: the
 // engine finishes those.
 struct Unparked {
@@ -57,8 +58,8 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
                         const StreamRange& tx_range);
 
-// The frame for that: the peer's FIN (CLOSE_WAIT) or its ACK of our FIN (FIN_WAIT_2), with
-// checksums. Returns the length written. Pre: out.size() >= 128.
+// The frame for that: the peer's FIN (CLOSE_WAIT), else its ACK of all up to SND.UNA, our FIN
+// among it in FIN_WAIT_2; with checksums. Returns the length written. Pre: out.size() >= 128.
 std::size_t make_forged_segment(const ConnectionState& state, std::span<std::byte> out);
 
 // Ends a parked socket for good, in silence: drop it without a packet. The descriptor is closed by

@@ -24,6 +24,9 @@ constexpr std::uint64_t kBufferSlack = 128 * 1024;
 constexpr std::uint32_t kMostProbedSegments = 8;
 constexpr std::uint32_t kMostProbedBytes = 512;
 constexpr std::uint16_t kMinMss = 88;
+// Longest round trip that a forged answer may stand for: as the difference that CUBIC's HyStart
+// takes for noise, so that the next true sample does not look like a queue that builds up.
+constexpr std::uint32_t kMostForgedRttUs = 4000;
 constexpr int kWriteRetries = 50;
 constexpr int kWriteRetryMs = 2;
 
@@ -36,9 +39,10 @@ struct Plan {
   bool fin_repaired = false;  // our FIN goes in as sent already
   bool shut_after = false;    // our FIN leaves once repair is off
   std::uint32_t sent = 0;     // bytes of tx_range that count as sent
+  bool measures = false;      // one byte that the peer has goes in ahead, for a forged answer
   bool asks_peer = false;     // too much in flight, or no window, for that: a window probe goes out
   std::uint32_t probed = 0;   // bytes that had been sent and go out once more
-  SeqNum snd_seq;             // of the first byte of tx_range
+  SeqNum snd_seq;             // of the first byte that goes in
   SeqNum rcv_seq;             // of the first byte of rx_range
   SeqNum rcv_end;             // after the last
 };
@@ -86,7 +90,10 @@ Result<Plan> make_plan(const ConnectionState& state, const StreamRing& rx,
   const bool fin_acked = d.state == TcpState::kFinWait2;
   const std::uint32_t in_flight = d.snd_max - d.snd_una;
   const std::uint32_t fin_in_flight = plan.fin_repaired && !fin_acked ? 1 : 0;
-  plan.snd_seq = fin_acked ? d.snd_una - 1 : d.snd_una;
+  // Without a sample the kernel's first retransmission timeout is 3 s (RFC 6298 5.7). The ACK of
+  // our FIN is such a sample, else the answer to a byte that was acknowledged long ago.
+  plan.measures = !fin_acked && d.min_rtt_us != 0 && d.min_rtt_us <= kMostForgedRttUs;
+  plan.snd_seq = fin_acked || plan.measures ? d.snd_una - 1 : d.snd_una;
   if (d.snd_max < d.snd_una + fin_in_flight || in_flight - fin_in_flight > tx_range.length())
     return fail(Errc::kInvalid, "unpark: the send sequence numbers do not fit the ring");
   plan.sent = in_flight - fin_in_flight;
@@ -190,6 +197,11 @@ Result<> refill(int fd, const DelegatedState& d, const Plan& plan, const StreamR
   if (auto filled = write_range(fd, rx, rx_range, "receive queue"); !filled) return filled;
   if (!set_window(fd, d, plan)) return failed_step("TCP_REPAIR_WINDOW");
   if (!select_queue(fd, RepairQueue::kSend)) return failed_step("send queue");
+  // The kernel stamps it now, and the answer comes with the end of the hand-over. Its content never
+  // matters: a peer that got it again would find it below what it has.
+  const char stale = 0;
+  if (plan.measures && ::send(fd, &stale, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+    return failed_step("acknowledged byte");
   if (auto filled = write_range(fd, tx, {tx_range.begin, tx_range.begin + plan.sent}, "send queue");
       !filled)
     return filled;
@@ -271,7 +283,7 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
 
   Unparked unparked;
   unparked.needs_forged_segment =
-      plan->fin_received || state.delegated.state == TcpState::kFinWait2;
+      plan->measures || plan->fin_received || state.delegated.state == TcpState::kFinWait2;
   unparked.repeated_bytes = plan->probed;
   return unparked;
 }

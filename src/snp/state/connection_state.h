@@ -89,6 +89,7 @@ struct DelegatedState {
   // Round trip and congestion (RFC 6298, 5681).
   std::uint32_t srtt_us = 0;  // 0: not measured
   std::uint32_t rttvar_us = 0;
+  std::uint32_t min_rtt_us = 0;  // least of late; 0: not measured
   std::uint32_t rto_ms = 0;
   std::uint32_t cwnd_bytes = 0;  // 0: initial window
   std::uint32_t ssthresh_bytes = 0xffffffff;

@@ -50,7 +50,8 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       round_end_(snd_nxt_),
       limited_end_(snd_una_),
       max_segment_payload_(limits.max_segment_payload),
-      rtt_(state.delegated.srtt_us, state.delegated.rttvar_us, state.delegated.rto_ms * 1000),
+      rtt_({state.delegated.srtt_us, state.delegated.rttvar_us, state.delegated.min_rtt_us,
+            state.delegated.rto_ms * 1000}),
       last_progress_(now),
       ts_base_(state.delegated.ts_val + 1),  // never the value that was sent last
       start_(now),
@@ -76,12 +77,15 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
   persist_backoff_ = persist_probes_;
   arm_retransmission(now);
   // What was running goes on: hand-overs in quick succession must not keep a timer from expiring.
-  if (delegated.retransmit_delta_ms < 0) return;
-  const Instant due = now + milliseconds(delegated.retransmit_delta_ms);
+  // The host does not say how long its timer has been running: a timeout that it had backed off
+  // begins with one that is not, or the waiting would count twice.
+  const bool is_known = delegated.retransmit_delta_ms >= 0;
+  if (!is_known && retransmits_ == 0) return;
+  const Instant due = now + (is_known ? milliseconds(delegated.retransmit_delta_ms) : rtt_.rto(0));
   if (board_.outstanding() != 0) {
     retransmission_deadline_ = std::min(retransmission_deadline_, due);
     set_retransmission_timer(now);
-  } else if (unsent() != 0) {
+  } else if (is_known && unsent() != 0) {
     is_persisting_ = true;
     timers_.set(Timer::kRetransmission, std::min(due, now + rtt_.rto(persist_backoff_)));
   }
@@ -156,6 +160,7 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
       std::min<std::int64_t>((now - ts_recent_time_) / milliseconds(1), 0xffffffff));
   out.srtt_us = rtt_.srtt_us();
   out.rttvar_us = rtt_.rttvar_us();
+  out.min_rtt_us = rtt_.min_rtt_us();
   out.rto_ms = rtt_.rto_us() / 1000;
   // In recovery the window is a tool of the moment; where it was going to end is what counts.
   const bool is_reducing = recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction;

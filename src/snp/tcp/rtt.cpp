@@ -4,15 +4,16 @@
 
 namespace snp::tcp {
 
-RttEstimator::RttEstimator(std::uint32_t srtt_us, std::uint32_t rttvar_us,
-                           std::uint32_t rto_us) noexcept
-    : srtt_us_(std::min(srtt_us, kMaxRtoUs)),
-      rttvar_us_(std::min(rttvar_us, kMaxRtoUs)),
-      min_rtt_us_(srtt_us_) {
+// Without a sample Linux starts with 3 s and keeps each doubling in the timeout that it tells; our
+// own backoff comes on top of what is taken here.
+RttEstimator::RttEstimator(const Known& known) noexcept
+    : srtt_us_(std::min(known.srtt_us, kMaxRtoUs)),
+      rttvar_us_(std::min(known.rttvar_us, kMaxRtoUs)),
+      min_rtt_us_(known.min_rtt_us == 0 ? srtt_us_ : std::min(known.min_rtt_us, kMaxRtoUs)) {
   if (srtt_us_ != 0)
     update_rto();
-  else if (rto_us != 0)
-    rto_us_ = std::clamp(rto_us, kMinRtoUs, kMaxRtoUs);
+  else if (known.rto_us != 0)
+    rto_us_ = std::clamp(known.rto_us, kMinRtoUs, kInitialRtoUs);
 }
 
 // RFC 6298 2.2, 2.3.

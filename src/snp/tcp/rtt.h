@@ -14,8 +14,14 @@ class RttEstimator {
   static constexpr std::uint32_t kMaxRtoUs = 120'000'000;
   static constexpr std::uint32_t kInitialRtoUs = 1'000'000;  // RFC 6298 2.1
 
+  // What an earlier owner of the connection knew; 0: nothing.
+  struct Known {
+    std::uint32_t srtt_us = 0, rttvar_us = 0, min_rtt_us = 0;
+    std::uint32_t rto_us = 0;  // counts only without a sample, and then at most kInitialRtoUs
+  };
+
   RttEstimator() = default;
-  RttEstimator(std::uint32_t srtt_us, std::uint32_t rttvar_us, std::uint32_t rto_us) noexcept;
+  explicit RttEstimator(const Known& known) noexcept;
 
   void on_sample(std::uint32_t rtt_us) noexcept;
   // RFC 6298 5.5: the timeout doubles with each expiry.

@@ -15,7 +15,7 @@ TEST(Rtt, FirstSampleAsTheRfcSays) {
 }
 
 TEST(Rtt, SettlesAndKeepsTheFloor) {
-  RttEstimator rtt(50'000, 20'000, 0);
+  RttEstimator rtt({.srtt_us = 50'000, .rttvar_us = 20'000});
   for (int i = 0; i < 200; ++i)
     rtt.on_sample(1000);
   EXPECT_NEAR(rtt.srtt_us(), 1000, 10);
@@ -25,7 +25,7 @@ TEST(Rtt, SettlesAndKeepsTheFloor) {
 }
 
 TEST(Rtt, BacksOffUpToTheCeiling) {
-  RttEstimator rtt(100'000, 0, 0);
+  RttEstimator rtt({.srtt_us = 100'000});
   EXPECT_EQ(rtt.rto(1), 2 * rtt.rto(0));
   EXPECT_EQ(rtt.rto(60), seconds(120));
   rtt.on_sample(0xffffffff);
@@ -33,8 +33,18 @@ TEST(Rtt, BacksOffUpToTheCeiling) {
 }
 
 TEST(Rtt, WithoutASampleTheHostsTimeoutCounts) {
-  EXPECT_EQ(RttEstimator(0, 0, 400'000).rto(0), milliseconds(400));
-  EXPECT_EQ(RttEstimator(0, 0, 1).rto(0), milliseconds(200));
+  EXPECT_EQ(RttEstimator({.rto_us = 400'000}).rto(0), milliseconds(400));
+  EXPECT_EQ(RttEstimator({.rto_us = 1}).rto(0), milliseconds(200));
+}
+
+// A rebuilt Linux socket says 3 s, and 12 s after two expiries.
+TEST(Rtt, WithoutASampleNoTimeoutIsLongerThanTheInitialOne) {
+  EXPECT_EQ(RttEstimator({.rto_us = 12'000'000}).rto(0), seconds(1));
+}
+
+TEST(Rtt, TheLeastRoundTripIsTakenOver) {
+  EXPECT_EQ(RttEstimator({.srtt_us = 9000, .min_rtt_us = 200}).min_rtt_us(), 200u);
+  EXPECT_EQ(RttEstimator({.srtt_us = 9000}).min_rtt_us(), 9000u);
 }
 
 }  // namespace

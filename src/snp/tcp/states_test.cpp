@@ -269,6 +269,18 @@ TEST(HandOver, TimersKeepTheirRemainder) {
   steps.pass(milliseconds(11)).expect({.seq = 0, .len = 10, .resent = true});
 }
 
+// The host does not tell when its timer would have expired: not the whole backed-off time again.
+TEST(HandOver, ABackedOffTimeoutOfTheHostIsNotWaitedForTwice) {
+  Start start;
+  start.queued = 10;
+  start.state.delegated.snd_max += 10;
+  start.state.delegated.retransmits = 3;
+  Steps steps(start);
+  steps.pass(milliseconds(209)).expect_none();
+  steps.pass(milliseconds(2)).expect({.seq = 0, .len = 10, .resent = true});
+  steps.pass(milliseconds(1500)).expect_none();  // and then the backoff goes on
+}
+
 TEST(HandOver, UnreadDataStaysReadable) {
   Start start;
   start.unread = 5000;
