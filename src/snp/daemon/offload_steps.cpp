@@ -12,6 +12,7 @@
 #include <spdlog/spdlog.h>
 
 #include "snp/daemon/offloader.h"
+#include "snp/daemon/record_journal.h"
 #include "snp/engine/clock.h"
 #include "snp/ipc/slot_gate.h"
 
@@ -171,24 +172,20 @@ Reason Offloader::park_and_initiate(Flow& flow, const Rings& rings) {
   constexpr std::uint64_t kRoom = 1ull << 32;
   if (tx_head < kRoom || rx_tail < kRoom || tx_head > ~0ull - kRoom || rx_tail > ~0ull - kRoom)
     return Reason::kHostile;
-  auto parked = host::park(flow.socket.get(), handoff.rx, rx_tail, handoff.tx, tx_head);
-  if (!parked) return explain_park(flow, parked.error());
+  ipc::FlowRecord& record = env_.records[flow.id];
+  RecordJournal journal(record, flow.path);
+  auto parked = host::park(flow.socket.get(), handoff.rx, rx_tail, handoff.tx, tx_head, &journal);
+  if (!parked) {
+    record.status.store(ipc::FlowStatus::kParking);
+    return explain_park(flow, parked.error());
+  }
   handoff.state = parked->state;
   RoundTrip& round_trip = flow.program->note(flow.slot).round_trip;
   round_trip.learn(handoff.state.delegated);
   round_trip.tell(handoff.state.delegated);
   handoff.rx_range = parked->rx_range;
   handoff.tx_range = parked->tx_range;
-  handoff.state.constant.ifindex = flow.path.ifindex;
-  handoff.state.cached.local_mac = flow.path.local_mac;
-  handoff.state.cached.next_hop_mac = flow.path.next_hop_mac;
-  handoff.state.cached.path_mtu = flow.path.mtu;
-
-  ipc::FlowRecord& record = env_.records[flow.id];
-  record.memo = parked->memo;
-  ipc::store_state(record, handoff.state, handoff.rx_range, handoff.tx_range,
-                   to_ms_ticks(engine::monotonic_now()));
-  record.status.store(ipc::FlowStatus::kOffloaded);
+  complete(handoff.state, flow.path);
   flow.first_una = handoff.tx_range.begin;
   flow.first_rcv = handoff.rx_range.end;
   offloads_.queued_bytes += handoff.rx_range.length() + handoff.tx_range.length();

@@ -4,7 +4,6 @@
 #include <bit>
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "snp/chimney/reason.h"
@@ -17,15 +16,6 @@ namespace snp::daemon {
 namespace {
 
 constexpr Duration kGateLimit = milliseconds(20);
-
-// The engine died inside park(): before the socket was emptied it is whole, and needs only to be
-// let go; afterwards the kernel resets it, which nobody could prevent.
-void let_go(int fd) {
-  const int off = 0;
-  ::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &off, sizeof off);
-  constexpr int kRepairOffNoProbe = -1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &kRepairOffNoProbe, sizeof kRepairOffNoProbe);
-}
 
 bool is_over(TcpState state) {
   return state == TcpState::kTimeWait || state == TcpState::kClosed;
@@ -54,16 +44,32 @@ class Homecoming {
                                                            : nullptr;
     const ipc::FlowStatus status = record.status.load();
     if (status == ipc::FlowStatus::kFree) return Outcome::kFinished;
-    if (status == ipc::FlowStatus::kParking) {
-      let_go(fd);
-      (void)steering_.remove(record.constant.tuple);
-      reopen(record, chimney::Reason::kEngineDied);
-      return Outcome::kHome;
-    }
+    if (status == ipc::FlowStatus::kParking || status == ipc::FlowStatus::kSilenced)
+      return let_go(record, fd, why);
     return refill(record, fd, why);
   }
 
+  // Connections that the engine had stopped at the gate and not yet told of.
+  void open_gates(const KeptArena& arena) const {
+    for (const ipc::SlotId id : open_slots(arena.memory)) {
+      ipc::Slot& slot = slot_at(arena.memory, id);
+      if (ipc::mode_of(slot.engine.mode_word.load()) == ipc::SlotMode::kInHost) continue;
+      slot.engine.reason.store(static_cast<std::uint16_t>(chimney::Reason::kEngineDied));
+      open_gate(arena.memory, id, ipc::SlotMode::kInHost, arena.eventfds);
+    }
+  }
+
  private:
+  // The engine died inside park() and has taken nothing from the socket yet.
+  Outcome let_go(const ipc::FlowRecord& record, int fd, std::string& why) {
+    if (record.status.load() == ipc::FlowStatus::kSilenced)
+      if (const auto released = host::release(fd, record.memo); !released)
+        why = to_string(record.constant.tuple) + ": " + released.error().message;
+    (void)steering_.remove(record.constant.tuple);
+    reopen(record, why.empty() ? chimney::Reason::kEngineDied : chimney::Reason::kUnparkFailed);
+    return why.empty() ? Outcome::kHome : Outcome::kLost;
+  }
+
   void reopen(const ipc::FlowRecord& record, chimney::Reason reason) {
     if (slot_ == nullptr) return;
     slot_->engine.reason.store(static_cast<std::uint16_t>(reason));
@@ -171,6 +177,8 @@ RecoveryReport bring_all_home(Kept& kept, ipc::FlowRecord* records, steer::Steer
     if (!why.empty()) note(why);
     records[id].status.store(ipc::FlowStatus::kFree);
   }
+  for (const auto& [number, arena] : kept.arenas)
+    homecoming.open_gates(*arena);
   kept.sockets.clear();
   kept.arenas.clear();
   return report;

@@ -281,7 +281,7 @@ Result<> take_state(int fd, const Rings& rings, Parked& parked, SeqNum& write_se
 }  // namespace
 
 Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const StreamRing& tx,
-                    std::uint64_t tx_end) {
+                    std::uint64_t tx_end, ParkJournal* journal) {
   Parked parked;
   const auto tuple = read_tuple(fd);
   if (!tuple) return Failure(tuple.error());
@@ -291,6 +291,7 @@ Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const 
   parked.state.cached = read_cached(fd, tuple->local.address.is_v4(), parked.memo);
 
   const bool keepalive = parked.memo.keepalive != 0;
+  if (journal != nullptr) journal->before_silencing(parked.memo);
   if (auto silent = silence(fd); !silent) {
     if (keepalive) set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     return Failure(silent.error());
@@ -301,6 +302,7 @@ Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const 
       return with_context(taken.error().message, woken.error());
     return Failure(taken.error());
   }
+  if (journal != nullptr) journal->before_emptying(parked);
   if (auto built = rebuild(fd, parked.state.constant, write_seq, parked.state.delegated.rcv_nxt);
       !built) {
     const auto back =
@@ -310,6 +312,12 @@ Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const 
     return Failure(built.error());
   }
   return parked;
+}
+
+Result<> release(int fd, const HostSocketMemo& memo) {
+  // Only a socket in repair mode can be led out of it.
+  if (auto silent = silence(fd); !silent) return silent;
+  return wake(fd, memo, {.keepalive = memo.keepalive != 0});
 }
 
 }  // namespace snp::host

@@ -39,8 +39,24 @@ struct Parked {
   StreamRange rx_range;
   StreamRange tx_range;  // begin: snd_una
 };
+
+// Told by park() before each step that takes something from the socket, so that it stands where it
+// survives this process: whoever is left can then put the socket right (design section 4).
+class ParkJournal {
+ public:
+  virtual ~ParkJournal() = default;
+  // From here on release() puts the socket right.
+  virtual void before_silencing(const HostSocketMemo& memo) = 0;
+  // The bytes of both queues are in the rings. From here on unpark() does, from the start, also
+  // while the socket is still whole.
+  virtual void before_emptying(const Parked& parked) = 0;
+};
+// `journal` may be null. After a failure it counts no more.
 Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const StreamRing& tx,
-                    std::uint64_t tx_end);
+                    std::uint64_t tx_end, ParkJournal* journal = nullptr);
+
+// For a socket that a park() cut short may have silenced and has not emptied: as it was before.
+Result<> release(int fd, const HostSocketMemo& memo);
 
 // The way back. Pre: steering is kReturn: nothing reaches the half-built socket, but what it sends
 // passes (bytes that were never sent leave at once; fenced, they would wait for a timer). When the

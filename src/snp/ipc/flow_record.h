@@ -24,10 +24,11 @@ inline constexpr FlowId kNoFlow = 0xffffffff;
 
 enum class FlowStatus : std::uint32_t {
   kFree = 0,
-  kParking = 1,    // the socket is being emptied; `state` and the ranges are not complete yet
-  kOffloaded = 2,  // state, ranges and rings tell the whole truth
+  kParking = 1,    // the socket is as it was; of this record only the place and the tuple count
+  kSilenced = 2,   // the socket is whole, but may be silent already; `memo` is complete
+  kOffloaded = 3,  // state, ranges and rings tell the whole truth, whatever the socket still holds
   kUnparking =
-      3,  // the socket is being refilled from this record; may be done again from the start
+      4,  // the socket is being refilled from this record; may be done again from the start
 };
 
 // What the shard changes: where the two streams stand and the delegated state, which belong
@@ -84,7 +85,7 @@ inline void commit(FlowRecord& record, const FlowSnapshot& snapshot) noexcept {
   return state;
 }
 
-// Control thread, after park(): the record tells the whole truth from here on.
+// Control thread, before park() empties the socket: the record tells the whole truth from here on.
 inline void store_state(FlowRecord& record, const ConnectionState& state,
                         const StreamRange& rx_range, const StreamRange& tx_range,
                         std::uint32_t now_ms) noexcept {

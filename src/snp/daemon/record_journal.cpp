@@ -1,0 +1,28 @@
+#include "snp/daemon/record_journal.h"
+
+#include "snp/engine/clock.h"
+
+namespace snp::daemon {
+
+void complete(ConnectionState& state, const host::Path& path) noexcept {
+  state.constant.ifindex = path.ifindex;
+  state.cached.local_mac = path.local_mac;
+  state.cached.next_hop_mac = path.next_hop_mac;
+  state.cached.path_mtu = path.mtu;
+}
+
+void RecordJournal::before_silencing(const HostSocketMemo& memo) {
+  record_.memo = memo;
+  record_.status.store(ipc::FlowStatus::kSilenced);
+}
+
+void RecordJournal::before_emptying(const host::Parked& parked) {
+  ConnectionState state = parked.state;
+  complete(state, path_);
+  record_.memo = parked.memo;
+  ipc::store_state(record_, state, parked.rx_range, parked.tx_range,
+                   to_ms_ticks(engine::monotonic_now()));
+  record_.status.store(ipc::FlowStatus::kOffloaded);
+}
+
+}  // namespace snp::daemon
