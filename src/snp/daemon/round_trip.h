@@ -1,5 +1,6 @@
-// What was measured of a connection's round trip, kept across hand-overs: a socket that was refilled
-// and moves again before an answer came knows nothing, and would start with the initial timeout.
+// What was measured of a connection's round trip, kept across hand-overs: a socket that was
+// refilled and moves again before an answer came knows nothing, and would start with the initial
+// timeout.
 #pragma once
 
 #include <cstdint>
