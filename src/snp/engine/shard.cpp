@@ -33,7 +33,9 @@ std::size_t Shard::run_once(Instant now) noexcept {
     expire(now);
   if (now >= next_sweep_) [[unlikely]]
     give_back_pages(now);
-  if (touched_ == nullptr && pending_answers_.empty()) return work;
+  if (touched_ == nullptr && pending_answers_.empty()) {
+    return work + (wake_applications(now) ? 1 : 0);
+  }
   settle(now);
   return work + 1;
 }
@@ -68,6 +70,7 @@ void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant n
   Flow& flow = *found->second;
   stats_.add(M::kFramesIn);
   stats_.add(M::kSegmentsIn, segments_in(parsed.segment.payload.size(), frame.gso_size));
+  flow.is_pushed |= parsed.segment.has(TcpFlags::kPsh);
   if (!flow.connection->on_segment(parsed.segment, now)) stats_.add(M::kFramesUnacceptable);
   touch(flow);
 }
@@ -103,7 +106,7 @@ void Shard::expire(Instant now) noexcept {
 }
 
 bool Shard::has_pending() const noexcept {
-  if (touched_ != nullptr || !inbox_.is_empty()) return true;
+  if (touched_ != nullptr || owes_wake() || !inbox_.is_empty()) return true;
   for (const ShardArena* arena : arenas_)
     if (!ipc::is_empty(arena->doorbells())) return true;
   return false;

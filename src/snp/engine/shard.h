@@ -49,8 +49,14 @@ class Shard {
   // For the way to sleep: what needs no descriptor to be seen.
   [[nodiscard]] bool has_pending() const noexcept;
   [[nodiscard]] Instant next_deadline() const noexcept;
-  // The last turns told a waiter that runs on this CPU: it can go on only when this thread sleeps.
-  [[nodiscard]] bool take_told_own_cpu() noexcept { return std::exchange(told_own_cpu_, false); }
+  // Waiters are to be woken soon: do not sleep before.
+  [[nodiscard]] bool owes_wake() const noexcept { return wake_due_ != kNever; }
+  // A waiter that was woken here wants this CPU: it has not gone back to sleep since.
+  [[nodiscard]] bool has_woken_neighbour() noexcept {
+    if (woken_here_ != nullptr && woken_here_->sleeping.load(std::memory_order_relaxed) != 0)
+      woken_here_ = nullptr;
+    return woken_here_ != nullptr;
+  }
   // The last turns posted an answer.
   [[nodiscard]] bool take_answered() noexcept { return std::exchange(has_answered_, false); }
   void set_cpu(std::uint32_t cpu) noexcept { cpu_ = cpu; }
@@ -68,6 +74,9 @@ class Shard {
   static constexpr std::uint32_t kMaxPlans = 16;  // of one connection in one turn
   static constexpr std::size_t kMaxHeldBytes = 16u << 20;
   static constexpr Duration kInfoInterval = milliseconds(5);
+  static constexpr Duration kBurstWait =
+      microseconds(50);                                    // a reader's wait for the end of a burst
+  static constexpr std::uint32_t kEagerBytes = 64 * 1024;  // enough to read at once
   static constexpr Duration kRestTime = seconds(10);
 
   // shard.cpp
@@ -102,8 +111,8 @@ class Shard {
   // shard_output.cpp
   void settle(Instant now) noexcept;
   void commit(Flow& flow, Instant now) noexcept;
-  void tell_application(Flow& flow) noexcept;
-  void notify(Flow& flow) noexcept;
+  void tell_application(Flow& flow, Instant now) noexcept;
+  void notify(Flow& flow, Instant wake_due) noexcept;
   void send_segments(Flow& flow, Instant now) noexcept;
   void send(Flow& flow, const tcp::SegmentPlan& plan) noexcept;
   void send_frame(Flow& flow, const tcp::SegmentPlan& plan, std::uint32_t offset,
@@ -111,7 +120,7 @@ class Shard {
   void take_events(Flow& flow) noexcept;
   void set_error(Flow& flow, int error) noexcept;
   void publish_info(Flow& flow, Instant now) noexcept;
-  void wake_applications() noexcept;
+  bool wake_applications(Instant now) noexcept;  // true: it was time
 
   // shard_idle.cpp
   void give_back_pages(Instant now) noexcept;
@@ -134,9 +143,10 @@ class Shard {
   std::vector<Mail*> pending_answers_;
   std::array<device::RxFrame, kBurst> burst_;
   std::uint32_t cpu_ = 0xffffffff;
-  bool told_own_cpu_ = false;
+  const ipc::WaitSet* woken_here_ = nullptr;  // the last one that was woken on this CPU
   bool has_answered_ = false;
   Instant next_expiry_ = kNever;
+  Instant wake_due_ = kNever;    // when the marked waiters are to be woken
   Instant next_sweep_ = kNever;  // for connections that rest
   stats::EngineStats stats_;
 };

@@ -175,6 +175,8 @@ void Shard::detach(ShardArena& arena, Instant now) noexcept {
     close_slot(flow, flow.cached.linger_on && flow.cached.linger_s == 0, now);
   });
   std::erase(arenas_, &arena);
+  std::erase(marked_arenas_, &arena);
+  woken_here_ = nullptr;
 }
 
 void Shard::forget(Flow& flow) noexcept {

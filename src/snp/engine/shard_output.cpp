@@ -16,7 +16,7 @@ void Shard::settle(Instant now) noexcept {
   for (Flow* flow = touched; flow != nullptr;) {
     Flow* const next = flow->next_touched;
     flow->is_touched = false;
-    tell_application(*flow);
+    tell_application(*flow, now);
     flow->settled_at = now;
     if (flow->has_filled_pages) next_sweep_ = std::min(next_sweep_, now + kRestTime);
     send_segments(*flow, now);
@@ -33,7 +33,7 @@ void Shard::settle(Instant now) noexcept {
   }
   for (DevicePort& port : ports_)
     if (std::exchange(port.has_sent, false)) port.queue->flush();
-  wake_applications();
+  wake_applications(now);
   post_answers();
 }
 
@@ -49,7 +49,7 @@ void Shard::commit(Flow& flow, Instant now) noexcept {
 }
 
 // Pre: committed. Says what is new since it was told last.
-void Shard::tell_application(Flow& flow) noexcept {
+void Shard::tell_application(Flow& flow, Instant now) noexcept {
   const tcp::Streams& streams = flow.connection->streams();
   const bool has_more = flow.rx_head != streams.rx_range.end;
   stats_.add(M::kBytesIn, streams.rx_range.end - flow.rx_head);
@@ -57,25 +57,31 @@ void Shard::tell_application(Flow& flow) noexcept {
   flow.has_filled_pages |= has_more;
   if (flow.slot == nullptr) return;
 
+  bool has_other_news = false;
   bool is_news = has_more && streams.rx_range.length() >=
                                  flow.slot->app.receive_low_at.load(std::memory_order_relaxed);
   if (has_received_fin(flow.connection->state()) &&
       (flow.status & ipc::slot_status::kPeerClosed) == 0) {
     flow.status |= ipc::slot_status::kPeerClosed;
     flow.slot->engine.status.store(flow.status, std::memory_order_release);
-    is_news = true;
+    is_news = has_other_news = true;
   }
   if (!flow.is_write_notified) {
     const auto queued = static_cast<std::uint32_t>(streams.tx_range.length());
     const bool has_room =
         queued == 0 || streams.tx.size - queued >= ipc::write_room(streams.tx.size);
     if (has_room && flow.slot->app.wants_write.load(std::memory_order_relaxed) != 0)
-      is_news = flow.is_write_notified = true;
+      is_news = flow.is_write_notified = has_other_news = true;
   }
-  if (is_news) notify(flow);
+  // The middle of a burst, as the missing PSH says (RFC 9293 3.9.1.2), may wait for its end: waking
+  // the reader for each segment would cost two changes of thread for each.
+  const bool is_end = std::exchange(flow.is_pushed, false) || has_other_news ||
+                      streams.rx_range.length() >= kEagerBytes;
+  if (is_news) notify(flow, is_end ? now : now + kBurstWait);
 }
 
-void Shard::notify(Flow& flow) noexcept {
+void Shard::notify(Flow& flow, Instant wake_due) noexcept {
+  wake_due_ = std::min(wake_due_, wake_due);
   ShardArena& arena = *flow.arena;
   for (const auto& word : flow.slot->app.wait_sets) {
     const ipc::WaitSetId id = word.load(std::memory_order_relaxed);
@@ -164,7 +170,7 @@ void Shard::set_error(Flow& flow, int error) noexcept {
   flow.status |= ipc::slot_status::kError;
   flow.slot->engine.error.store(error, std::memory_order_relaxed);
   flow.slot->engine.status.store(flow.status, std::memory_order_release);
-  notify(flow);
+  notify(flow, Instant::min());
 }
 
 void Shard::publish_info(Flow& flow, Instant now) noexcept {
@@ -189,18 +195,21 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   out.snd_wnd.store(info.snd_wnd, kRelaxed);
 }
 
-void Shard::wake_applications() noexcept {
+bool Shard::wake_applications(Instant now) noexcept {
+  if (now < wake_due_) return false;
+  wake_due_ = kNever;
   for (ShardArena* arena : marked_arenas_) {
     arena->is_marked = false;
     arena->take_marked([&](ipc::WaitSetId id) {
       ipc::WaitSet& set = arena->wait_set(id);
-      told_own_cpu_ |= set.cpu.load(std::memory_order_relaxed) == cpu_;
       if (set.sleeping.load() == 0 || set.sleeping.exchange(0) == 0) return;
+      if (set.cpu.load(std::memory_order_relaxed) == cpu_) woken_here_ = &set;
       stats_.add(M::kWakeups);
       guard_.wake(arena->arena(), id);
     });
   }
   marked_arenas_.clear();
+  return true;
 }
 
 }  // namespace snp::engine

@@ -16,6 +16,10 @@
 namespace snp::engine {
 namespace {
 
+// While packets keep coming, a waiter that was woken on this CPU gets it after so long: it makes
+// the room that the peer waits for.
+constexpr Duration kPatience = microseconds(50);
+
 void relax() noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -98,14 +102,21 @@ void ShardThread::unwatch(int bell) noexcept {
 void ShardThread::run() noexcept {
   Instant idle_since = monotonic_now();
   bool is_idle = false;
-  bool told_own_cpu = false;
+  Instant neighbour_since = kNever;  // how long a woken waiter has wanted this CPU
   publish_cpu();
   while (!stops_.load(std::memory_order_relaxed)) {
     const Instant now = monotonic_now();
     if (turn(now)) {
       if (is_idle) spin_.on_idle_end(now - idle_since);
       is_idle = false;
-      told_own_cpu = shard_->take_told_own_cpu();
+      if (!shard_->has_woken_neighbour()) {
+        neighbour_since = kNever;
+      } else if (neighbour_since == kNever) {
+        neighbour_since = now;
+      } else if (now - neighbour_since > kPatience) {
+        neighbour_since = kNever;
+        ::sched_yield();
+      }
       continue;
     }
     if (!is_idle) {
@@ -113,11 +124,10 @@ void ShardThread::run() noexcept {
       idle_since = now;
       publish_cpu();
     }
-    if (now - idle_since < spin_.budget(told_own_cpu)) {
+    if (shard_->owes_wake() || now - idle_since < spin_.budget(shard_->has_woken_neighbour())) {
       relax();
       continue;
     }
-    told_own_cpu = false;
     sleep(now);
   }
 }

@@ -19,9 +19,9 @@ class SpinPolicy {
     rate_ += (would_pay ? kOne - rate_ : -rate_) / 8;
   }
 
-  // Longest spin now. `told_own_cpu`: who is to go on waits for this very CPU.
-  [[nodiscard]] Duration budget(bool told_own_cpu) const noexcept {
-    return told_own_cpu || rate_ < kOne / 4 ? Duration(0) : longest_;
+  // Longest spin now. `is_cpu_wanted`: who is to go on waits for this very CPU.
+  [[nodiscard]] Duration budget(bool is_cpu_wanted) const noexcept {
+    return is_cpu_wanted || rate_ < kOne / 4 ? Duration(0) : longest_;
   }
 
  private:
