@@ -120,7 +120,7 @@ class Misuse(unittest.TestCase):
                          "ring_bytes is 1048576\n")
         self.assertEqual(snp("settings", "get", "ring_bytes").stdout, "1048576\n")
         snp("settings", "reset")
-        self.assertEqual(snp("settings", "get", "ring_bytes").stdout, "524288\n")
+        self.assertEqual(snp("settings", "get", "ring_bytes").stdout, "1048576\n")
 
     def test_reload(self):
         config = self.lab.folder / "snpd-a.toml"

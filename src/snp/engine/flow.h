@@ -21,7 +21,7 @@ struct Flow : WheelEntry {
   bool is_touched = false;
   bool is_hostile = false;         // the application broke the rules: only its close counts
   bool is_write_notified = false;  // told of room since it wrote last
-  bool is_pushed = false;  // PSH came since the application was told last
+  bool is_pushed = false;          // PSH came since the application was told last
   bool is_upload_requested = false;
   bool has_filled_pages = false;  // of the receive ring, since they were given back
   std::uint32_t device = 0;       // index of the shard's queue

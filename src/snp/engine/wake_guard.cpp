@@ -32,7 +32,8 @@ void WakeGuard::wake(Arena& arena, ipc::WaitSetId id) noexcept {
   if (fd < 0 || arena.is_blocking.load(std::memory_order_relaxed)) return;
   const std::uint64_t one = 1;
   const std::uint64_t writes = writes_.load(std::memory_order_relaxed);
-  writes_.store(writes + 1, std::memory_order_relaxed);
+  writes_.store(writes + 1);  // before the look at the watch: it sees the write, or we see it doze
+  if (watch_ != nullptr) watch_->on_write();
   const ssize_t written = ::write(fd, &one, sizeof one);
   const bool was_interrupted = written < 0 && errno == EINTR;
   writes_.store(writes + 2, std::memory_order_relaxed);
@@ -41,27 +42,51 @@ void WakeGuard::wake(Arena& arena, ipc::WaitSetId id) noexcept {
 
 WakeWatch::WakeWatch(std::vector<WakeGuard*> guards) : guards_(std::move(guards)) {
   install_interrupt();
+  for (WakeGuard* guard : guards_)
+    guard->watch_ = this;
   thread_ = std::thread([this] { run(); });
   ::pthread_setname_np(thread_.native_handle(), "snp-watch");
 }
 
 WakeWatch::~WakeWatch() {
+  for (WakeGuard* guard : guards_)
+    guard->watch_ = nullptr;
   {
     const std::lock_guard lock(mutex_);
     stops_ = true;
   }
-  stopped_.notify_one();
+  changed_.notify_one();
   thread_.join();
+}
+
+void WakeWatch::rouse() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    is_dozing_.store(false);
+  }
+  changed_.notify_one();
+}
+
+// True: somebody has written since the last look.
+bool WakeWatch::look(bool interrupts) {
+  bool has_writes = false;
+  for (WakeGuard* guard : guards_) {
+    const std::uint64_t writes = guard->writes_.load();
+    if (interrupts && writes % 2 == 1 && writes == guard->seen_)
+      ::pthread_kill(guard->thread_, kInterrupt);
+    has_writes |= writes != guard->seen_ || writes % 2 == 1;
+    guard->seen_ = writes;
+  }
+  return has_writes;
 }
 
 void WakeWatch::run() {
   std::unique_lock lock(mutex_);
-  while (!stopped_.wait_for(lock, kLookEvery, [this] { return stops_; })) {
-    for (WakeGuard* guard : guards_) {
-      const std::uint64_t writes = guard->writes_.load(std::memory_order_relaxed);
-      if (writes % 2 == 1 && writes == guard->seen_) ::pthread_kill(guard->thread_, kInterrupt);
-      guard->seen_ = writes;
-    }
+  while (!changed_.wait_for(lock, kLookEvery, [this] { return stops_; })) {
+    if (look(true)) continue;
+    is_dozing_.store(true);
+    if (!look(false)) changed_.wait(lock, [this] { return stops_ || !is_dozing_.load(); });
+    is_dozing_.store(false);
   }
 }
 
