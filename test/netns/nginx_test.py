@@ -17,7 +17,9 @@ class Nginx(TwoPaths):
         return server
 
     def curl(self, attached, *words):
-        return self.lab.a.run(["curl", "-sS", "--max-time", "60", *words], attached=attached).stdout
+        # Unhindered, the kernel would have sent the file before the hand-over is done.
+        return self.lab.a.run(["curl", "-sS", "--max-time", "60", "--limit-rate", "60M", *words],
+                              attached=attached).stdout
 
     def headers(self, text):
         return [line for line in text.splitlines() if not line.startswith(_CHANGING)]
@@ -50,25 +52,25 @@ class Nginx(TwoPaths):
         return results
 
     def test_sendfile_over_v4(self):
-        self.compare(self.files, 30_000_000, self.lab.b.v4, True)
+        self.compare(self.files, 10_000_000, self.lab.b.v4, True)
 
     def test_write_over_v4(self):
-        self.compare(self.files, 30_000_000, self.lab.b.v4, False)
+        self.compare(self.files, 10_000_000, self.lab.b.v4, False)
 
     def test_sendfile_over_v6(self):
-        self.compare(self.files, 30_000_000, self.lab.b.v6, True)
+        self.compare(self.files, 10_000_000, self.lab.b.v6, True)
 
     def parallel(self, attached):
         server = self.serve(attached, workers=2)
         urls = [word for n in range(20) for word in
                 ("-o", self.lab.folder / f"many-{n}", f"http://{self.lab.b.v4}:{NGINX_PORT}/middle")]
-        self.curl(attached, "--parallel", "--parallel-immediate", *urls)
+        self.curl(attached, "--parallel", "--parallel-immediate", "--limit-rate", "3M", *urls)
         digests = {sha256_of(self.lab.folder / f"many-{n}") for n in range(20)}
         server.stop()
         return digests == {self.digests["middle"]}
 
     def test_parallel_downloads_from_two_workers(self):
-        self.assertTrue(self.compare(self.parallel, 5_000_000))
+        self.assertTrue(self.compare(self.parallel, 100_000))
 
     def aborted(self, attached):
         """A client that goes away in the middle must not disturb the server."""

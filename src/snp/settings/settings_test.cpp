@@ -23,8 +23,8 @@ TEST(Settings, DefaultsAreAllowedAndNamesUnique) {
 
 TEST(Settings, SetsAndResets) {
   Settings values;
-  ASSERT_TRUE(values.set("ring_bytes", "1M"));
-  EXPECT_EQ(values.number(Setting::kRingBytes), 1 << 20);
+  ASSERT_TRUE(values.set("ring_bytes", "2M"));
+  EXPECT_EQ(values.number(Setting::kRingBytes), 2 << 20);
   EXPECT_FALSE(values.is_default(Setting::kRingBytes));
   values.reset(Setting::kRingBytes);
   EXPECT_TRUE(values.is_default(Setting::kRingBytes));
