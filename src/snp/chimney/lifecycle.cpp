@@ -37,7 +37,7 @@ constexpr std::array kRules{
 
     rule(Step::kClosingGate, Input::kGateClosed, When::kAttended, Step::kParking, kHold, kPark),
     rule(Step::kClosingGate, Input::kGateBusy, When::kAttended, Step::kInHost, kOpenGateToHost,
-         kFree, kRetryOffload),
+         kFree),
     // The kernel has the connection still, and our descriptor keeps its close waiting.
     rule(Step::kClosingGate, Input::kAppClosed, When::kAlways, Step::kOver, kOpenGateToHost, kFree),
     rule(Step::kClosingGate, Input::kAppDied, When::kAlways, Step::kOver, kFree),
@@ -51,46 +51,49 @@ constexpr std::array kRules{
     rule(Step::kInitiating, Input::kInitiated, When::kAttended, Step::kOffloaded, kActivate,
          kOpenGateToTarget),
     rule(Step::kInitiating, Input::kInitiated, When::kOrphan, Step::kFinishing, kActivate,
-         kLeaveForApp),
+         kOpenGateToTarget),
 
     // --- at the target ---
     rule(Step::kOffloaded, Input::kUploadRequested, When::kAlways, Step::kClosingGateToUpload,
          kCloseGate),
     rule(Step::kOffloaded, Input::kAppClosed, When::kAlways, Step::kFinishing),
-    rule(Step::kOffloaded, Input::kAppDied, When::kAlways, Step::kFinishing, kLeaveForApp),
+    rule(Step::kOffloaded, Input::kAppDied, When::kAlways, Step::kFinishing),
 
     rule(Step::kFinishing, Input::kFinished, When::kAlways, Step::kOver, kBury, kUnsteer, kFree),
-    rule(Step::kFinishing, Input::kUploadRequested, When::kAlways, Step::kFinishing, kReportStuck),
+    // The host can finish it as well; nobody is left to pass a gate.
+    rule(Step::kFinishing, Input::kUploadRequested, When::kAlways, Step::kTerminating, kHold,
+         kTerminate),
 
     // --- target to host ---
     rule(Step::kClosingGateToUpload, Input::kGateClosed, When::kAlways, Step::kTerminating, kHold,
          kTerminate),
     rule(Step::kClosingGateToUpload, Input::kGateBusy, When::kAlways, Step::kOffloaded,
          kOpenGateToTarget, kRetryUpload),
-    // Nobody leaves a gate in which he died; and nobody is left who needs the host's calls.
+    // Nobody is left who needs the host's calls.
     rule(Step::kClosingGateToUpload, Input::kAppClosed, When::kAlways, Step::kFinishing,
          kOpenGateToTarget, kReportStuck),
-    rule(Step::kClosingGateToUpload, Input::kAppDied, When::kAlways, Step::kFinishing, kLeaveForApp,
-         kReportStuck),
+    rule(Step::kClosingGateToUpload, Input::kAppDied, When::kAlways, Step::kFinishing,
+         kOpenGateToTarget, kReportStuck),
 
     rule(Step::kTerminating, Input::kTerminated, When::kAlways, Step::kUnparking, kReturn, kUnpark),
     rule(Step::kTerminating, Input::kRefused, When::kAttended, Step::kOffloaded, kActivate,
          kOpenGateToTarget, kReportStuck),
     rule(Step::kTerminating, Input::kRefused, When::kOrphan, Step::kFinishing, kActivate,
-         kLeaveForApp, kReportStuck),
-    // It was over before the target heard of the upload.
-    rule(Step::kTerminating, Input::kFinished, When::kAlways, Step::kOver, kBury, kUnsteer, kFree,
          kReportStuck),
+    // It was over before the target heard of the upload.
+    rule(Step::kTerminating, Input::kFinished, When::kAlways, Step::kOver, kReportStuck, kBury,
+         kUnsteer, kFree),
 
     rule(Step::kUnparking, Input::kUnparked, When::kAttended, Step::kInHost, kUnsteer, kGiveFrames,
          kOpenGateToHost, kFree),
     // Our descriptor is the last: closing it makes the kernel do what it does at process exit.
     rule(Step::kUnparking, Input::kUnparked, When::kOrphan, Step::kOver, kUnsteer, kGiveFrames,
          kFree),
-    rule(Step::kUnparking, Input::kUnparkFailed, When::kAttended, Step::kOver, kReset, kBury,
-         kUnsteer, kOpenGateToHost, kFree),
-    rule(Step::kUnparking, Input::kUnparkFailed, When::kOrphan, Step::kOver, kReset, kBury,
-         kUnsteer, kFree),
+    // The host answers the frames of a socket that is no more with a reset: the peer knows.
+    rule(Step::kUnparking, Input::kUnparkFailed, When::kAttended, Step::kOver, kBury, kUnsteer,
+         kGiveFrames, kOpenGateToHost, kFree),
+    rule(Step::kUnparking, Input::kUnparkFailed, When::kOrphan, Step::kOver, kBury, kUnsteer,
+         kGiveFrames, kFree),
 };
 
 constexpr bool fits(const Rule& rule, Step step, Input input, bool is_orphan) {
@@ -112,16 +115,9 @@ std::span<const Action> Lifecycle::on(Input input) noexcept {
     is_orphan_ = true;
     if (is_in_motion(step_)) return {};
   }
-  if (input == Input::kUploadRequested &&
-      (step_ == Step::kClosingGate || step_ == Step::kParking || step_ == Step::kInitiating)) {
-    is_upload_wanted_ = true;
-    return {};
-  }
   for (const Rule& rule : kRules) {
     if (!fits(rule, step_, input, is_orphan_)) continue;
     step_ = rule.next;
-    if (step_ != Step::kOffloaded && state() != OffloadState::kOffloading)
-      is_upload_wanted_ = false;
     return {rule.actions.data(), rule.count};
   }
   return {};
@@ -145,6 +141,11 @@ OffloadState Lifecycle::state() const noexcept {
       return OffloadState::kUploading;
   }
   return OffloadState::kInHost;
+}
+
+const char* to_string(OffloadState state) noexcept {
+  constexpr std::array kNames{"InHost", "Offloading", "Offloaded", "Uploading"};
+  return kNames[static_cast<std::size_t>(state)];
 }
 
 }  // namespace snp::chimney

@@ -22,6 +22,7 @@ namespace snp::chimney {
 
 // The glossary's offload states, as `snp connections` shows them.
 enum class OffloadState : std::uint8_t { kInHost, kOffloading, kOffloaded, kUploading };
+const char* to_string(OffloadState) noexcept;
 
 enum class Step : std::uint8_t {
   kInHost,
@@ -42,9 +43,11 @@ inline constexpr std::size_t kSteps = static_cast<std::size_t>(Step::kOver) + 1;
 
 enum class Input : std::uint8_t {
   kOffloadRequested,
-  kUploadRequested,  // by command, policy, the application's needs, or the target
+  // By command, policy, the application's needs, or the target. During an offload it changes
+  // nothing: whoever asks, asks again then.
+  kUploadRequested,
   kGateClosed,
-  kGateBusy,  // a call stayed inside for too long
+  kGateBusy,  // a call stayed inside for too long; or an offload found that it cannot be, after all
   kParked,
   kParkFailed,  // the socket is as it was before
   kInitiated,
@@ -62,22 +65,19 @@ enum class Action : std::uint8_t {
   kCloseGate,
   kOpenGateToHost,
   kOpenGateToTarget,
-  kHold,          // steering: shadow, then hold
-  kPark,          //
-  kInitiate,      //
-  kActivate,      // steering: active
-  kTerminate,     //
-  kReturn,        // steering: the host may send again
-  kUnpark,        //
-  kUnsteer,       // steering: gone
-  kGiveFrames,    // to the host, in order: held ones, the forged segment, stragglers
-  kLeaveForApp,   // the target closes as the kernel does at process exit
-  kReset,         // the connection cannot be saved: tell the peer
-  kBury,          // the parked socket ends in silence
-  kFree,          // record, rings, our descriptor of the socket
-  kRetryOffload,  // later
-  kRetryUpload,   // later
-  kReportStuck,   // the upload has to wait until the target is finished
+  kHold,         // steering: shadow, then hold
+  kPark,         //
+  kInitiate,     //
+  kActivate,     // steering: active
+  kTerminate,    //
+  kReturn,       // steering: the host may send again
+  kUnpark,       //
+  kUnsteer,      // steering: gone
+  kGiveFrames,   // to the host, in order: held ones, the forged segment, stragglers
+  kBury,         // the parked socket ends in silence
+  kFree,         // record, rings, our descriptor of the socket; always the last action
+  kRetryUpload,  // later
+  kReportStuck,  // the upload has to wait until the target is finished
 };
 
 class Lifecycle {
@@ -90,15 +90,10 @@ class Lifecycle {
   [[nodiscard]] OffloadState state() const noexcept;
   // The application has closed or died.
   [[nodiscard]] bool is_orphan() const noexcept { return is_orphan_; }
-  // An upload was asked for during the offload; on(kUploadRequested) is due once it is offloaded.
-  [[nodiscard]] bool is_upload_due() const noexcept {
-    return is_upload_wanted_ && step_ == Step::kOffloaded;
-  }
 
  private:
   Step step_ = Step::kInHost;
   bool is_orphan_ = false;
-  bool is_upload_wanted_ = false;
 };
 
 }  // namespace snp::chimney

@@ -49,21 +49,19 @@ TEST(Lifecycle, UploadsInTheOrderOfTheDesign) {
   EXPECT_THAT(on(l, kOffloadRequested), ElementsAre(Action::kCloseGate)) << "and again";
 }
 
-TEST(Lifecycle, AnUploadAskedForTooEarlyIsRemembered) {
+TEST(Lifecycle, AnUploadAskedForTooEarlyChangesNothing) {
   Lifecycle l = after({kOffloadRequested, kGateClosed});
   EXPECT_THAT(on(l, kUploadRequested), IsEmpty());
-  EXPECT_FALSE(l.is_upload_due());
-  l.on(kParked);
-  l.on(kInitiated);
-  EXPECT_TRUE(l.is_upload_due());
-  l.on(kUploadRequested);
-  EXPECT_FALSE(l.is_upload_due());
-  Lifecycle failed = after({kOffloadRequested, kGateClosed, kUploadRequested, kParkFailed});
-  failed.on(kOffloadRequested);
-  failed.on(kGateClosed);
-  failed.on(kParked);
-  failed.on(kInitiated);
-  EXPECT_FALSE(failed.is_upload_due()) << "that wish was granted: it is at home";
+  EXPECT_THAT(on(l, kParked), ElementsAre(Action::kInitiate));
+  EXPECT_THAT(on(l, kUploadRequested), IsEmpty());
+  EXPECT_EQ(l.step(), Step::kInitiating);
+}
+
+TEST(Lifecycle, WhatTheApplicationHasLeftComesHomeWithoutAGate) {
+  Lifecycle l = after({kOffloadRequested, kGateClosed, kParked, kInitiated, kAppClosed});
+  EXPECT_THAT(on(l, kUploadRequested), ElementsAre(Action::kHold, Action::kTerminate));
+  EXPECT_THAT(on(l, kRefused), ElementsAre(Action::kActivate, Action::kReportStuck));
+  EXPECT_EQ(l.step(), Step::kFinishing);
 }
 
 // The world as the actions leave it, and what must hold in it at every moment.
@@ -78,7 +76,7 @@ struct World {
     kBuried,
     kReleased
   } socket = Socket::kLive;
-  bool target_asked = false, target_has = false, left = false;
+  bool target_asked = false, target_has = false;
 
   void carry_out(Action action, const Lifecycle& l) {
     SCOPED_TRACE(static_cast<int>(action));
@@ -98,7 +96,7 @@ struct World {
         gate = Gate::kTarget;
         break;
       case Action::kHold:
-        EXPECT_EQ(gate, Gate::kClosed);
+        EXPECT_TRUE(gate == Gate::kClosed || l.is_orphan());
         steering = Steering::kHold;
         break;
       case Action::kPark:
@@ -134,14 +132,7 @@ struct World {
         break;
       case Action::kGiveFrames:
         EXPECT_EQ(steering, Steering::kNone) << "or new frames overtake the held ones";
-        EXPECT_EQ(socket, Socket::kLive);
-        break;
-      case Action::kLeaveForApp:
-        EXPECT_TRUE(target_has && l.is_orphan());
-        left = true;
-        break;
-      case Action::kReset:
-        EXPECT_FALSE(target_has);
+        EXPECT_TRUE(socket == Socket::kLive || socket == Socket::kBuried);
         break;
       case Action::kBury:
         EXPECT_FALSE(target_has);
@@ -152,7 +143,6 @@ struct World {
         EXPECT_EQ(steering, Steering::kNone);
         EXPECT_TRUE(socket == Socket::kLive || socket == Socket::kBuried);
         break;
-      case Action::kRetryOffload:
       case Action::kRetryUpload:
       case Action::kReportStuck:
         break;
@@ -266,7 +256,7 @@ TEST(Lifecycle, IgnoresWhatDoesNotBelong) {
 
 TEST(Lifecycle, ADeadApplicationNeverHoldsAnUploadUp) {
   Lifecycle l = after({kOffloadRequested, kGateClosed, kParked, kInitiated, kUploadRequested});
-  EXPECT_THAT(on(l, kAppDied), ElementsAre(Action::kLeaveForApp, Action::kReportStuck));
+  EXPECT_THAT(on(l, kAppDied), ElementsAre(Action::kOpenGateToTarget, Action::kReportStuck));
   EXPECT_THAT(on(l, kFinished), ElementsAre(Action::kBury, Action::kUnsteer, Action::kFree));
   EXPECT_EQ(l.step(), Step::kOver);
 }

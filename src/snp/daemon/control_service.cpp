@@ -13,20 +13,6 @@ namespace {
 
 using chimney::Reason;
 
-const char* to_string(ipc::SlotMode mode) {
-  switch (mode) {
-    case ipc::SlotMode::kInHost:
-      return "InHost";
-    case ipc::SlotMode::kOffloading:
-      return "Offloading";
-    case ipc::SlotMode::kOffloaded:
-      return "Offloaded";
-    case ipc::SlotMode::kUploading:
-      return "Uploading";
-  }
-  return "?";
-}
-
 Failure no_such_flow(const FourTuple& flow) {
   return fail(Errc::kNotFound, "no attached program has a connection " + snp::to_string(flow) +
                                    "; 'snp connections' lists them, 'snp run' attaches a program");
@@ -63,7 +49,9 @@ commands::ConnectionRow Control::make_row(Program& program, ipc::SlotId slot_id,
   row.pid = static_cast<std::uint32_t>(program.pid);
   row.fd = __atomic_load_n(&slot.app.fd, __ATOMIC_RELAXED);
   row.program = program.name;
-  row.offload_state = to_string(ipc::mode_of(slot.engine.mode_word.load()));
+  const Flow* flow = parts_.offloader.find(note.flow);
+  row.offload_state = chimney::to_string(flow != nullptr ? flow->lifecycle.state()
+                                                         : chimney::OffloadState::kInHost);
   row.reason = static_cast<Reason>(slot.engine.reason.load());
   // A fresh slot is all zero, and nobody has decided anything yet.
   if (row.reason == Reason::kOffloaded && note.flow == ipc::kNoFlow)
@@ -82,7 +70,7 @@ commands::ConnectionRow Control::make_orphan_row(const Flow& flow) const {
   commands::ConnectionRow row;
   row.flow = flow.tuple;
   row.program = flow.program->name;
-  row.offload_state = "Offloaded";
+  row.offload_state = chimney::to_string(flow.lifecycle.state());
   row.reason = Reason::kOffloaded;
   const ipc::FlowSnapshot& snapshot =
       ipc::snapshot_of((&parts_.inheritance.records->at<ipc::FlowRecord>(0))[flow.id]);

@@ -19,10 +19,9 @@
 namespace snp::daemon {
 namespace {
 
+using chimney::Input;
 using chimney::Reason;
 using settings::Setting;
-
-constexpr Duration kGateLimit = milliseconds(2);
 
 // The window that the host has promised to the peer: the ring must take it, a window is never
 // shrunk (RFC 9293 3.8.6). tcpi_rcv_wnd, after tcpi_snd_wnd since Linux 6.2; else 0.
@@ -106,35 +105,29 @@ Reason Offloader::look_again(const ipc::Slot& slot, const Flow& flow) {
   return must_stay ? Reason::kSharedDescriptor : Reason::kOffloaded;
 }
 
-// Pre: the gate is closed.
-Reason Offloader::take_rings(Program& program, int socket, Rings& rings) {
-  const Queues queues = measure_queues(socket);
-  rings.rx_size = bound_ring(queues.unread, env_.settings);
-  rings.tx_size = bound_ring(queues.unacked, env_.settings);
-  if (queues.unacked > rings.tx_size) return Reason::kQueuesTooLarge;
-  const auto rx = program.rings.allocate(rings.rx_size);
+// Pre: the gate is closed. From here on the record names what the flow has.
+Reason Offloader::take_rings(Flow& flow) {
+  const Queues queues = measure_queues(flow.socket.get());
+  ipc::FlowRecord& record = env_.records[flow.id];
+  RingAllocator& rings = flow.program->rings;
+  record.rx_size = bound_ring(queues.unread, env_.settings);
+  record.tx_size = bound_ring(queues.unacked, env_.settings);
+  if (queues.unacked > record.tx_size) return Reason::kQueuesTooLarge;
+  const auto rx = rings.allocate(record.rx_size);
   if (!rx) return Reason::kArenaFull;
-  const auto tx = program.rings.allocate(rings.tx_size);
+  const auto tx = rings.allocate(record.tx_size);
   if (!tx) {
-    program.rings.free(*rx);
+    rings.free(*rx);
     return Reason::kArenaFull;
   }
-  rings.rx = *rx;
-  rings.tx = *tx;
-  return Reason::kOffloaded;
-}
-
-void Offloader::fill_record(const Flow& flow, const Rings& rings) {
-  ipc::FlowRecord& record = env_.records[flow.id];
   record.arena = flow.program->number;
   record.slot = flow.slot;
   record.shard = flow.shard;
-  record.rx_ring = rings.rx;
-  record.tx_ring = rings.tx;
-  record.rx_size = rings.rx_size;
-  record.tx_size = rings.tx_size;
+  record.rx_ring = *rx;
+  record.tx_ring = *tx;
   record.constant.tuple = flow.tuple;
   record.status.store(ipc::FlowStatus::kParking);
+  return Reason::kOffloaded;
 }
 
 Reason Offloader::explain_park(const Flow& flow, const Error& error) {
@@ -146,109 +139,106 @@ Reason Offloader::explain_park(const Flow& flow, const Error& error) {
 
 // What the switch reads in the slot once the gate opens. Before initiate(): from then on the shard
 // moves these words.
-void Offloader::publish(const Flow& flow, const chimney::Handoff& handoff) {
+void Offloader::publish(const Flow& flow) {
   ipc::Slot& slot = flow.program->slot(flow.slot);
   const ipc::FlowRecord& record = env_.records[flow.id];
   slot.engine.rx_ring = record.rx_ring;
   slot.engine.tx_ring = record.tx_ring;
   slot.engine.rx_size = record.rx_size;
   slot.engine.tx_size = record.tx_size;
-  slot.engine.rx_head.store(handoff.rx_range.end);
-  slot.engine.tx_tail.store(handoff.tx_range.begin);
+  slot.engine.rx_head.store(handoff_.rx_range.end);
+  slot.engine.tx_tail.store(handoff_.tx_range.begin);
   slot.engine.shard.store(static_cast<std::uint8_t>(flow.shard));
 }
 
-// Pre: the gate is closed, steering is in hold. Undoes nothing: the caller does.
-Reason Offloader::park_and_initiate(Flow& flow, const Rings& rings) {
+std::optional<Input> Offloader::hold(Flow& flow) {
+  if (flow.lifecycle.state() == chimney::OffloadState::kUploading) {
+    (void)env_.steering.set(flow.tuple, steer::FlowSteering::kHold, flow.shard);
+    return std::nullopt;
+  }
+  if (env_.keeper.tell(KeeperNews::kSocket, flow.id, 0, flow.socket.get()) &&
+      env_.steering.set(flow.tuple, steer::FlowSteering::kShadow, flow.shard) &&
+      env_.steering.set(flow.tuple, steer::FlowSteering::kHold, flow.shard))
+    return std::nullopt;
+  flow.reason = Reason::kHandoverFailed;
+  return Input::kParkFailed;
+}
+
+// Pre: the gate is closed, steering is in hold.
+Reason Offloader::park(Flow& flow) {
+  ipc::FlowRecord& record = env_.records[flow.id];
   std::byte* base = flow.program->arena->memory.data();
   const ipc::Slot& slot = flow.program->slot(flow.slot);
-  chimney::Handoff handoff;
-  handoff.id = flow.id;
-  handoff.rx = {base + rings.rx, rings.rx_size};
-  handoff.tx = {base + rings.tx, rings.tx_size};
+  handoff_ = {};
+  handoff_.id = flow.id;
+  handoff_.rx = {base + record.rx_ring, record.rx_size};
+  handoff_.tx = {base + record.tx_ring, record.tx_size};
   const std::uint64_t tx_head = slot.app.tx_head.load();
   const std::uint64_t rx_tail = slot.app.rx_tail.load();
   // The queues take positions below tx_head and above rx_tail: leave room for them.
   constexpr std::uint64_t kRoom = 1ull << 32;
   if (tx_head < kRoom || rx_tail < kRoom || tx_head > ~0ull - kRoom || rx_tail > ~0ull - kRoom)
     return Reason::kHostile;
-  ipc::FlowRecord& record = env_.records[flow.id];
   RecordJournal journal(record, flow.path);
-  auto parked = host::park(flow.socket.get(), handoff.rx, rx_tail, handoff.tx, tx_head, &journal);
+  auto parked = host::park(flow.socket.get(), handoff_.rx, rx_tail, handoff_.tx, tx_head, &journal);
   if (!parked) {
     record.status.store(ipc::FlowStatus::kParking);
     return explain_park(flow, parked.error());
   }
-  handoff.state = parked->state;
+  handoff_.state = parked->state;
   RoundTrip& round_trip = flow.program->note(flow.slot).round_trip;
-  round_trip.learn(handoff.state.delegated);
-  round_trip.tell(handoff.state.delegated);
-  handoff.rx_range = parked->rx_range;
-  handoff.tx_range = parked->tx_range;
-  complete(handoff.state, flow.path);
-  flow.first_una = handoff.tx_range.begin;
-  flow.first_rcv = handoff.rx_range.end;
-  offloads_.queued_bytes += handoff.rx_range.length() + handoff.tx_range.length();
-  publish(flow, handoff);
-  env_.engine.initiate(handoff);
+  round_trip.learn(handoff_.state.delegated);
+  round_trip.tell(handoff_.state.delegated);
+  handoff_.rx_range = parked->rx_range;
+  handoff_.tx_range = parked->tx_range;
+  complete(handoff_.state, flow.path);
+  flow.first_una = handoff_.tx_range.begin;
+  flow.first_rcv = handoff_.rx_range.end;
+  offloads_.queued_bytes += handoff_.rx_range.length() + handoff_.tx_range.length();
   return Reason::kOffloaded;
 }
 
-Reason Offloader::start_offload(Program& program, ipc::SlotId slot_id, const Done& done) {
-  auto owned = std::make_unique<Flow>();
+// A number, and a place in the books, before anything is done.
+Flow& Offloader::enrol(std::unique_ptr<Flow> owned) {
   Flow& flow = *owned;
-  flow.program = &program;
-  flow.slot = slot_id;
-  host::SocketSurvey survey;
-  if (const Reason reason = examine(program, slot_id, flow, survey); reason != Reason::kOffloaded)
-    return reason;
-  if (const Reason reason = find_way(flow); reason != Reason::kOffloaded) return reason;
-  const auto most = std::min<std::size_t>(
-      env_.max_connections,
-      static_cast<std::size_t>(env_.settings.number(Setting::kMaxConnections)));
-  if (free_ids_.empty() || flows_.size() >= most) return Reason::kTargetFull;
-
-  flow.quiet_since = engine::monotonic_now();
-  Rings rings;
-  ipc::Slot& slot = program.slot(slot_id);
-  Reason reason = close_gate(slot, ipc::SlotMode::kOffloading, kGateLimit) ? look_again(slot, flow)
-                                                                           : Reason::kBusy;
-  if (reason == Reason::kOffloaded) reason = take_rings(program, flow.socket.get(), rings);
-  if (reason != Reason::kOffloaded) {
-    // Also when the slot is another connection's by now: it waits at the gate that we closed.
-    slot.engine.reason.store(static_cast<std::uint16_t>(reason));
-    ipc::set_mode(slot, ipc::SlotMode::kInHost);
-    env_.engine.notify(*program.arena, slot_id);
-    return reason;
-  }
+  Program& program = *flow.program;
   flow.id = free_ids_.back();
   free_ids_.pop_back();
+  env_.records[flow.id].status.store(ipc::FlowStatus::kFree);  // whatever a dead engine left
   flow.shard = flow.id % static_cast<std::uint32_t>(env_.settings.number(Setting::kShards));
   ++program.flows;
   ++program.hand_overs_on;
   programs_[program.number] = &program;
   cookies_.insert(flow.cookie);
-  SlotNote& note = program.note(slot_id);
+  SlotNote& note = program.note(flow.slot);
   note.flow = flow.id;
   note.tuple = flow.tuple;
   flows_.emplace(flow.id, std::move(owned));
-  fill_record(flow, rings);
+  return flow;
+}
 
-  reason = Reason::kHandoverFailed;
-  if (env_.keeper.tell(KeeperNews::kSocket, flow.id, 0, flow.socket.get()) &&
-      env_.steering.set(flow.tuple, steer::FlowSteering::kShadow, flow.shard) &&
-      env_.steering.set(flow.tuple, steer::FlowSteering::kHold, flow.shard))
-    reason = park_and_initiate(flow, rings);
-  if (reason == Reason::kOffloaded) {
-    if (done) flow.waiting.push_back(done);
+Reason Offloader::start_offload(Program& program, ipc::SlotId slot_id, const Done& done) {
+  auto owned = std::make_unique<Flow>();
+  owned->program = &program;
+  owned->slot = slot_id;
+  host::SocketSurvey survey;
+  if (const Reason reason = examine(program, slot_id, *owned, survey); reason != Reason::kOffloaded)
     return reason;
+  if (const Reason reason = find_way(*owned); reason != Reason::kOffloaded) return reason;
+  const auto most = std::min<std::size_t>(
+      env_.max_connections,
+      static_cast<std::size_t>(env_.settings.number(Setting::kMaxConnections)));
+  if (free_ids_.empty() || flows_.size() >= most) return Reason::kTargetFull;
+
+  owned->quiet_since = engine::monotonic_now();
+  const ipc::FlowId id = enrol(std::move(owned)).id;
+  drive(*find(id), Input::kOffloadRequested);
+  if (Flow* flow = find(id); flow != nullptr) {
+    if (done) flow->waiting.push_back(done);
+    return Reason::kOffloaded;
   }
-  (void)env_.steering.remove(flow.tuple);
-  env_.engine.release_frames(flow.id, flow.tuple, {});
-  set_slot_mode(flow, ipc::SlotMode::kInHost, reason);
-  drop_flow(flow);
   hand_over_ended(program);
-  return reason;
+  return freed_for_;
 }
 
 }  // namespace snp::daemon

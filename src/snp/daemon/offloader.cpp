@@ -16,9 +16,11 @@
 namespace snp::daemon {
 namespace {
 
+using chimney::Input;
+using chimney::OffloadState;
 using chimney::Reason;
+using chimney::Step;
 
-constexpr Duration kUploadGateLimit = milliseconds(2);
 constexpr std::uint32_t kMaxUploadsRunning = 8;  // more would only wait for each other, quiet
 constexpr int kOffloadsATurn = 8;
 constexpr std::uint32_t kAttempts = 6;
@@ -26,6 +28,8 @@ constexpr std::uint32_t kAttempts = 6;
 bool is_worth_a_retry(Reason reason) {
   return reason == Reason::kBusy || reason == Reason::kNoNeighbour || reason == Reason::kOutOfOrder;
 }
+
+}  // namespace
 
 Result<> reason_as_result(const FourTuple& flow, Reason reason) {
   if (reason == Reason::kOffloaded) return {};
@@ -35,8 +39,6 @@ Result<> reason_as_result(const FourTuple& flow, Reason reason) {
   if (!text.hint.empty()) message += " " + std::string(text.hint);
   return fail(Errc::kBusy, std::move(message));
 }
-
-}  // namespace
 
 Offloader::Offloader(Surroundings surroundings) : env_(std::move(surroundings)) {
   for (ipc::FlowId id = ipc::kFlowRecords; id > 0; --id)
@@ -90,8 +92,9 @@ void Offloader::offload(Program& program, ipc::SlotId slot, Done done) {
   SlotNote& note = program.note(slot);
   if (Flow* flow = find(note.flow); flow != nullptr) {
     if (!done) return;
-    if (flow->state == FlowState::kOffloaded) return done({});
-    if (flow->state == FlowState::kInitiating) return flow->waiting.push_back(std::move(done));
+    if (flow->lifecycle.state() == OffloadState::kOffloaded) return done({});
+    if (flow->lifecycle.state() == OffloadState::kOffloading)
+      return flow->waiting.push_back(std::move(done));
     return done(reason_as_result(flow->tuple, Reason::kBusy));
   }
   if (note.is_queued && !done) return;
@@ -121,9 +124,10 @@ bool Offloader::work() {
     upload_queue_.pop_front();
     Flow* flow = find(id);
     // The id may name another connection by now.
-    if (flow == nullptr || !flow->is_upload_wanted || flow->state == FlowState::kTerminating)
+    if (flow == nullptr || !flow->is_upload_wanted ||
+        flow->lifecycle.state() == OffloadState::kUploading)
       continue;
-    if (flow->state == FlowState::kInitiating)
+    if (flow->lifecycle.state() == OffloadState::kOffloading)
       upload_queue_.push_back(id);
     else
       run_upload(*flow);
@@ -168,29 +172,18 @@ void Offloader::retry_later(OffloadJob job, std::uint32_t attempt) {
 
 void Offloader::run_upload(Flow& flow) {
   flow.quiet_since = engine::monotonic_now();
-  ipc::Slot* slot = slot_of(flow);
-  // A dead process never leaves the gate that it died in.
-  if (slot != nullptr && !close_gate(*slot, ipc::SlotMode::kUploading, kUploadGateLimit) &&
-      !flow.program->has_ended) {
-    set_slot_mode(flow, ipc::SlotMode::kOffloaded, Reason::kOffloaded);
-    env_.loop.call_at(engine::monotonic_now() + milliseconds(1),
-                      [this, id = flow.id] { upload_queue_.push_back(id); });
-    return;
-  }
-  flow.state = FlowState::kTerminating;
-  ++uploads_running_;
-  (void)env_.steering.set(flow.tuple, steer::FlowSteering::kHold, flow.shard);
-  env_.engine.terminate(flow.id);
+  notice_close(flow);
+  flow.reason = Reason::kOffloaded;  // for as long as it is not home
+  drive(flow, Input::kUploadRequested);
 }
 
 // --- answers of the engine ---
 
 void Offloader::initiated(chimney::ConnectionId id) {
   Flow* flow = find(id);
-  if (flow == nullptr || flow->state != FlowState::kInitiating) return;
-  (void)env_.steering.set(flow->tuple, steer::FlowSteering::kActive, flow->shard);
-  flow->state = FlowState::kOffloaded;
-  set_slot_mode(*flow, ipc::SlotMode::kOffloaded, Reason::kOffloaded);
+  if (flow == nullptr || flow->lifecycle.step() != Step::kInitiating) return;
+  notice_close(*flow);
+  drive(*flow, Input::kInitiated);
   account(offloads_, *flow, 0);
   if (slot_of(*flow) != nullptr) flow->program->note(flow->slot).is_queued = false;
   answer(*flow, {});
@@ -199,58 +192,26 @@ void Offloader::initiated(chimney::ConnectionId id) {
 
 void Offloader::terminated(chimney::ConnectionId id, const chimney::Handoff& handoff) {
   Flow* flow = find(id);
-  if (flow == nullptr || flow->state != FlowState::kTerminating) return;
+  if (flow == nullptr || flow->lifecycle.step() != Step::kTerminating) return;
   --uploads_running_;
   Program& program = *flow->program;
-  come_home(*flow, handoff);
+  notice_close(*flow);
+  flow->reason = flow->upload_reason;
+  handoff_ = handoff;
+  drive(*flow, Input::kTerminated);
   hand_over_ended(program);
 }
 
 // FIN has passed both ways, or the connection is dead: nothing is left to bring home.
 void Offloader::refused(chimney::ConnectionId id, TcpState state) {
   Flow* flow = find(id);
-  if (flow == nullptr || flow->state != FlowState::kTerminating) return;
+  if (flow == nullptr || flow->lifecycle.step() != Step::kTerminating) return;
   --uploads_running_;
-  ++uploads_.failed;
-  flow->is_upload_wanted = false;
-  flow->state = FlowState::kOffloaded;
-  (void)env_.steering.set(flow->tuple, steer::FlowSteering::kActive, flow->shard);
-  set_slot_mode(*flow, ipc::SlotMode::kOffloaded, Reason::kState);
   spdlog::debug("{}: stays with the engine in {}", to_string(flow->tuple), to_string(state));
-  answer(*flow, reason_as_result(flow->tuple, Reason::kState));
+  notice_close(*flow);
+  flow->reason = Reason::kState;
+  drive(*flow, Input::kRefused);
   hand_over_ended(*flow->program);
-}
-
-void Offloader::come_home(Flow& flow, const chimney::Handoff& handoff) {
-  ipc::FlowRecord& record = env_.records[flow.id];
-  ConnectionState state = handoff.state;
-  const ipc::Slot* slot = slot_of(flow);
-  if (slot != nullptr && !has_sent_fin(state.delegated.state) &&
-      (slot->app.flags.load() & ipc::slot_flag::kShutdownWrite) != 0)
-    state.delegated.fin_pending = true;
-  if (slot != nullptr) flow.program->note(flow.slot).round_trip.learn(state.delegated);
-  record.status.store(ipc::FlowStatus::kUnparking);
-  (void)env_.steering.set(flow.tuple, steer::FlowSteering::kReturn, flow.shard);
-  const auto home = host::unpark(flow.socket.get(), state, record.memo, handoff.rx,
-                                 handoff.rx_range, handoff.tx, handoff.tx_range);
-  (void)env_.steering.remove(flow.tuple);
-  std::array<std::byte, 256> forged{};
-  const std::size_t forged_length =
-      home && home->needs_forged_segment ? host::make_forged_segment(state, forged) : 0;
-  env_.engine.release_frames(flow.id, flow.tuple, std::span(forged).first(forged_length));
-  Reason reason = flow.upload_reason;
-  if (home) {
-    set_slot_mode(flow, ipc::SlotMode::kInHost, reason);
-    account(uploads_, flow, handoff.rx_range.length() + handoff.tx_range.length());
-  } else {
-    reason = Reason::kUnparkFailed;
-    spdlog::error("{}: cannot bring it home: {}", to_string(flow.tuple), home.error().message);
-    host::bury(flow.socket.get());
-    set_slot_mode(flow, ipc::SlotMode::kInHost, reason);
-    ++uploads_.failed;
-  }
-  answer(flow, home ? Result<>{} : reason_as_result(flow.tuple, reason));
-  drop_flow(flow);
 }
 
 void Offloader::upload_requested(chimney::ConnectionId id, Reason reason) {
@@ -261,14 +222,11 @@ void Offloader::finished(chimney::ConnectionId id) {
   Flow* flow = find(id);
   if (flow == nullptr) return;
   Program& program = *flow->program;
-  host::bury(flow->socket.get());
-  (void)env_.steering.remove(flow->tuple);
-  answer(*flow, reason_as_result(flow->tuple, Reason::kState));
-  const bool was_initiating = flow->state == FlowState::kInitiating;
   const bool was_upload_wanted = flow->is_upload_wanted;
-  if (flow->state == FlowState::kTerminating) --uploads_running_;
-  drop_flow(*flow);
-  if (was_initiating) hand_over_ended(program);
+  if (flow->lifecycle.step() == Step::kTerminating) --uploads_running_;
+  flow->reason = Reason::kState;
+  drive(*flow, Input::kAppClosed);  // it has left, whatever its slot says
+  drive(*flow, Input::kFinished);
   if (was_upload_wanted) hand_over_ended(program);
   detach_if_due(program);
 }
@@ -277,17 +235,21 @@ void Offloader::finished(chimney::ConnectionId id) {
 void Offloader::drop_flow(Flow& flow) {
   ipc::FlowRecord& record = env_.records[flow.id];
   Program& program = *flow.program;
-  if (record.status.load() != ipc::FlowStatus::kParking) {
+  const ipc::FlowStatus status = record.status.load();
+  if (status != ipc::FlowStatus::kFree && status != ipc::FlowStatus::kParking) {
     const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(record);
     past_bytes_in_ += snapshot.rcv_pos - flow.first_rcv;
     past_bytes_out_ += snapshot.una_pos - flow.first_una;
   }
-  free_rings(program, record.rx_ring, record.rx_size);
-  free_rings(program, record.tx_ring, record.tx_size);
-  record.status.store(ipc::FlowStatus::kFree);
-  env_.keeper.tell(KeeperNews::kForget, flow.id);
+  if (status != ipc::FlowStatus::kFree) {  // it had got as far as rings
+    free_rings(program, record.rx_ring, record.rx_size);
+    free_rings(program, record.tx_ring, record.tx_size);
+    record.status.store(ipc::FlowStatus::kFree);
+    env_.keeper.tell(KeeperNews::kForget, flow.id);
+  }
   cookies_.erase(flow.cookie);
-  if (slot_of(flow) != nullptr) program.note(flow.slot).flow = ipc::kNoFlow;
+  if (program.arena != nullptr)
+    if (SlotNote& note = program.note(flow.slot); note.flow == flow.id) note.flow = ipc::kNoFlow;
   free_ids_.push_back(flow.id);
   --program.flows;
   flows_.erase(flow.id);
@@ -314,6 +276,8 @@ void Offloader::end_program(Program& program, bool is_dead, std::function<void()
     const bool is_shared = (flags & ipc::slot_flag::kSharedByFork) != 0;
     if ((flags & ipc::slot_flag::kClosed) == 0 && (is_shared || !is_dead))
       upload(*flow, Reason::kSharedDescriptor, {});
+    else
+      drive(*flow, Input::kAppDied);
   }
   detach_if_due(program);
 }
@@ -364,7 +328,7 @@ void Offloader::bury_rest() {
 
 void Offloader::recheck_paths() {
   for (const auto& [id, flow] : flows_) {
-    if (flow->state != FlowState::kOffloaded || flow->is_upload_wanted) continue;
+    if (flow->lifecycle.state() != OffloadState::kOffloaded || flow->is_upload_wanted) continue;
     const auto path = env_.network.find_path(flow->tuple, flow->bound_ifindex);
     if (!path && path.error().code == Errc::kBusy) continue;
     if (!path || path->ifindex != flow->path.ifindex) {
@@ -401,7 +365,7 @@ void Offloader::fill(commands::StatsReport& report) const {
   report.target.bytes_out = past_bytes_out_;
   for (const auto& [id, flow] : flows_) {
     const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[id]);
-    if (flow->state != FlowState::kInitiating) {
+    if (flow->lifecycle.state() != OffloadState::kOffloading) {
       report.target.bytes_in += snapshot.rcv_pos - flow->first_rcv;
       report.target.bytes_out += snapshot.una_pos - flow->first_una;
     }

@@ -8,11 +8,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "snp/chimney/lifecycle.h"
 #include "snp/chimney/target.h"
 #include "snp/commands/service.h"
 #include "snp/daemon/event_loop.h"
@@ -39,8 +41,6 @@ struct Surroundings {
   std::uint32_t max_connections = 0;
 };
 
-enum class FlowState : std::uint8_t { kInitiating, kOffloaded, kTerminating };
-
 // A connection that the engine has, or is about to have.
 struct Flow {
   ipc::FlowId id = ipc::kNoFlow;
@@ -53,14 +53,19 @@ struct Flow {
   std::uint32_t bound_ifindex = 0;  // of the socket
   host::Path path;
   std::uint32_t shard = 0;
-  FlowState state = FlowState::kInitiating;
+  chimney::Lifecycle lifecycle;
   Instant quiet_since;
   std::uint64_t first_una = 0, first_rcv = 0;  // positions at the offload
   std::uint64_t progress = 0;                  // una_pos + rcv_pos when last looked at
   chimney::Reason upload_reason = chimney::Reason::kOffloaded;
-  bool is_upload_wanted = false;
+  bool is_upload_wanted = false;                         // it waits in the queue, or is on its way
+  chimney::Reason reason = chimney::Reason::kOffloaded;  // of what is being done now
+  bool is_home = false;                                  // the host has it again
   std::vector<commands::Service::Done> waiting;
 };
+
+// A refusal as an error line.
+Result<> reason_as_result(const FourTuple& flow, chimney::Reason reason);
 
 class Offloader final : public chimney::TargetEvents {
  public:
@@ -112,10 +117,6 @@ class Offloader final : public chimney::TargetEvents {
     std::uint32_t in_use;
     Done done;
   };
-  struct Rings {
-    std::uint64_t rx = 0, tx = 0;
-    std::uint32_t rx_size = 0, tx_size = 0;
-  };
   struct Direction {
     std::uint64_t done = 0, failed = 0, queued_bytes = 0;
     QuietTimes quiet;
@@ -125,19 +126,31 @@ class Offloader final : public chimney::TargetEvents {
   void run_upload(Flow& flow);
   void retry_later(OffloadJob job, std::uint32_t attempt);
 
-  // The steps of an offload; each undoes what it did when it gives a reason.
+  // Tells the lifecycle what happened, does what it says, tells it what came of that, and so on.
+  // The flow may be gone afterwards.
+  void drive(Flow& flow, chimney::Input input);
+  std::optional<chimney::Input> carry_out(Flow& flow, chimney::Action action);
+  void notice_close(Flow& flow);
+
+  // The steps of an offload.
   chimney::Reason start_offload(Program& program, ipc::SlotId slot, const Done& done);
   chimney::Reason examine(Program& program, ipc::SlotId slot, Flow& flow,
                           host::SocketSurvey& survey);
   chimney::Reason find_way(Flow& flow);
   static chimney::Reason look_again(const ipc::Slot& slot, const Flow& flow);
-  chimney::Reason take_rings(Program& program, int socket, Rings& rings);
-  chimney::Reason park_and_initiate(Flow& flow, const Rings& rings);
+  Flow& enrol(std::unique_ptr<Flow> owned);
+  chimney::Reason take_rings(Flow& flow);
+  std::optional<chimney::Input> hold(Flow& flow);
+  chimney::Reason park(Flow& flow);
   chimney::Reason explain_park(const Flow& flow, const Error& error);
-  void fill_record(const Flow& flow, const Rings& rings);
-  void publish(const Flow& flow, const chimney::Handoff& handoff);
+  void publish(const Flow& flow);
 
-  void come_home(Flow& flow, const chimney::Handoff& handoff);
+  chimney::Input shut_gate(Flow& flow);
+  void open_gate_to_host(const Flow& flow);
+  chimney::Input unpark(Flow& flow);
+  void give_frames(const Flow& flow);
+  void report_stuck(Flow& flow);
+  void free_flow(Flow& flow);
   void drop_flow(Flow& flow);  // socket, rings, record, steering: gone
   void free_rings(Program& program, std::uint64_t offset, std::uint32_t size);
   void set_slot_mode(const Flow& flow, ipc::SlotMode mode, chimney::Reason reason);
@@ -156,6 +169,10 @@ class Offloader final : public chimney::TargetEvents {
   std::deque<OffloadJob> offload_queue_;
   std::deque<ipc::FlowId> upload_queue_;
   std::uint32_t uploads_running_ = 0;
+  // Of the hand-over that is being driven: from park to initiate, from terminated to the frames.
+  chimney::Handoff handoff_;
+  bool needs_forged_segment_ = false;
+  chimney::Reason freed_for_ = chimney::Reason::kOffloaded;  // why the last flow was freed
   Direction offloads_, uploads_;
   std::map<chimney::Reason, std::uint64_t> declined_;
   std::uint64_t past_bytes_in_ = 0, past_bytes_out_ = 0;  // of flows that are gone
