@@ -116,9 +116,9 @@ class Misuse(unittest.TestCase):
 
     def test_settings_change_live(self):
         snp = self.lab.a.snp
-        self.assertEqual(snp("settings", "set", "ring_bytes", "1M").stdout,
-                         "ring_bytes is 1048576\n")
-        self.assertEqual(snp("settings", "get", "ring_bytes").stdout, "1048576\n")
+        self.assertEqual(snp("settings", "set", "ring_bytes", "2M").stdout,
+                         "ring_bytes is 2097152\n")
+        self.assertEqual(snp("settings", "get", "ring_bytes").stdout, "2097152\n")
         snp("settings", "reset")
         self.assertEqual(snp("settings", "get", "ring_bytes").stdout, "1048576\n")
 
