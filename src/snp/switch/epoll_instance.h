@@ -80,6 +80,7 @@ class EpollInstance {
   int translate(epoll_event* events, int count) noexcept;
   bool translate_one(epoll_event& event) noexcept;
   long sleep(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
+  long wait_here(epoll_event* events, int most, Deadline& deadline, const sigset_t* mask) noexcept;
   long wait_foreign(epoll_event* events, int most, Deadline& deadline,
                     const sigset_t* mask) noexcept;
   void wake_sleeper() noexcept;

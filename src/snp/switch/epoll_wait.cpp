@@ -166,6 +166,14 @@ long EpollInstance::wait(epoll_event* events, int most, Duration timeout,
   if (epoch_ != fork_epoch()) become_foreign();
   Deadline deadline(timeout);
   if (is_foreign_) return wait_foreign(events, most, deadline, mask);
+  const long n = wait_here(events, most, deadline, mask);
+  // Whatever this call took from the eventfd, an outer waiter must still hear of what is left.
+  if (has_outer_waiter_.load(std::memory_order_relaxed)) serve_outer_waiter();
+  return n;
+}
+
+long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
+                              const sigset_t* mask) noexcept {
   for (;;) {
     long n = 0;
     if (rounds_.load(std::memory_order_relaxed) >= kRoundsWithoutKernel) {
@@ -175,7 +183,6 @@ long EpollInstance::wait(epoll_event* events, int most, Duration timeout,
     if (n < most && may_be_ready()) n += collect(events + n, most - static_cast<int>(n));
     if (n > 0) {
       rounds_.fetch_add(1, std::memory_order_relaxed);
-      if (has_outer_waiter_.load(std::memory_order_relaxed)) serve_outer_waiter();
       return n;
     }
     const Duration left = deadline.left();

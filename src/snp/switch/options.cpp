@@ -187,7 +187,14 @@ bool get_option(Connection& c, int fd, int level, int name, void* value,
     put(value, length, &on, sizeof on);
     return true;
   }
-  if (level != IPPROTO_TCP || name != TCP_INFO) return false;
+  if (level != IPPROTO_TCP) return false;
+  if (name == TCP_MAXSEG) {  // the parked socket knows only what it was told when it was refilled
+    const auto mss = static_cast<int>(c.slot->info.snd_mss.load(std::memory_order_relaxed));
+    if (mss == 0) return false;  // the shard has not said it yet
+    put(value, length, &mss, sizeof mss);
+    return true;
+  }
+  if (name != TCP_INFO) return false;
   if (sys(SYS_getsockopt, fd, level, name, value, length) != 0) return false;
   overlay_info(c, value, *length);
   return true;
