@@ -54,6 +54,7 @@ std::optional<Input> Offloader::carry_out(Flow& flow, Action action) {
       return flow.reason == Reason::kOffloaded ? Input::kParked : Input::kParkFailed;
     case Action::kInitiate:
       publish(flow);
+      ++initiating_;
       env_.engine.initiate(handoff_);
       break;
     case Action::kActivate:

@@ -22,6 +22,7 @@ using chimney::Reason;
 using chimney::Step;
 
 constexpr std::uint32_t kMaxUploadsRunning = 8;  // more would only wait for each other, quiet
+constexpr std::uint32_t kMaxInitiating = 2;      // likewise: the shard needs the CPU to answer
 constexpr int kOffloadsATurn = 8;
 constexpr std::uint32_t kAttempts = 6;
 
@@ -114,7 +115,10 @@ void Offloader::upload(Flow& flow, Reason reason, Done done) {
 }
 
 bool Offloader::work() {
-  for (int i = 0; i < kOffloadsATurn && !offload_queue_.empty(); ++i) {
+  const auto may_offload = [this] {
+    return initiating_ < kMaxInitiating && !offload_queue_.empty();
+  };
+  for (int i = 0; i < kOffloadsATurn && may_offload(); ++i) {
     OffloadJob job = std::move(offload_queue_.front());
     offload_queue_.pop_front();
     run_offload(std::move(job));
@@ -132,7 +136,7 @@ bool Offloader::work() {
     else
       run_upload(*flow);
   }
-  return !offload_queue_.empty();
+  return may_offload();
 }
 
 void Offloader::run_offload(OffloadJob job) {
@@ -180,6 +184,7 @@ void Offloader::run_upload(Flow& flow) {
 // --- answers of the engine ---
 
 void Offloader::initiated(chimney::ConnectionId id) {
+  --initiating_;
   Flow* flow = find(id);
   if (flow == nullptr || flow->lifecycle.step() != Step::kInitiating) return;
   notice_close(*flow);

@@ -168,6 +168,7 @@ class Offloader final : public chimney::TargetEvents {
   std::unordered_map<std::uint32_t, std::function<void()>> gone_;
   std::deque<OffloadJob> offload_queue_;
   std::deque<ipc::FlowId> upload_queue_;
+  std::uint32_t initiating_ = 0;  // the shard has not answered yet
   std::uint32_t uploads_running_ = 0;
   // Of the hand-over that is being driven: from park to initiate, from terminated to the frames.
   chimney::Handoff handoff_;
