@@ -4,6 +4,7 @@
 #include <memory>
 
 #include <net/if.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <spdlog/spdlog.h>
@@ -83,6 +84,9 @@ Result<> serve(const Inheritance& inheritance, UniqueFd keeper_socket) {
   if (!devices) return tl::unexpected(devices.error());
   auto engine = start_engine(inheritance, *devices);
   if (!engine) return tl::unexpected(engine.error());
+  // A hand-over is some 0.2 ms of work during which a connection is quiet: nobody's slice comes
+  // between. The shards started before and keep their share.
+  ::setpriority(PRIO_PROCESS, 0, -15);
   std::set<std::uint32_t> ifindexes;
   for (const auto& device : *devices)
     ifindexes.insert(device->ifindex());

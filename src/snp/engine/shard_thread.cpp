@@ -66,9 +66,6 @@ void ShardThread::start(std::uint32_t number, int cpu, WakeGuard& guard) {
   const pthread_t handle = thread_.native_handle();
   guard.set_thread(handle);
   ::pthread_setname_np(handle, ("snp-shard-" + std::to_string(number)).c_str());
-  // A shard that a doorbell wakes does not preempt the application, which goes on filling rings.
-  const sched_param no_priority{};
-  ::pthread_setschedparam(handle, SCHED_BATCH, &no_priority);
   if (cpu >= 0) {
     cpu_set_t cpus;
     CPU_ZERO(&cpus);

@@ -68,10 +68,9 @@ int EpollInstance::collect(epoll_event* events, int most) noexcept {
   return n;
 }
 
-// An event of the real set that carries one of our registrations.
+// An event of the real set that carries one of our registrations. Pre: locked.
 bool EpollInstance::translate_one(epoll_event& event) noexcept {
   auto& entry = *static_cast<EpollEntry*>(event.data.ptr);
-  const Guard guard(lock_);
   if (entry.owner != this) return false;
   if (mode(*entry.connection) == ipc::SlotMode::kInHost) {
     event.data = entry.data;
@@ -85,6 +84,7 @@ bool EpollInstance::translate_one(epoll_event& event) noexcept {
 
 int EpollInstance::translate(epoll_event* events, int count) noexcept {
   int kept = 0;
+  const Guard guard(lock_);
   for (int i = 0; i < count; ++i) {
     epoll_event event = events[i];
     const void* p = event.data.ptr;
@@ -187,12 +187,11 @@ long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
     }
     const Duration left = deadline.left();
     if (left == Duration::zero()) return ask_kernel(events, most, left, mask);
-    const Instant began = now();
-    if (offloaded_.load(std::memory_order_relaxed) != 0 &&
-        spinner_.spin(*session_, [this] { return may_be_ready(); }))
-      continue;
+    const bool has_offloaded = offloaded_.load(std::memory_order_relaxed) != 0;
+    const Instant began = has_offloaded ? now() : Instant();
+    if (has_offloaded && spinner_.spin(*session_, [this] { return may_be_ready(); })) continue;
     n = sleep(events, most, left, mask);
-    if (offloaded_.load(std::memory_order_relaxed) != 0) spinner_.learn(*session_, now() - began);
+    if (has_offloaded) spinner_.learn(*session_, now() - began);
     if (n < 0) return n;
     if (n > 0) {
       rounds_.store(0, std::memory_order_relaxed);
