@@ -101,10 +101,11 @@ def writing():
     while True:  # until the queues of both ends are full
         try:
             total += s.send(block)
-        except BlockingIOError:
+        except BlockingIOError as full:
+            refusal = errno.errorcode[full.errno]
             if not select.select([], [s], [], 0)[1]:
                 break
-    print("filled", total > 100_000, outcome(s.send, block))
+    print("filled", total > 100_000, refusal)
     s.setblocking(True)
     s.sendall(block)
     total += len(block)
