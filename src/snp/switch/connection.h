@@ -116,23 +116,18 @@ void unwatch(Connection& c, ipc::WaitSetId id, Keep keep) noexcept;
 
 // What the kernel carried, for the policy.
 void consider_offload(Connection& c) noexcept;
+inline void count(Connection& c, std::atomic<std::uint64_t>& total,
+                  std::atomic<std::uint32_t>& calls, long bytes) noexcept {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  total.store(total.load(kRelaxed) + static_cast<std::uint64_t>(bytes), kRelaxed);
+  calls.store(calls.load(kRelaxed) + 1, kRelaxed);
+  if (!c.has_asked.load(kRelaxed)) consider_offload(c);
+}
 inline void count_in(Connection& c, long bytes) noexcept {
-  auto& f = c.slot->facts;
-  f.host_bytes_in.store(
-      f.host_bytes_in.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(bytes),
-      std::memory_order_relaxed);
-  f.host_calls_in.store(f.host_calls_in.load(std::memory_order_relaxed) + 1,
-                        std::memory_order_relaxed);
-  if (!c.has_asked.load(std::memory_order_relaxed)) consider_offload(c);
+  count(c, c.slot->facts.host_bytes_in, c.slot->facts.host_calls_in, bytes);
 }
 inline void count_out(Connection& c, long bytes) noexcept {
-  auto& f = c.slot->facts;
-  f.host_bytes_out.store(
-      f.host_bytes_out.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(bytes),
-      std::memory_order_relaxed);
-  f.host_calls_out.store(f.host_calls_out.load(std::memory_order_relaxed) + 1,
-                         std::memory_order_relaxed);
-  if (!c.has_asked.load(std::memory_order_relaxed)) consider_offload(c);
+  count(c, c.slot->facts.host_bytes_out, c.slot->facts.host_calls_out, bytes);
 }
 
 // Every connection of the pool, also free ones; for the fork handlers.
