@@ -44,6 +44,7 @@ Config random_config(std::uint64_t seed) {
     if (link.rate_bps > 0) link.queue_bytes = 3000 + static_cast<std::uint32_t>(random() % 200'000);
     link.loss = pick(random, {0, 0, 0.001, 0.01, 0.05, 0.2});
     link.burst_begin = pick(random, {0, 0, 0.002});
+    link.longest_burst = 4;  // a connection may give up after 15 attempts, and would be right to
     link.reorder = pick(random, {0, 0, 0.01, 0.3});
     link.reorder_delay = microseconds(1 + random() % 10'000);
     link.duplicate = pick(random, {0, 0, 0.01, 0.1});

@@ -5,6 +5,7 @@
         server = lab.b.start(["iperf3", "-s"], attached=True)
         print(lab.a.run(["ping", "-c1", lab.b.v4]).stdout)
 
+With a path, a relay in a third namespace stands between them, which loses, delays and reorders.
 Whatever happens inside the block (exception, Ctrl-C, SIGTERM, SIGHUP), leaving it stops every
 process that was started, by its own pid, removes the namespaces, and then looks for leftovers:
 processes, namespaces, BPF programs, qdiscs. A leftover raises LabError.
@@ -267,15 +268,21 @@ class Namespace:
 class Lab:
     """Two namespaces, a and b. See the top of the file."""
 
-    def __init__(self, build=None, *, mtu=1500, offloads=True, needs_product=True):
+    def __init__(self, build=None, *, mtu=1500, offloads=True, needs_product=True, path=None):
+        """path: {"forth": CONFIG, "back": CONFIG, "seed": N}: the ends are joined by the relay
+        (test/path/impairment.h has CONFIG; forth is a to b), without segmentation offload."""
         global _labs_made
         _labs_made += 1
         self.build = Path(build).resolve() if build else default_build().resolve()
         self.bin = self.build / "bin"
         self.snp, self.snpd = self.bin / "snp", self.bin / "snpd"
-        self.mtu, self.offloads, self.needs_product = mtu, offloads, needs_product
+        self.mtu, self.needs_product = mtu, needs_product
+        self.offloads = offloads and path is None
+        self.path, self.relay = path, None
         name = f"snp-{os.getpid()}-{_labs_made}"
         self.a, self.b = Namespace(self, f"{name}-a", 1), Namespace(self, f"{name}-b", 2)
+        self.middle = Namespace(self, f"{name}-m", 3)  # only with a path
+        self.ends = (self.a, self.b) if path is None else (self.a, self.b, self.middle)
         self.processes, self._programs = [], set()
         self._old_handlers, self.folder = {}, None
 
@@ -308,11 +315,14 @@ class Lab:
         raise SystemExit(128 + number)
 
     def _make(self):
-        a, b = self.a.name, self.b.name
-        _must(["ip", "netns", "add", a])
-        _must(["ip", "netns", "add", b])
-        _must(["ip", "link", "add", "name", DEVICE, "netns", a, "mtu", str(self.mtu), "type",
-               "veth", "peer", "name", DEVICE, "netns", b, "mtu", str(self.mtu)])
+        for end in self.ends:
+            _must(["ip", "netns", "add", end.name])
+        if self.path is None:
+            self._join(self.a, DEVICE, self.b, DEVICE)
+        else:
+            self.middle.run(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"])
+            self._join(self.a, DEVICE, self.middle, "left")
+            self._join(self.b, DEVICE, self.middle, "right")
         for end in (self.a, self.b):
             _must(["ip", "-n", end.name, "addr", "add", f"{end.v4}/24", "dev", DEVICE])
             _must(["ip", "-n", end.name, "addr", "add", f"{end.v6}/64", "dev", DEVICE, "nodad"])
@@ -322,6 +332,31 @@ class Lab:
                 _must(["ip", "netns", "exec", end.name, "ethtool", "-K", DEVICE, "tso", "off",
                        "gso", "off", "gro", "off", "tx", "off"])
         self._qdiscs_before = {end: end.qdiscs() for end in (self.a, self.b)}
+        if self.path is not None:
+            self._start_relay()
+
+    def _join(self, one, device, other, other_device):
+        _must(["ip", "link", "add", "name", device, "netns", one.name, "mtu", str(self.mtu), "type",
+               "veth", "peer", "name", other_device, "netns", other.name, "mtu", str(self.mtu)])
+
+    def _start_relay(self):
+        for device in ("left", "right"):
+            _must(["ip", "-n", self.middle.name, "link", "set", device, "up"])
+        self.relay = self.middle.start(
+            [self.bin / "snp_relay", "left", "right", "--seed", self.path.get("seed", 1),
+             "--forth", self.path["forth"], "--back", self.path["back"]], name="relay")
+
+        def ready():
+            self.relay.expect_running()
+            return "ready" in self.relay.output()
+        wait_until(ready, 10, "the relay")
+
+    def stop_relay(self):
+        """Ends the relay; gives what it did: {"forth": {"packets", "lost", ...}, "back": ...}."""
+        self.relay.stop()
+        if self.relay.popen.returncode != 0:
+            raise LabError(f"the relay failed: {self.relay.output()[-400:]}")
+        return json.loads(self.relay.output().splitlines()[-1])
 
     def start_snpd(self, *ends, settings=None, cpus=None):
         """Starts snpd in the given ends (default both) and waits until it answers.
@@ -402,8 +437,8 @@ class Lab:
         attempt(self.stop_snpd)
         for process in daemons:
             attempt(process.stop)
-        made = namespaces() & {self.a.name, self.b.name}
-        for end in (self.a, self.b):
+        made = namespaces() & {end.name for end in self.ends}
+        for end in self.ends:
             if end.name in made:
                 for pid in attempt(end.pids) or []:
                     problems.append(f"process {pid} ({_program(pid)}) in {end.name}")
@@ -418,7 +453,7 @@ class Lab:
 
     def _leftovers(self):
         """Namespaces, processes and BPF programs of this lab that are still there."""
-        found = [f"namespace {name}" for name in namespaces() & {self.a.name, self.b.name}]
+        found = [f"namespace {name}" for name in namespaces() & {end.name for end in self.ends}]
         found += [f"process {p.pid} ({p.name})" for p in self.processes if p.running()]
 
         end = time.monotonic() + 5
