@@ -19,7 +19,7 @@
 namespace snp::ipc {
 
 inline constexpr std::uint32_t kArenaMagic = 0x504e5361;
-inline constexpr std::uint32_t kArenaVersion = 1;
+inline constexpr std::uint32_t kArenaVersion = 2;
 inline constexpr std::uint32_t kSlots = 16384;
 inline constexpr std::uint32_t kWaitSets = 1024;
 inline constexpr std::uint32_t kMaxShards = 64;
@@ -111,7 +111,11 @@ struct alignas(64) SlotEngineSide {         // [snpd]
   std::atomic<std::int32_t> error{0};
   std::atomic<std::uint16_t> reason{0};  // chimney reason code, shown by `snp connections`
   std::atomic<std::uint8_t> shard{0};    // whose doorbell to ring
-  std::uint8_t reserved = 0;
+  // Who carries it: the engine (kNoPair), or the rings of a pair, where rx_ring and tx_ring are
+  // offsets into the pair's memory. Stable while offloaded.
+  std::uint8_t pair_side = 0;
+  std::uint32_t pair = 0;        // PairNumber
+  std::uint32_t pair_index = 0;  // of the connection in its pair
 };
 static_assert(sizeof(SlotEngineSide) == 64);
 
@@ -214,6 +218,7 @@ struct Bulletin {  // [snpd]
       0};  // kAutomatic: ask once a connection moved this much
   std::atomic<std::uint32_t> automatic_calls{0};  //             or made so many calls
   std::atomic<std::uint32_t> spin_us{0};          // longest busy wait before a waiter sleeps
+  std::atomic<std::uint32_t> local_spin_us{0};    // the same, where a local connection is awaited
 };
 
 }  // namespace snp::ipc

@@ -22,6 +22,10 @@ enum class MessageKind : std::uint16_t {
   kCommand = 5,    // command line -> snpd: JSON text follows the header
   kReply = 6,      // snpd -> command line: JSON text, more parts follow
   kReplyLast = 7,  // snpd -> command line: JSON text, last part
+  kPair = 8,       // snpd -> switch: PairMessage + fds {memory, pidfd of the peer process}
+  kLane = 9,       // switch -> snpd: LaneMessage + fd {eventfd}: a waiter of ours in this pair.
+                   // snpd -> switch: the same of the other side; snpd has then rung it once
+  kPairGone = 10,  // snpd -> switch: PairGone: no connection of it will come any more
 };
 
 struct MessageHeader {
@@ -50,6 +54,30 @@ struct WaitSetMessage {
   std::uint16_t reserved = 0;
 };
 
+// snpd sends these before the gate of a connection opens that needs them; the switch reads its end
+// of the socket when it meets a pair or a lane that it does not know.
+struct PairMessage {
+  MessageHeader header{kProtocolMagic, MessageKind::kPair, 0};
+  std::uint32_t pair = 0;  // PairNumber; a process that talks to itself gets one message a side
+  std::uint32_t side = 0;
+  std::uint64_t size = 0;
+};
+
+struct LaneMessage {
+  MessageHeader header{kProtocolMagic, MessageKind::kLane, 0};
+  std::uint32_t pair = 0;
+  std::uint32_t side = 0;  // whose lane it is
+  std::uint16_t lane = 0;  // its LaneId; replaces an earlier descriptor of that id
+  std::uint16_t reserved = 0;
+  std::uint32_t reserved_too = 0;
+};
+
+struct PairGone {
+  MessageHeader header{kProtocolMagic, MessageKind::kPairGone, 0};
+  std::uint32_t pair = 0;
+  std::uint32_t reserved = 0;
+};
+
 struct Refused {
   MessageHeader header{kProtocolMagic, MessageKind::kRefused, 0};
   std::array<char, 256> why{};
@@ -57,6 +85,8 @@ struct Refused {
 
 static_assert(std::is_trivially_copyable_v<Attach> && std::is_trivially_copyable_v<Attached> &&
               std::is_trivially_copyable_v<WaitSetMessage> &&
+              std::is_trivially_copyable_v<PairMessage> &&
+              std::is_trivially_copyable_v<LaneMessage> && std::is_trivially_copyable_v<PairGone> &&
               std::is_trivially_copyable_v<Refused>);
 
 }  // namespace snp::ipc

@@ -28,7 +28,19 @@ enum class FlowStatus : std::uint32_t {
   kSilenced = 2,   // the socket is whole, but may be silent already; `memo` is complete
   kOffloaded = 3,  // state, ranges and rings tell the whole truth, whatever the socket still holds
   kUnparking =
-      4,  // the socket is being refilled from this record; may be done again from the start
+      4,       // the socket is being refilled from this record; may be done again from the start
+  kLocal = 5,  // the pair's memory tells where the streams stand: place_of(), snapshots as at park
+};
+
+// Of a local connection: where it is in its pair, and how positions there map to sequence numbers.
+struct PairPlace {
+  std::uint32_t pair = 0;                  // PairNumber
+  std::uint32_t index = 0;                 // PairIndex
+  std::uint32_t side = 0;                  // this flow's
+  FlowId peer = 0xffffffff;                // the other side's record, kNoFlow when it is over
+  std::uint64_t tx_ring = 0, rx_ring = 0;  // offsets into the pair's memory
+  std::uint32_t ring_size = 0;             // of both
+  SeqNum tx_base, rx_base;                 // of the byte at kFirstPosition
 };
 
 // What the shard changes: where the two streams stand and the delegated state, which belong
@@ -57,6 +69,7 @@ struct alignas(64) FlowRecord {
   ConstState constant;
   CachedState cached;
   HostSocketMemo memo;
+  PairPlace place;  // kLocal; place.peer also while the two are parked
 };
 
 static_assert(sizeof(FlowRecord) <= 512);
