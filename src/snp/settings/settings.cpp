@@ -1,5 +1,6 @@
 #include "snp/settings/settings.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -8,27 +9,34 @@
 namespace snp::settings {
 namespace {
 
+constexpr SettingInfo number_row(Setting id, std::string_view name, std::string_view unit,
+                                 std::int64_t value, std::int64_t min, std::int64_t max,
+                                 Change change, std::string_view help) {
+  return {id, SettingType::kNumber, change, name, unit, help, value, min, max, "",
+          "", Element::kNone,       0};
+}
+
+constexpr SettingInfo text_row(Setting id, SettingType type, std::string_view name,
+                               std::string_view value, std::string_view choices, Change change,
+                               std::string_view help) {
+  return {id, type, change, name, "", help, 0, 0, 0, value, choices, Element::kNone, 0};
+}
+
+constexpr SettingInfo list_row(Setting id, std::string_view name, Element element, std::size_t most,
+                               Change change, std::string_view help) {
+  return {id, SettingType::kList, change, name, "", help, 0, 0, 0, "", "", element, most};
+}
+
 constexpr SettingInfo kTable[] = {
 #define SNP_NUMBER(symbol, name, unit, value, min, max, change, help) \
-  {Setting::symbol,                                                   \
-   SettingType::kNumber,                                              \
-   Change::change,                                                    \
-   name,                                                              \
-   unit,                                                              \
-   help,                                                              \
-   value,                                                             \
-   min,                                                               \
-   max,                                                               \
-   "",                                                                \
-   ""},
+  number_row(Setting::symbol, name, unit, value, min, max, Change::change, help),
 #define SNP_CHOICE(symbol, name, value, choices, change, help) \
-  {Setting::symbol, SettingType::kChoice, Change::change, name, "", help, 0, 0, 0, value, choices},
+  text_row(Setting::symbol, SettingType::kChoice, name, value, choices, Change::change, help),
 #define SNP_TEXT(symbol, name, value, change, help) \
-  {Setting::symbol, SettingType::kText, Change::change, name, "", help, 0, 0, 0, value, ""},
+  text_row(Setting::symbol, SettingType::kText, name, value, "", Change::change, help),
+#define SNP_LIST(symbol, name, element, most, change, help) \
+  list_row(Setting::symbol, name, Element::element, most, Change::change, help),
 #include "snp/settings/settings.def"
-#undef SNP_NUMBER
-#undef SNP_CHOICE
-#undef SNP_TEXT
 };
 static_assert(std::size(kTable) == kSettings);
 
@@ -71,6 +79,18 @@ std::optional<std::int64_t> parse_number(std::string_view text, bool is_bytes) {
   return number * factor;
 }
 
+std::vector<std::string> split(const SettingInfo& info, std::string_view text) {
+  const std::string_view separators = info.element == Element::kPort ? " ,\t" : ";";
+  std::vector<std::string> words;
+  while (!text.empty()) {
+    const std::size_t end = text.find_first_of(separators);
+    if (end != 0) words.emplace_back(text.substr(0, end));
+    if (end == std::string_view::npos) break;
+    text.remove_prefix(end + 1);
+  }
+  return words;
+}
+
 }  // namespace
 
 std::span<const SettingInfo> all_settings() noexcept {
@@ -99,6 +119,9 @@ std::string allowed_values(const SettingInfo& info) {
       return std::string(info.choices);
     case SettingType::kText:
       return "text";
+    case SettingType::kList:
+      return "at most " + std::to_string(info.most) + ", each " +
+             std::string(allowed_element(info.element));
   }
   return {};
 }
@@ -114,17 +137,29 @@ std::int64_t Settings::number(Setting id) const noexcept {
 }
 
 const std::string& Settings::text(Setting id) const noexcept {
-  SNP_ASSERT(info_of(id).type != SettingType::kNumber);
+  SNP_ASSERT(info_of(id).type == SettingType::kChoice || info_of(id).type == SettingType::kText);
   return at(id).text;
 }
 
+const std::vector<std::string>& Settings::list(Setting id) const noexcept {
+  SNP_ASSERT(info_of(id).type == SettingType::kList);
+  return at(id).elements;
+}
+
 std::string Settings::to_text(Setting id) const {
-  return info_of(id).type == SettingType::kNumber ? std::to_string(at(id).number) : at(id).text;
+  const SettingInfo& info = info_of(id);
+  if (info.type == SettingType::kNumber) return std::to_string(at(id).number);
+  if (info.type != SettingType::kList) return at(id).text;
+  std::string text;
+  for (const std::string& element : at(id).elements) {
+    if (!text.empty()) text += info.element == Element::kPort ? ", " : ";";
+    text += element;
+  }
+  return text;
 }
 
 bool Settings::is_default(Setting id) const {
-  const SettingInfo& info = info_of(id);
-  return at(id).number == info.number && at(id).text == info.text;
+  return at(id) == default_value(info_of(id));
 }
 
 Result<> Settings::set_number(const SettingInfo& info, std::int64_t value) {
@@ -145,15 +180,35 @@ Result<> Settings::set(std::string_view name, std::string_view value) {
     at(info->id).number = *number;
     return {};
   }
+  if (info->type == SettingType::kList) return set_list(*info, split(*info, value));
   if (info->type == SettingType::kChoice && !is_choice(info->choices, value))
     return refuse(*info, value);
   at(info->id).text = value;
   return {};
 }
 
+Result<> Settings::set_list(const SettingInfo& info, const std::vector<std::string>& elements) {
+  if (info.type != SettingType::kList)
+    return refuse(info, elements.empty() ? "[]" : elements.front());
+  std::vector<std::string> accepted;
+  for (const std::string& element : elements) {
+    auto normal = normal_form(info.element, element);
+    if (!normal) return refuse(info, element);
+    if (std::find(accepted.begin(), accepted.end(), *normal) == accepted.end())
+      accepted.push_back(std::move(*normal));
+  }
+  if (accepted.size() > info.most)
+    return refuse(info, std::to_string(accepted.size()) + " elements");
+  at(info.id).elements = std::move(accepted);
+  return {};
+}
+
 void Settings::reset(Setting id) {
-  const SettingInfo& info = info_of(id);
-  at(id) = {info.number, std::string(info.text)};
+  at(id) = default_value(info_of(id));
+}
+
+Settings::Value Settings::default_value(const SettingInfo& info) {
+  return {info.number, std::string(info.text), {}};
 }
 
 }  // namespace snp::settings

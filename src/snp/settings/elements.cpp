@@ -1,0 +1,127 @@
+#include "snp/settings/elements.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace snp::settings {
+namespace {
+
+constexpr std::string_view kEnabled = "enabled";
+constexpr std::string_view kDisabled = "disabled";
+
+bool is_separator(char c) {
+  return c == ' ' || c == ',' || c == '\t' || c == '\r' || c == '\n' || c == '\0';
+}
+
+// False: neither a port nor *.
+bool parse_side(std::string_view text, std::optional<std::uint16_t>& side) {
+  side = parse_port(text);
+  return side || text == "*";
+}
+
+std::string side_text(const std::optional<std::uint16_t>& side) {
+  return side ? std::to_string(*side) : "*";
+}
+
+}  // namespace
+
+std::string_view allowed_element(Element element) noexcept {
+  switch (element) {
+    case Element::kPort:
+      return "ports, 1..65535";
+    case Element::kApplication:
+      return "PATH=enabled or PATH=disabled, PATH from the root";
+    case Element::kPortPair:
+      return "LOCAL:REMOTE, each 1..65535 or *";
+    case Element::kDevice:
+    case Element::kNone:
+      break;
+  }
+  return "DEV or DEV,driver=NAME";
+}
+
+std::optional<std::string> normal_form(Element element, std::string_view text) {
+  const bool is_printable =
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c != 127; });
+  if (text.empty() || !is_printable || text.find(';') != std::string_view::npos)
+    return std::nullopt;
+  switch (element) {
+    case Element::kPort:
+      if (const auto port = parse_port(text)) return std::to_string(*port);
+      return std::nullopt;
+    case Element::kApplication:
+      if (const auto entry = parse_application(text)) return to_string(*entry);
+      return std::nullopt;
+    case Element::kPortPair:
+      if (const auto pair = parse_port_pair(text)) return to_string(*pair);
+      return std::nullopt;
+    case Element::kDevice:
+    case Element::kNone:
+      break;
+  }
+  return std::string(text);
+}
+
+std::optional<std::uint16_t> parse_port(std::string_view text) noexcept {
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (error != std::errc{} || end != text.data() + text.size() || port == 0) return std::nullopt;
+  return port;
+}
+
+std::optional<ApplicationEntry> parse_application(std::string_view text) {
+  ApplicationEntry entry;
+  const std::size_t equals = text.rfind('=');
+  if (equals != std::string_view::npos) {
+    const std::string_view state = text.substr(equals + 1);
+    if (state != kEnabled && state != kDisabled) return std::nullopt;
+    entry.is_enabled = state == kEnabled;
+    text = text.substr(0, equals);
+  }
+  if (text.size() < 2 || text.front() != '/' || text.back() == '/') return std::nullopt;
+  entry.path = text;
+  return entry;
+}
+
+std::string to_string(const ApplicationEntry& entry) {
+  return entry.path + "=" + std::string(entry.is_enabled ? kEnabled : kDisabled);
+}
+
+std::optional<PortPair> parse_port_pair(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  PortPair pair;
+  if (colon == std::string_view::npos || !parse_side(text.substr(0, colon), pair.local) ||
+      !parse_side(text.substr(colon + 1), pair.remote))
+    return std::nullopt;
+  return pair;
+}
+
+std::string to_string(const PortPair& pair) {
+  return side_text(pair.local) + ":" + side_text(pair.remote);
+}
+
+PortList read_port_list(std::string_view text) {
+  PortList list;
+  while (!text.empty()) {
+    const auto begin = std::find_if_not(text.begin(), text.end(), is_separator);
+    const auto end = std::find_if(begin, text.end(), is_separator);
+    const std::string_view word(begin, end);
+    text = std::string_view(end, text.end());
+    if (word.empty()) break;
+    const auto port = parse_port(word);
+    const std::string shown = "'" + std::string(word) + "'";
+    if (!port) {
+      list.ignored.push_back(shown + ": not 1 to 65535");
+      continue;
+    }
+    std::string normal = std::to_string(*port);
+    if (std::find(list.ports.begin(), list.ports.end(), normal) != list.ports.end()) continue;
+    if (list.ports.size() == kMaxPorts)
+      list.ignored.push_back(shown + ": after the twelfth");
+    else
+      list.ports.push_back(std::move(normal));
+  }
+  return list;
+}
+
+}  // namespace snp::settings
