@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import socket
 import struct
@@ -18,7 +19,8 @@ from netlab import DEVICE, Lab, wait_until  # noqa: E402
 
 MAGIC = 0x31504E53
 ATTACH, WAIT_SET, COMMAND = 1, 3, 5
-ARENA_VERSION = 1
+ARENA_VERSION = int(re.search(r"kArenaVersion = (\d+)", (Path(__file__).resolve().parents[2] /
+                                  "src/snp/ipc/arena.h").read_text())[1])
 NOBODY = 65534
 
 # Runs in a namespace: sends the messages that stdin lists (hex, one a line; + after it: with a
@@ -109,7 +111,7 @@ class Misuse(unittest.TestCase):
         self.expect_line(snp("upload", "10.0.0.1:1-10.0.0.2:2", check=False),
                          "no attached program has a connection")
         self.expect_line(snp("why", "1:0", check=False), "no attached program")
-        self.expect_line(snp("settings", "set", "shards", "2", check=False), "restart snpd")
+        self.expect_line(snp("settings", "set", "shards", "0", check=False), "give 1..64 threads")
         self.expect_line(snp("settings", "set", "chimney", "on", check=False), "is not allowed")
         self.expect_line(snp("run", "--", "/nonexistent/program", check=False),
                          "cannot run /nonexistent/program")
@@ -119,8 +121,24 @@ class Misuse(unittest.TestCase):
         self.assertEqual(snp("settings", "set", "ring_bytes", "2M").stdout,
                          "ring_bytes is 2097152\n")
         self.assertEqual(snp("settings", "get", "ring_bytes").stdout, "2097152\n")
+        config = self.lab.folder / "snpd-a.toml"
+        self.assertEqual(config.read_text(), "ring_bytes = 2097152\n")
+        self.assertEqual(snp("settings", "set", "shards", "2").stdout,
+                         "shards is 1, and 2 when snpd starts again\n")
+        self.assertEqual(config.read_text(), "ring_bytes = 2097152\nshards = 2\n")
+        snp("settings", "reset", "shards")
         snp("settings", "reset")
         self.assertEqual(snp("settings", "get", "ring_bytes").stdout, "1048576\n")
+        self.assertEqual(config.read_text(), "")
+
+    def test_a_file_that_cannot_be_changed_is_left_alone(self):
+        config = self.lab.folder / "snpd-a.toml"
+        config.write_text("shards = 0\n")
+        self.addCleanup(config.write_text, "")
+        self.expect_line(self.lab.a.snp("settings", "set", "ring_bytes", "2M", check=False),
+                         f"{config}:1:10: setting 'shards': '0' is not allowed")
+        self.assertEqual(self.lab.a.snp("settings", "get", "ring_bytes").stdout, "1048576\n")
+        self.assertEqual(config.read_text(), "shards = 0\n")
 
     def test_reload(self):
         config = self.lab.folder / "snpd-a.toml"

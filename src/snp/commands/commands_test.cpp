@@ -26,17 +26,18 @@ class FakeService : public Service {
   StatsReport stats() override { return report; }
   StatusReport status() override { return {}; }
   [[nodiscard]] const settings::Settings& settings() const override { return values; }
-  Result<> change_setting(const std::string& name, const std::string& value) override {
-    return values.set(name, value);
-  }
-  Result<> reset_setting(const std::string& name) override {
-    values.reset(settings::find_setting(name)->id);
+  [[nodiscard]] const settings::Settings& stored_settings() const override { return stored; }
+  [[nodiscard]] bool is_storing() const override { return true; }
+  Result<> change_settings(const settings::Settings& wanted) override {
+    stored = wanted;
+    for (const settings::SettingInfo& info : settings::all_settings())
+      if (info.change == settings::Change::kLive) values.copy(info.id, wanted);
     return {};
   }
 
   std::vector<ConnectionRow> rows;
   StatsReport report;
-  settings::Settings values;
+  settings::Settings values, stored;
   std::optional<FourTuple> moved;
   Result<> answer;
 };
@@ -155,6 +156,11 @@ TEST(Commands, SettingsGetSetReset) {
   ASSERT_TRUE(result);
   EXPECT_TRUE(service.values.is_default(settings::Setting::kRingBytes));
   EXPECT_FALSE(run(service, "settings get", Json{{"NAME", "nothing"}}));
+  result = run(service, "settings set", Json{{"NAME", "shards"}, {"VALUE", "4"}});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(kSettingsSet.render(*result), "shards is 1, and 4 when snpd starts again\n");
+  result = run(service, "settings", Json::object());
+  EXPECT_THAT(kSettings.render(*result), testing::HasSubstr("1 (then 4)"));
 }
 
 TEST(Commands, StatsTotalIsTheSum) {

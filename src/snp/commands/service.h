@@ -79,9 +79,12 @@ class Service {
   virtual void upload_all(std::function<void(Result<std::uint32_t>)> done) = 0;
   virtual StatsReport stats() = 0;
   virtual StatusReport status() = 0;
+  // What is in effect, and what will be when snpd starts again.
   [[nodiscard]] virtual const settings::Settings& settings() const = 0;
-  virtual Result<> change_setting(const std::string& name, const std::string& value) = 0;
-  virtual Result<> reset_setting(const std::string& name) = 0;
+  [[nodiscard]] virtual const settings::Settings& stored_settings() const = 0;
+  [[nodiscard]] virtual bool is_storing() const = 0;  // false: changes end with snpd
+  // `wanted` is stored_settings() with changes: all of them are kept and take effect, or none.
+  virtual Result<> change_settings(const settings::Settings& wanted) = 0;
 };
 
 }  // namespace snp::commands

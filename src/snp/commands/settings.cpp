@@ -8,20 +8,29 @@ namespace {
 
 using settings::SettingInfo;
 
-Json to_json(const SettingInfo& info, const settings::Settings& values) {
-  return Json{{"name", std::string(info.name)},
-              {"value", values.to_text(info.id)},
-              {"unit", std::string(info.unit)},
-              {"is_default", values.is_default(info.id)},
-              {"allowed", settings::allowed_values(info)},
-              {"change", info.change == settings::Change::kLive ? "live" : "restart"},
-              {"help", std::string(info.help)}};
+Json to_json(const SettingInfo& info, const Service& service) {
+  const bool is_live = info.change == settings::Change::kLive;
+  const settings::Settings& stored = service.stored_settings();
+  Json json{{"name", std::string(info.name)},
+            {"value", service.settings().to_text(info.id)},
+            {"unit", std::string(info.unit)},
+            {"is_default", service.settings().is_default(info.id)},
+            {"allowed", settings::allowed_values(info)},
+            {"change", is_live ? "live" : "restart"},
+            {"help", std::string(info.help)}};
+  if (!is_live && !stored.is_same(info.id, service.settings()))
+    json["after_restart"] = stored.to_text(info.id);
+  return json;
+}
+
+Failure no_such_setting(const std::string& name) {
+  return fail(Errc::kNotFound, "there is no setting '" + name + "'; 'snp settings' lists them");
 }
 
 void handle_list(Service& service, const Json& /*arguments*/, const Answer& answer) {
   Json list = Json::array();
   for (const SettingInfo& info : settings::all_settings())
-    list.push_back(to_json(info, service.settings()));
+    list.push_back(to_json(info, service));
   answer(Json{{"settings", std::move(list)}});
 }
 
@@ -29,8 +38,9 @@ std::string render_list(const Json& result) {
   Table table({{"NAME"}, {"VALUE", Table::Align::kRight}, {"UNIT"}, {"CHANGE"}, {"HELP"}});
   for (const Json& row : result.at("settings")) {
     const auto text = [&](const char* key) { return row.at(key).get<std::string>(); };
-    table.add_row({text("name"), text("value") + (row.at("is_default").get<bool>() ? "" : " *"),
-                   text("unit"), text("change"), text("help")});
+    std::string value = text("value") + (row.at("is_default").get<bool>() ? "" : " *");
+    if (row.contains("after_restart")) value += " (then " + text("after_restart") + ")";
+    table.add_row({text("name"), value, text("unit"), text("change"), text("help")});
   }
   return table.to_text();
 }
@@ -38,40 +48,53 @@ std::string render_list(const Json& result) {
 void handle_get(Service& service, const Json& arguments, const Answer& answer) {
   const std::string name = argument_text(arguments, "NAME");
   const SettingInfo* info = settings::find_setting(name);
-  if (info == nullptr)
-    return answer(
-        fail(Errc::kNotFound, "there is no setting '" + name + "'; 'snp settings' lists them"));
-  answer(to_json(*info, service.settings()));
+  if (info == nullptr) return answer(no_such_setting(name));
+  answer(to_json(*info, service));
 }
 
 std::string render_value(const Json& result) {
   return result.at("value").get<std::string>() + "\n";
 }
 
+void change(Service& service, const settings::Settings& wanted, const SettingInfo& info,
+            const Answer& answer) {
+  if (auto done = service.change_settings(wanted); !done)
+    return answer(tl::unexpected(done.error()));
+  Json json = to_json(info, service);
+  json["is_stored"] = service.is_storing();
+  answer(std::move(json));
+}
+
 void handle_set(Service& service, const Json& arguments, const Answer& answer) {
   const std::string name = argument_text(arguments, "NAME");
-  const auto done = service.change_setting(name, argument_text(arguments, "VALUE"));
-  if (!done) return answer(tl::unexpected(done.error()));
-  answer(to_json(*settings::find_setting(name), service.settings()));
+  settings::Settings wanted = service.stored_settings();
+  if (auto done = wanted.set(name, argument_text(arguments, "VALUE")); !done)
+    return answer(tl::unexpected(done.error()));
+  change(service, wanted, *settings::find_setting(name), answer);
 }
 
 std::string render_change(const Json& result) {
-  return result.at("name").get<std::string>() + " is " + result.at("value").get<std::string>() +
-         "\n";
+  const auto text = [&](const char* key) { return result.at(key).get<std::string>(); };
+  std::string line = text("name") + " is " + text("value");
+  if (result.contains("after_restart"))
+    line += ", and " + text("after_restart") + " when snpd starts again";
+  if (!result.at("is_stored").get<bool>()) line += " until this private snpd ends";
+  return line + "\n";
 }
 
 void handle_reset(Service& service, const Json& arguments, const Answer& answer) {
   const std::string name = argument_text(arguments, "NAME");
+  settings::Settings wanted = service.stored_settings();
   if (!name.empty()) {
-    const auto done = service.reset_setting(name);
-    if (!done) return answer(tl::unexpected(done.error()));
-    return answer(to_json(*settings::find_setting(name), service.settings()));
+    const SettingInfo* info = settings::find_setting(name);
+    if (info == nullptr) return answer(no_such_setting(name));
+    wanted.reset(info->id);
+    return change(service, wanted, *info, answer);
   }
-  for (const SettingInfo& info : settings::all_settings()) {
-    if (info.change != settings::Change::kLive) continue;
-    const auto done = service.reset_setting(std::string(info.name));
-    if (!done) return answer(tl::unexpected(done.error()));
-  }
+  for (const SettingInfo& info : settings::all_settings())
+    if (info.change == settings::Change::kLive) wanted.reset(info.id);
+  if (auto done = service.change_settings(wanted); !done)
+    return answer(tl::unexpected(done.error()));
   handle_list(service, Json::object(), answer);
 }
 
@@ -106,8 +129,7 @@ const CommandSpec kSettingsGet{
 
 const CommandSpec kSettingsSet{
     .path = "settings set",
-    .help =
-        "Change a setting until snpd ends; to keep it, write it into snpd's configuration file.",
+    .help = "Change a setting, now if it can change live, and in snpd's configuration file.",
     .arguments = kSetArguments,
     .changes_things = true,
     .handle = handle_set,
@@ -116,7 +138,8 @@ const CommandSpec kSettingsSet{
 
 const CommandSpec kSettingsReset{
     .path = "settings reset",
-    .help = "Give a setting, or all that can change live, the value that snpd was started with.",
+    .help =
+        "Give a setting, or all that can change live, its default, also in the configuration file.",
     .arguments = kResetArguments,
     .changes_things = true,
     .handle = handle_reset,

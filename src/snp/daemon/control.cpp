@@ -13,7 +13,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include "snp/daemon/log.h"
 #include "snp/engine/clock.h"
 #include "snp/ipc/message_socket.h"
 #include "snp/ipc/slot_bitmap.h"
@@ -48,7 +47,8 @@ bool is_readable(int fd) {
 Control::Control(Parts parts)
     : parts_(parts),
       buffer_(ipc::kMaxMessage),
-      initial_(parts.settings),
+      stored_(load_config(parts.inheritance.options).value_or(parts.settings)),
+      config_path_(stored_config_path(parts.inheritance.options)),
       started_(engine::monotonic_now()) {}
 
 Result<> Control::start() {
@@ -360,7 +360,7 @@ void Control::push_output(Session& session) {
   parts_.loop.change(session.fd(), session.has_output() ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-// --- signals, settings, stop ---
+// --- signals, stop ---
 
 void Control::on_signal() {
   signalfd_siginfo info{};
@@ -369,80 +369,6 @@ void Control::on_signal() {
       reload();
     else
       begin_stop();
-  }
-}
-
-void Control::reload() {
-  const auto config = load_config(parts_.inheritance.options);
-  if (!config) return spdlog::error("not reloaded: {}", config.error().message);
-  for (const settings::SettingInfo& info : settings::all_settings()) {
-    const std::string value = config->settings.to_text(info.id);
-    if (value == parts_.settings.to_text(info.id)) continue;
-    if (info.change == settings::Change::kRestart) {
-      spdlog::warn("{} changes only when snpd starts", info.name);
-      continue;
-    }
-    if (parts_.settings.set(info.name, value)) apply_setting(info);
-  }
-  initial_ = config->settings;
-  spdlog::info("configuration reloaded");
-}
-
-Result<> Control::change_setting(const std::string& name, const std::string& value) {
-  settings::Settings changed = parts_.settings;
-  if (auto done = changed.set(name, value); !done) return done;
-  const settings::SettingInfo& info = *settings::find_setting(name);
-  if (info.change == settings::Change::kRestart)
-    return fail(Errc::kUnsupported, "setting '" + name +
-                                        "' cannot change while snpd runs; write it into snpd's "
-                                        "configuration file and restart snpd");
-  parts_.settings = changed;
-  spdlog::info("setting {} is {}", name, parts_.settings.to_text(info.id));
-  apply_setting(info);
-  return {};
-}
-
-Result<> Control::reset_setting(const std::string& name) {
-  const settings::SettingInfo* info = settings::find_setting(name);
-  if (info == nullptr)
-    return fail(Errc::kNotFound, "there is no setting '" + name + "'; 'snp settings' lists them");
-  if (initial_.to_text(info->id) == parts_.settings.to_text(info->id)) return {};
-  return change_setting(name, initial_.to_text(info->id));
-}
-
-void Control::apply_setting(const settings::SettingInfo& info) {
-  publish_settings();
-  if (info.id == Setting::kLogLevel) set_log_level(parts_.settings.text(Setting::kLogLevel));
-  if (info.id == Setting::kChimney) follow_chimney_mode();
-}
-
-void Control::publish_settings() {
-  ipc::Bulletin& page = bulletin();
-  const std::string& mode = parts_.settings.text(Setting::kChimney);
-  const auto clamp32 = [](std::int64_t value) {
-    return static_cast<std::uint32_t>(std::min<std::int64_t>(value, 0xffffffff));
-  };
-  page.shards.store(shards());
-  page.automatic_bytes.store(clamp32(parts_.settings.number(Setting::kAutomaticBytes)));
-  page.automatic_calls.store(clamp32(parts_.settings.number(Setting::kAutomaticCalls)));
-  page.spin_us.store(clamp32(parts_.settings.number(Setting::kAppSpinUs)));
-  page.chimney.store(mode == "disabled"  ? ipc::ChimneyMode::kDisabled
-                     : mode == "enabled" ? ipc::ChimneyMode::kEnabled
-                                         : ipc::ChimneyMode::kAutomatic);
-}
-
-// The switch asks by itself only at its next call; what exists follows the change now.
-void Control::follow_chimney_mode() {
-  const std::string& mode = parts_.settings.text(Setting::kChimney);
-  if (mode == "disabled")
-    for (const auto& [id, flow] : parts_.offloader.flows())
-      parts_.offloader.upload(*flow, Reason::kChimneyDisabled, {});
-  if (mode != "enabled") return;
-  for (const auto& [number, program] : programs_) {
-    if (program->has_ended) continue;
-    for (const ipc::SlotId slot : open_slots(program->arena->memory))
-      if (ipc::mode_of(program->slot(slot).engine.mode_word.load()) == ipc::SlotMode::kInHost)
-        parts_.offloader.offload(*program, slot, {});
   }
 }
 

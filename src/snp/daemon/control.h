@@ -43,8 +43,9 @@ class Control final : public commands::Service {
   commands::StatsReport stats() override;
   commands::StatusReport status() override;
   [[nodiscard]] const settings::Settings& settings() const override { return parts_.settings; }
-  Result<> change_setting(const std::string& name, const std::string& value) override;
-  Result<> reset_setting(const std::string& name) override;
+  [[nodiscard]] const settings::Settings& stored_settings() const override { return stored_; }
+  [[nodiscard]] bool is_storing() const override { return !config_path_.empty(); }
+  Result<> change_settings(const settings::Settings& wanted) override;
 
  private:
   struct Found {
@@ -77,7 +78,7 @@ class Control final : public commands::Service {
   void tick();
   void check_stopped();
   void publish_settings();
-  void apply_setting(const settings::SettingInfo& info);
+  void apply_settings(const settings::Settings& wanted);
   void follow_chimney_mode();
 
   std::optional<Found> find_slot(const FourTuple& flow);
@@ -85,8 +86,7 @@ class Control final : public commands::Service {
   commands::ConnectionRow make_orphan_row(const Flow& flow) const;
   void fill_engine_part(commands::ConnectionRow& row, ipc::FlowId id) const;
   [[nodiscard]] std::uint32_t shards() const {
-    return static_cast<std::uint32_t>(
-        parts_.inheritance.config.settings.number(settings::Setting::kShards));
+    return static_cast<std::uint32_t>(parts_.inheritance.config.number(settings::Setting::kShards));
   }
   [[nodiscard]] ipc::Bulletin& bulletin() const {
     return parts_.inheritance.bulletin->at<ipc::Bulletin>(0);
@@ -100,7 +100,8 @@ class Control final : public commands::Service {
   UniqueFd signals_;
   UniqueFd private_process_;
   std::vector<std::byte> buffer_;
-  settings::Settings initial_;  // what snpd was started with
+  settings::Settings stored_;  // what snpd will have when it starts again
+  std::string config_path_;    // empty: changes are not kept
   Instant started_;
   Instant stop_deadline_ = kNever;
   std::uint32_t sleeps_ = 0;

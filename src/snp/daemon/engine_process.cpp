@@ -50,18 +50,17 @@ Result<Devices> open_devices(const Inheritance& inheritance) {
   Devices devices;
   for (const DeviceChoice& choice : inheritance.devices) {
     device::AfPacketOptions options;
-    options.queues =
-        static_cast<std::uint32_t>(inheritance.config.settings.number(Setting::kShards));
+    options.queues = static_cast<std::uint32_t>(inheritance.config.number(Setting::kShards));
     auto device = device::open_af_packet(choice.name, options, *inheritance.steering);
     if (!device) return with_context(choice.name, device.error());
-    devices.push_back(wrap(std::move(*device), inheritance.config.settings));
+    devices.push_back(wrap(std::move(*device), inheritance.config));
   }
   return devices;
 }
 
 Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inheritance,
                                                      const Devices& devices) {
-  const settings::Settings& values = inheritance.config.settings;
+  const settings::Settings& values = inheritance.config;
   engine::EngineConfig config;
   config.shards = static_cast<std::uint32_t>(values.number(Setting::kShards));
   config.spin_us = static_cast<std::uint32_t>(values.number(Setting::kSpinUs));
@@ -75,7 +74,7 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inherita
 
 Result<> serve(const Inheritance& inheritance, UniqueFd keeper_socket) {
   KeeperLink keeper(std::move(keeper_socket));
-  settings::Settings values = inheritance.config.settings;
+  settings::Settings values = inheritance.config;
   auto loop = EventLoop::open();
   if (!loop) return tl::unexpected(loop.error());
   auto network = host::Network::open();

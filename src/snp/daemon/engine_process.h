@@ -22,7 +22,7 @@ struct Inheritance {
   ipc::SharedMemory* bulletin = nullptr;  // Bulletin
   steer::Steering* steering = nullptr;
   std::vector<DeviceChoice> devices;
-  settings::Config config;
+  settings::Settings config;  // at this start of the engine
   Options options;
   pid_t keeper_pid = 0;
   std::uint32_t restarts = 0;

@@ -63,7 +63,7 @@ class Keeper {
     auto config = load_config(inheritance_.options);
     if (!config) return tl::unexpected(config.error());
     inheritance_.config = std::move(*config);
-    open_log(inheritance_.config.settings.text(settings::Setting::kLogLevel));
+    open_log(inheritance_.config.text(settings::Setting::kLogLevel));
     if (auto done = choose_devices(); !done) return done;
     if (auto done = listen(); !done) return done;
     inheritance_.max_connections = raise_descriptor_limit();
@@ -96,7 +96,7 @@ class Keeper {
 
  private:
   Result<> choose_devices() {
-    std::vector<std::string> names = inheritance_.config.devices;
+    std::vector<std::string> names = inheritance_.config.list(settings::Setting::kDevices);
     if (names.empty()) names = links_that_are_up();
     if (names.empty())
       return fail(Errc::kNotFound, "no Ethernet device is up; bring one up or give --device DEV");
@@ -163,6 +163,7 @@ class Keeper {
   }
 
   Result<> start_engine() {
+    take_over_settings();
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0)
       return fail_errno("cannot make the keeper's socket pair");
@@ -178,6 +179,16 @@ class Keeper {
       ::_exit(run_engine(inheritance_, std::move(engine_end)));
     }
     return {};
+  }
+
+  // As the engine that ended had them, with what was changed live.
+  void take_over_settings() {
+    if (kept_settings_.empty()) return;
+    auto values = settings::parse_config(kept_settings_, "kept settings", {});
+    if (values)
+      inheritance_.config = std::move(*values);
+    else
+      spdlog::error("settings are those of the start again: {}", values.error().message);
   }
 
   // Takes news until the engine has ended; its wait status.
@@ -221,6 +232,9 @@ class Keeper {
         break;
       case KeeperNews::kWaitSet:
         keep_wait_set(message, std::move(fd));
+        break;
+      case KeeperNews::kSettings:
+        kept_settings_ = read_text(fd.get(), message.size);
         break;
       case KeeperNews::kReady:
         tell_ready();
@@ -284,6 +298,7 @@ class Keeper {
   ipc::SharedMemory bulletin_;
   std::unique_ptr<steer::Steering> steering_;
   Kept kept_;
+  std::string kept_settings_;  // TOML
   pid_t engine_ = -1;
   bool is_told_to_stop_ = false;
 };

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 #include "snp/base/unique_fd.h"
 #include "snp/ipc/arena.h"
@@ -18,6 +20,7 @@ enum class KeeperNews : std::uint32_t {
   kForget = 4,     // flow `number` is over: home again, or finished
   kWaitSet = 5,    // + fd: the eventfd of wait set `size` of arena `number`
   kReady = 6,      // the engine serves programs
+  kSettings = 7,   // + fd: `size` bytes of text, the settings (TOML) as they are now
 };
 
 struct KeeperMessage {
@@ -31,10 +34,15 @@ class KeeperLink {
   explicit KeeperLink(UniqueFd socket) noexcept : socket_(std::move(socket)) {}
   // False: the keeper is gone; the engine must not park anything more.
   bool tell(KeeperNews news, std::uint32_t number, std::uint64_t size = 0, int fd = -1);
+  // A text of any length.
+  bool tell_text(KeeperNews news, std::string_view text);
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
  private:
   UniqueFd socket_;
 };
+
+// What tell_text() sent; empty if it is not what it should be.
+std::string read_text(int fd, std::uint64_t size);
 
 }  // namespace snp::daemon

@@ -1,5 +1,6 @@
 #include "snp/daemon/options.h"
 
+#include <cerrno>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -10,7 +11,8 @@ std::optional<int> parse_options(int argc, char** argv, Options& options) {
   CLI::App app("Serve this network namespace: carry TCP connections of attached programs.", "snpd");
   std::string log_level;
   bool is_foreground = true;
-  app.add_option("--config", options.config_path, "TOML file: settings by name, and `devices`")
+  app.add_option("--config", options.config_path,
+                 "the settings, TOML; /etc/snp/snp.toml if left out")
       ->option_text("FILE");
   app.add_option("--device", options.devices,
                  "serve this device (more than once, or all that are up if left out)")
@@ -35,19 +37,30 @@ std::optional<int> parse_options(int argc, char** argv, Options& options) {
   return std::nullopt;
 }
 
-Result<settings::Config> load_config(const Options& options) {
-  settings::Config config;
-  if (!options.config_path.empty()) {
-    auto read = settings::read_config(options.config_path, config);
-    if (!read) return read;
+std::string stored_config_path(const Options& options) {
+  if (options.private_pid != 0) return {};
+  return options.config_path.empty() ? settings::kDefaultConfigPath : options.config_path;
+}
+
+Result<settings::Settings> load_config(const Options& options) {
+  settings::Settings config;
+  const bool is_default = options.config_path.empty();
+  auto read = settings::read_config(is_default ? settings::kDefaultConfigPath : options.config_path,
+                                    config);
+  if (read)
     config = std::move(*read);
+  else if (!is_default || read.error().sys_errno != ENOENT)
+    return read;
+  if (!options.devices.empty()) {
+    const auto& info = settings::info_of(settings::Setting::kDevices);
+    if (auto done = config.set_list(info, options.devices); !done)
+      return tl::unexpected(done.error());
   }
-  if (!options.devices.empty()) config.devices = options.devices;
   for (const std::string& text : options.overrides) {
     const std::size_t equals = text.find('=');
     if (equals == std::string::npos)
       return fail(Errc::kInvalid, "--set " + text + ": give NAME=VALUE");
-    auto done = config.settings.set(text.substr(0, equals), text.substr(equals + 1));
+    auto done = config.set(text.substr(0, equals), text.substr(equals + 1));
     if (!done) return tl::unexpected(done.error());
   }
   return config;

@@ -23,8 +23,13 @@ struct Options {
 // status.
 std::optional<int> parse_options(int argc, char** argv, Options& options);
 
-// Defaults, then the file, then the command line.
-Result<settings::Config> load_config(const Options& options);
+// Where changes are kept: --config, else /etc/snp/snp.toml. Empty: nowhere. What is changed in a
+// private snpd ends with it.
+std::string stored_config_path(const Options& options);
+
+// Defaults, then the file (--config must be there, /etc/snp/snp.toml need not), then the command
+// line.
+Result<settings::Settings> load_config(const Options& options);
 
 // "veth0,driver=af_packet". The driver may be left out.
 struct DeviceChoice {
