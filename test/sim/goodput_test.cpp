@@ -46,6 +46,7 @@ TEST(Goodput, OneGigabitTenMilliseconds) {
   const Row rows[] = {
       {0, "cubic", 1448, 550},    {0, "cubic", 65000, 600},    {0, "newreno", 65000, 600},
       {0.001, "cubic", 1448, 25}, {0.001, "cubic", 65000, 25}, {0.01, "cubic", 65000, 6},
+      {0, "bbr", 65000, 700},     {0.01, "bbr", 65000, 600},
   };
   for (const Row& row : rows) {
     const double mbps = goodput_mbps(row);

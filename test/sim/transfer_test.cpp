@@ -1,4 +1,5 @@
 // Random paths, random programs: every byte arrives once and in order, and both sides end.
+#include <array>
 #include <cstdlib>
 
 #include <gtest/gtest.h>
@@ -25,7 +26,7 @@ Config random_config(std::uint64_t seed) {
   config.ecn = random() % 4 == 0;
   config.wind_shift = static_cast<std::uint8_t>(pick(random, {0, 2, 7, 7, 10}));
   config.mss = static_cast<std::uint16_t>(pick(random, {536, 1460, 1460, 8960}));
-  config.congestion_control = random() % 2 == 0 ? "cubic" : "newreno";
+  config.congestion_control = std::array{"cubic", "newreno", "dctcp", "bbr"}[random() % 4];
   for (HostConfig& host : config.hosts) {
     host.bytes = random() % 5 == 0 ? random() % 3 : random() % 400'000;
     host.ring = 1u << (14 + random() % 5);

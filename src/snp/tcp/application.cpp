@@ -62,8 +62,9 @@ void Connection::update(const CachedState& cached, Instant now) noexcept {
   apply_cached();
   if (snd_mss_ < old_mss) repeat_in_smaller_segments(now);
   if (new_algorithm) {
-    cc_algorithm_ = &find_congestion_algorithm(cached_.congestion_control.data());
-    cc_algorithm_->start(cc_);
+    cc_algorithm_ = &congestion_algorithm_or_default(cached_.congestion_control.data());
+    cc_.pacing_rate = 0;
+    cc_algorithm_->start(cc_, rtt_.srtt_us(), now);
   }
   // Linux: setting TCP_NODELAY or clearing TCP_CORK pushes what waits.
   if ((cached_.no_delay && !had_no_delay) || (was_corked && !cached_.cork))
@@ -141,6 +142,10 @@ Info Connection::info() const noexcept {
   info.bytes_received = bytes_received_;
   info.segments_in = segments_in_;
   info.segments_out = segments_out_;
+  info.pacing_rate = pacing_rate();
+  info.delivery_rate = rate_.last().bytes_per_s;
+  info.is_delivery_app_limited = rate_.last().is_app_limited;
+  info.min_rtt_us = rtt_.min_rtt_us();
   return info;
 }
 

@@ -41,7 +41,7 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       last_received_(now),
       last_data_received_(now),
       last_sent_(now),
-      cc_algorithm_(&find_congestion_algorithm(state.cached.congestion_control.data())),
+      cc_algorithm_(&congestion_algorithm_or_default(state.cached.congestion_control.data())),
       retransmits_(state.delegated.retransmits),
       persist_probes_(state.delegated.persist_probes),
       keepalive_probes_(state.delegated.keepalive_probes),
@@ -71,7 +71,7 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
   cc_.cwnd = delegated.cwnd_bytes != 0 ? std::max(delegated.cwnd_bytes, 2 * snd_mss_)
                                        : kInitialSegments * snd_mss_;
   cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
-  cc_algorithm_->start(cc_);
+  cc_algorithm_->start(cc_, rtt_.srtt_us(), now);
   start_fin(delegated);
   board_.start(snd_una_, snd_nxt_, us(now));
   persist_backoff_ = persist_probes_;
@@ -163,7 +163,8 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
   out.min_rtt_us = rtt_.min_rtt_us();
   out.rto_ms = rtt_.rto_us() / 1000;
   // In recovery the window is a tool of the moment; where it was going to end is what counts.
-  const bool is_reducing = recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction;
+  const bool is_reducing = !cc_algorithm_->owns_window &&
+                           (recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction);
   out.cwnd_bytes = is_reducing ? cc_.ssthresh : cc_.cwnd;
   out.ssthresh_bytes = cc_.ssthresh;
   out.retransmits = retransmits_;

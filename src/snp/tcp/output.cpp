@@ -9,14 +9,17 @@ namespace snp::tcp {
 std::optional<SegmentPlan> Connection::poll_segment(Instant now) noexcept {
   if (is_reset_pending_) return make_reset(now);
   if (state_ == TcpState::kClosed || has_urgent_) return std::nullopt;
+  if (is_earlier_ack_due_) return make_earlier_ack(now);
   if (is_frozen_) {
     if (!ack_now_) return std::nullopt;
     return make_ack(snd_nxt_, now);
   }
-  if (board_.lost_bytes() != 0)
+  if (board_.lost_bytes() != 0 && !(sends_new_first_ && unsent() != 0))
     if (auto plan = poll_retransmission(now)) return plan;
   if (unsent() != 0 || is_fin_due())
     if (auto plan = poll_new_data(now)) return plan;
+  if (unsent() == 0 && board_.outstanding() != 0 && board_.lost_bytes() == 0 && pipe() < cc_.cwnd)
+    rate_.note_app_limited(pipe());
   if (probe_ != Probe::kNone)
     if (auto plan = poll_probe(now)) return plan;
   if (ack_now_) return make_ack(snd_nxt_, now);
@@ -37,8 +40,38 @@ std::uint32_t Connection::effective_mss() const noexcept {
   return blocks == 0 ? snd_mss_ : snd_mss_ - (4 + 8u * blocks);
 }
 
+// The user's limit (SO_MAX_PACING_RATE) bounds what the algorithm wants.
+std::uint64_t Connection::pacing_rate() const noexcept {
+  const std::uint64_t limit = cached_.max_pacing_rate;
+  if (limit == 0) return cc_.pacing_rate;
+  return cc_.pacing_rate == 0 ? limit : std::min(limit, cc_.pacing_rate);
+}
+
+// A paced burst is a millisecond long: the clock that ends its pause is no finer.
+std::uint32_t Connection::most_at_once(std::uint32_t mss) const noexcept {
+  const std::uint32_t most = std::max(max_segment_payload_, mss);
+  const std::uint64_t rate = pacing_rate();
+  if (rate == 0) return most;
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(most, std::max<std::uint64_t>(rate / 1000, 2 * mss)));
+}
+
+// `bytes` leave now. Each takes its time; up to kPacingBurst of that may be owed before the next
+// must wait, and kPacingCredit that nobody used, or that the timer came late, is not lost.
+void Connection::pace(std::uint32_t bytes, Instant now) noexcept {
+  constexpr Duration kPacingBurst = milliseconds(1);
+  constexpr Duration kPacingCredit = milliseconds(2);
+  const std::uint64_t rate = pacing_rate();
+  if (rate == 0) return;
+  const std::uint64_t most = 60'000'000'000;  // no pause is longer than a minute
+  const std::uint64_t takes = std::min(std::uint64_t{bytes} * 1'000'000'000 / rate, most);
+  pacing_at_ = std::max(pacing_at_, now - kPacingCredit) + Duration(takes);
+  if (pacing_at_ > now + kPacingBurst) timers_.set(Timer::kPacing, pacing_at_);
+}
+
 std::optional<SegmentPlan> Connection::poll_retransmission(Instant now) noexcept {
   SeqNum from, to;
+  if (timers_.is_running(Timer::kPacing)) return std::nullopt;
   if (!board_.first_lost(from, to)) return std::nullopt;
   const std::uint32_t mss = effective_mss();
   const std::uint32_t in_flight = pipe();
@@ -59,7 +92,7 @@ std::optional<SegmentPlan> Connection::poll_retransmission(Instant now) noexcept
       return std::nullopt;
   }
   if (length > mss) {
-    const std::uint32_t most = std::min(room, std::max(max_segment_payload_, mss));
+    const std::uint32_t most = std::min(room, most_at_once(mss));
     if (length > most) length = most - most % mss;
   }
 
@@ -70,6 +103,8 @@ std::optional<SegmentPlan> Connection::poll_retransmission(Instant now) noexcept
   plan.is_retransmission = true;
   board_.on_retransmitted(from, end, us(now));
   prr_out_ += length;
+  undo_resent_ += length;
+  pace(length, now);
   ++total_retransmits_;
   is_first_of_recovery_ = false;
   if (from == snd_una_ || !timers_.is_running(Timer::kRetransmission)) arm_retransmission(now);
@@ -81,14 +116,15 @@ void Connection::restart_after_idle(Instant now) noexcept {
   const Duration rto = rtt_.rto(0);
   Duration idle = now - last_sent_;
   if (idle <= rto) return;
+  max_in_flight_ = 0;
+  was_cwnd_limited_ = false;
+  cc_algorithm_->on_idle(cc_);
+  if (cc_algorithm_->owns_window) return;
   const std::uint32_t restart = std::min(cc_.cwnd, 10 * snd_mss_);
   cc_.ssthresh = std::max(cc_.ssthresh, cc_.cwnd - cc_.cwnd / 4);
   for (; idle > rto && cc_.cwnd > restart; idle -= rto)
     cc_.cwnd /= 2;
   cc_.cwnd = std::max(cc_.cwnd, restart);
-  cc_algorithm_->on_idle(cc_);
-  max_in_flight_ = 0;
-  was_cwnd_limited_ = false;
 }
 
 // Nagle with Minshall's change, as Linux: a small segment waits while another small one is out.
@@ -103,7 +139,8 @@ bool Connection::may_send_small(bool is_last) const noexcept {
 // ACKs without delay (as Linux's tcp_tso_should_defer).
 bool Connection::defers_burst(std::uint32_t room, std::uint32_t unsent_bytes,
                               std::uint32_t mss) const noexcept {
-  const std::uint32_t burst = max_segment_payload_ - max_segment_payload_ % mss;
+  const std::uint32_t most = most_at_once(mss);
+  const std::uint32_t burst = most - most % mss;
   if (burst <= mss || room >= unsent_bytes) return false;
   if (recovery_ != Recovery::kOpen || board_.in_flight() < 4 * mss) return false;
   return room < std::min(burst, std::min(cc_.cwnd, snd_wnd_) / 3);
@@ -124,7 +161,7 @@ std::uint32_t Connection::sendable(std::uint32_t mss, Hold& hold) noexcept {
   const std::uint32_t window = edge > snd_nxt_ ? edge - snd_nxt_ : 0;
   const std::uint32_t usable = std::min(queued, window);
   if (usable >= mss) {
-    std::uint32_t length = std::min({usable, room, std::max(max_segment_payload_, mss)});
+    std::uint32_t length = std::min({usable, room, most_at_once(mss)});
     if (length < queued && room < usable) was_cwnd_limited_ = true;
     if (defers_burst(std::min(room, usable), queued, mss)) {
       hold = Hold::kCwnd;
@@ -149,6 +186,7 @@ std::optional<SegmentPlan> Connection::poll_new_data(Instant now) noexcept {
   const std::uint32_t mss = effective_mss();
   std::uint32_t length = 0;
   if (unsent() != 0) {
+    if (timers_.is_running(Timer::kPacing)) return std::nullopt;
     if (board_.outstanding() == 0) restart_after_idle(now);
     Hold hold = Hold::kNone;
     length = sendable(mss, hold);
@@ -179,6 +217,8 @@ void Connection::on_data_sent(SegmentPlan& plan, Instant now) noexcept {
   }
   snd_nxt_ += length;
   board_.on_sent(snd_nxt_, us(now));
+  rate_.on_sent(snd_nxt_, was_idle, us(now), rtt_.srtt_us() / 8);
+  pace(length, now);
   prr_out_ += length;
   const std::uint32_t in_flight = board_.in_flight();
   if (snd_una_ >= limited_end_ || in_flight > max_in_flight_) {  // a new round
@@ -264,6 +304,19 @@ SegmentPlan Connection::make_ack(SeqNum seq, Instant now) noexcept {
   SegmentPlan plan = make_plan(is_beyond ? edge : seq, 0, snd_mss_, now);
   is_interactive_ = was_interactive;
   plan.payload_pos = streams_.tx_range.begin;
+  return plan;
+}
+
+// RFC 8257 3.2: it speaks for what came before the marks changed, with the bit of that time.
+SegmentPlan Connection::make_earlier_ack(Instant now) noexcept {
+  is_earlier_ack_due_ = false;
+  const std::uint32_t since = rcv_nxt_ - seq_min(earlier_ack_, rcv_nxt_);
+  SegmentPlan plan = make_ack(snd_nxt_, now);
+  ack_now_ = true;  // the rest follows
+  plan.ack = rcv_nxt_ - since;
+  plan.flags ^= TcpFlags::kEce;
+  plan.wnd = static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(plan.wnd + (since >> rcv_wind_shift_), 0xffff));
   return plan;
 }
 

@@ -14,10 +14,15 @@ void Connection::process_ack(const Segment& seg, Instant now) noexcept {
   persist_probes_ = 0;  // the peer lives (RFC 9293 3.8.6.1 MUST-37)
 
   Delivery delivery;
+  delivery.recover = recover_;
   if (sack_ && seg.options.sack_count != 0) process_sack(seg, delivery);
   if (advanced) advance_una(seg.seg_ack, delivery, now);
   if (!advanced && delivery.bytes == 0 && board_.outstanding() == 0) return;
   take_rtt(seg, delivery, advanced, now);
+  rate_sample_ = {};
+  if (delivery.bytes != 0)
+    rate_sample_ =
+        rate_.on_delivered(delivery.bytes, board_.highest_delivered(), us(now), rtt_.min_rtt_us());
   process_recovery(seg, delivery, advanced, window_changed, now);
   if (advanced) {
     arm_retransmission(now);
@@ -51,6 +56,7 @@ void Connection::process_sack(const Segment& seg, Delivery& delivery) noexcept {
                                           block.end <= seg.options.sack[1].end));
     if (is_duplicate) {
       delivery.saw_duplicate = true;
+      delivery.duplicate_bytes += std::min(block.end - block.start, max_snd_wnd_);
       continue;
     }
     if (block.start < seg.seg_ack || block.start < snd_una_ || block.end > snd_nxt_) continue;
@@ -86,20 +92,26 @@ void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool adv
   if (elapsed_ms < RttEstimator::kMaxRtoUs / 1000) rtt_.on_sample(std::max(elapsed_ms, 1u) * 1000);
 }
 
-void Connection::grow_cwnd(std::uint32_t bytes, Instant now) noexcept {
+void Connection::tell_algorithm(const Segment& seg, std::uint32_t bytes, bool may_grow,
+                                Instant now) noexcept {
   if (bytes == 0) return;
   // RFC 7661, as Linux does it: in slow start a window that is at least half used may grow.
-  const bool is_limited =
+  const bool is_used =
       cc_.is_slow_start() ? was_cwnd_limited_ || cc_.cwnd < 2 * max_in_flight_ : was_cwnd_limited_;
   const bool round_ended = snd_una_ > round_end_;
   if (round_ended) round_end_ = snd_nxt_;
-  cc_algorithm_->on_acked(cc_,
-                          {.bytes = bytes,
-                           .rtt_us = rtt_sample_us_,
-                           .min_rtt_us = rtt_.min_rtt_us(),
-                           .round_ended = round_ended,
-                           .is_cwnd_limited = is_limited},
-                          now);
+  cc_algorithm_->on_acked(
+      cc_,
+      {.bytes = bytes,
+       .marked_bytes = seg.has(TcpFlags::kEce) ? bytes : 0,
+       .rtt_us = rtt_sample_us_,
+       .min_rtt_us = rtt_.min_rtt_us(),
+       .in_flight = pipe(),
+       .rate = rate_sample_,
+       .round_ended = round_ended,
+       .may_grow = may_grow && is_used,
+       .is_recovering = recovery_ == Recovery::kFast || recovery_ == Recovery::kTimeout},
+      now);
 }
 
 void Connection::process_ack_of_fin(Instant now) noexcept {

@@ -36,9 +36,7 @@ void Connection::process_text(const Segment& seg, Instant now) noexcept {
     is_fin_known_ = true;
     fin_seq_ = end;
   }
-  // RFC 3168 6.1.3.
-  if (constant_.ecn && seg.has(TcpFlags::kCwr)) is_echo_due_ = false;
-  if (constant_.ecn && seg.is_ce && !text.empty()) is_echo_due_ = ack_now_ = true;
+  if (constant_.ecn) note_congestion_mark(seg);
   if (text.empty()) return;
 
   measure_rcv_mss(seg);
@@ -58,6 +56,23 @@ void Connection::process_text(const Segment& seg, Instant now) noexcept {
     accept_in_order(text, now);
   else
     accept_out_of_order(start, text);
+}
+
+// RFC 3168 6.1.3: told until the peer says that it has heard. RFC 8257 3.2: told exactly, so a
+// change ends what one ACK may speak for.
+void Connection::note_congestion_mark(const Segment& seg) noexcept {
+  if (!cc_algorithm_->echoes_each_mark) {
+    if (seg.has(TcpFlags::kCwr)) is_echo_due_ = false;
+    if (seg.is_ce && !seg.payload.empty()) is_echo_due_ = ack_now_ = true;
+    return;
+  }
+  if (seg.payload.empty() || seg.is_ce == is_echo_due_) return;
+  if (unacked_bytes_ != 0 && !is_earlier_ack_due_) {
+    is_earlier_ack_due_ = true;
+    earlier_ack_ = rcv_nxt_;
+  }
+  is_echo_due_ = seg.is_ce;
+  ack_now_ = true;
 }
 
 // The bytes are in the ring before rcv_nxt says so.

@@ -1,5 +1,5 @@
 // Loss detection and recovery: RFC 6675 and 8985 with SACK, RFC 6582 without; RFC 6937 for how much
-// may be sent meanwhile; RFC 3522 to take a mistake back.
+// may be sent meanwhile. Mistakes are taken back in undo.cpp.
 #include <algorithm>
 
 #include "snp/tcp/connection.h"
@@ -27,7 +27,8 @@ std::uint32_t Connection::pipe() const noexcept {
 void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool advanced,
                                   bool window_changed, Instant now) noexcept {
   if (has_tail_probe_) end_tail_probe(seg, delivery, advanced, now);
-  if (recovery_ != Recovery::kOpen && advanced && !undo_spurious(seg) && snd_una_ >= recover_)
+  if (!undo_spurious(seg, delivery, advanced) && recovery_ != Recovery::kOpen && advanced &&
+      snd_una_ >= recover_)
     leave_recovery();
 
   bool is_loss_found = false;
@@ -46,13 +47,14 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
   }
   if (is_loss_found && recovery_ != Recovery::kFast && recovery_ != Recovery::kTimeout)
     enter_recovery(Recovery::kFast, now);
-  if (constant_.ecn && seg.has(TcpFlags::kEce) && recovery_ == Recovery::kOpen && advanced)
+  const bool owns_window = cc_algorithm_->owns_window;
+  const bool is_marked = constant_.ecn && seg.has(TcpFlags::kEce) && advanced;
+  if (is_marked && recovery_ == Recovery::kOpen && !owns_window)
     enter_recovery(Recovery::kReduction, now);
 
-  if (recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction)
-    reduce_proportionally(delivery.bytes);
-  else if (advanced)
-    grow_cwnd(delivery.bytes, now);
+  const bool is_reducing = recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction;
+  tell_algorithm(seg, delivery.bytes, advanced && !is_reducing, now);
+  if (is_reducing && !owns_window) reduce_proportionally(delivery.bytes);
 }
 
 // RFC 8985 6.2, steps 1 to 3.
@@ -125,13 +127,18 @@ bool Connection::count_duplicate_ack(bool is_duplicate, bool advanced,
 
 void Connection::enter_recovery(Recovery recovery, Instant now) noexcept {
   if (recovery_ == Recovery::kOpen) {  // once per window
-    undo_cwnd_ = cc_.cwnd;
-    undo_ssthresh_ = cc_.ssthresh;
-    cc_algorithm_->on_congestion(cc_, flight_size_, now);
+    remember_for_undo(now);
+    cc_algorithm_->on_congestion(
+        cc_, recovery == Recovery::kReduction ? Congestion::kMark : Congestion::kLoss, flight_size_,
+        now);
     recover_ = snd_nxt_;
     prr_delivered_ = prr_out_ = 0;
     recover_fs_ = std::max(flight_size_, 1u);
     is_cwr_due_ = constant_.ecn;
+  }
+  if (recovery_ == Recovery::kReduction) {  // a loss after a mark: only the loss can be taken back
+    remember_for_undo(now);
+    undo_cc_.cwnd = cc_.ssthresh;
   }
   can_undo_ = recovery == Recovery::kFast;
   undo_ts_ = ts_now(now);
@@ -146,12 +153,12 @@ void Connection::enter_recovery(Recovery recovery, Instant now) noexcept {
 // RFC 6582 3.2 step 3, full acknowledgment: when the flight has shrunk below ssthresh, slow start
 // brings it back; the difference in one burst would overflow the queue again.
 void Connection::leave_recovery() noexcept {
-  if (recovery_ != Recovery::kTimeout) {
+  if (recovery_ != Recovery::kTimeout && !cc_algorithm_->owns_window) {
     const std::uint32_t flight = std::max(board_.outstanding(), kInitialSegments * snd_mss_);
     cc_.cwnd = std::max(std::min(cc_.ssthresh, flight + snd_mss_), 2 * snd_mss_);
   }
   recovery_ = Recovery::kOpen;
-  can_undo_ = false;
+  can_undo_ = is_frto_ = sends_new_first_ = false;
   duplicate_acks_ = duplicate_bytes_ = 0;
   was_cwnd_limited_ = false;
 }
@@ -166,6 +173,7 @@ void Connection::repeat_in_smaller_segments(Instant now) noexcept {
   recovery_ = Recovery::kTimeout;
   recover_ = snd_nxt_;
   can_undo_ = has_tail_probe_ = is_first_of_recovery_ = may_predict_ = false;
+  is_frto_ = sends_new_first_ = false;
   arm_retransmission(now);
 }
 
@@ -188,20 +196,6 @@ void Connection::reduce_proportionally(std::uint32_t delivered) noexcept {
   cc_.cwnd = in_flight + budget;
 }
 
-// RFC 3522: an echo older than our retransmission says that the first copy had arrived.
-bool Connection::undo_spurious(const Segment& seg) noexcept {
-  if (!can_undo_ || !timestamps_ || !seg.options.has_timestamps || seg.options.ts_ecr == 0 ||
-      static_cast<std::int32_t>(seg.options.ts_ecr - undo_ts_) >= 0)
-    return false;
-  board_.unmark_lost();
-  cc_.cwnd = std::max(cc_.cwnd, undo_cwnd_);
-  cc_.ssthresh = std::max(cc_.ssthresh, undo_ssthresh_);
-  recovery_ = Recovery::kOpen;
-  can_undo_ = false;
-  duplicate_acks_ = duplicate_bytes_ = 0;
-  return true;
-}
-
 // RFC 8985 7.4: did the probe repair a loss that nobody else will notice?
 void Connection::end_tail_probe(const Segment& seg, const Delivery& delivery, bool advanced,
                                 Instant now) noexcept {
@@ -212,8 +206,8 @@ void Connection::end_tail_probe(const Segment& seg, const Delivery& delivery, bo
   } else if (advanced && seg.seg_ack > tail_probe_end_) {
     has_tail_probe_ = false;
     if (recovery_ == Recovery::kOpen) {
-      cc_algorithm_->on_congestion(cc_, flight_size_, now);
-      cc_.cwnd = std::min(cc_.cwnd, cc_.ssthresh);
+      cc_algorithm_->on_congestion(cc_, Congestion::kLoss, flight_size_, now);
+      if (!cc_algorithm_->owns_window) cc_.cwnd = std::min(cc_.cwnd, cc_.ssthresh);
     }
   }
 }
@@ -284,15 +278,17 @@ void Connection::on_tail_probe_timer(Instant now) noexcept {
 void Connection::on_retransmission_timeout(Instant now) noexcept {
   if (gives_up(++retransmits_, now)) return;
   if (recovery_ != Recovery::kTimeout || snd_una_ >= recover_) {
-    if (recovery_ == Recovery::kOpen) {
-      undo_cwnd_ = cc_.cwnd;
-      undo_ssthresh_ = cc_.ssthresh;
-    }
-    cc_algorithm_->on_congestion(cc_, board_.outstanding(), now);
+    if (recovery_ == Recovery::kOpen) remember_for_undo(now);
+    cc_algorithm_->on_congestion(cc_, Congestion::kTimeout, board_.outstanding(), now);
     undo_ts_ = ts_now(now);
     can_undo_ = true;
     is_cwr_due_ = constant_.ecn;
   }
+  // RFC 5682 2.1 step 1, and as Linux again when the repetition times out, too. A peer that has
+  // thrown its queue away proves nothing by what it acknowledges.
+  is_frto_ = !board_.is_first_sacked() && (recovery_ == Recovery::kOpen ||
+                                           recovery_ == Recovery::kReduction || retransmits_ > 1);
+  sends_new_first_ = false;
   if (board_.is_first_sacked()) board_.lose_sacked();
   board_.mark_all_lost();
   duplicate_acks_ = duplicate_bytes_ = 0;

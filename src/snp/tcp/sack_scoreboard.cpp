@@ -131,6 +131,7 @@ void SackScoreboard::on_retransmitted(SeqNum from, SeqNum to, std::uint32_t now_
 void SackScoreboard::note_delivered(const SentRange& range, SeqNum highest,
                                     Delivery& delivery) noexcept {
   if (!range.is_retransmitted && range.end < highest) delivery.saw_reordering = true;
+  if (!range.is_retransmitted && range.end <= delivery.recover) delivery.saw_original = true;
   NewestDelivered& newest = delivery.newest;
   if (newest.is_set && (is_before(range.sent_us, newest.sent_us) ||
                         (range.sent_us == newest.sent_us && range.end <= newest.end)))
@@ -149,6 +150,7 @@ void SackScoreboard::take_first(SeqNum upto, Delivery& delivery) noexcept {
   if (range.fate == Fate::kLost) lost_bytes_ -= bytes;
   delivery.bytes += bytes;
   delivery.saw_resent |= range.is_retransmitted;
+  delivery.saw_original |= !range.is_retransmitted && upto <= delivery.recover;
   if (upto != range.end) return;
   if (!delivery.has_rtt) {
     delivery.has_rtt = true;

@@ -34,8 +34,11 @@ struct Delivery {
   std::uint32_t bytes = 0;  // newly acknowledged or SACKed
   bool has_rtt = false;     // rtt_sent_us: of the oldest range wholly acknowledged
   std::uint32_t rtt_sent_us = 0;
-  bool saw_resent = false;      // something retransmitted was acknowledged: has_rtt means nothing
-  bool saw_duplicate = false;   // a DSACK block came (RFC 2883)
+  bool saw_resent = false;     // something retransmitted was acknowledged: has_rtt means nothing
+  bool saw_duplicate = false;  // a DSACK block came (RFC 2883)
+  std::uint32_t duplicate_bytes = 0;  // that it names
+  bool saw_original = false;    // something below `recover` that was never sent again was delivered
+  SeqNum recover;               // set by the caller
   bool saw_reordering = false;  // something never retransmitted was delivered below the highest
   NewestDelivered newest;
 };
@@ -74,6 +77,7 @@ class SackScoreboard {
   }
 
   [[nodiscard]] SeqNum una() const noexcept { return una_; }
+  [[nodiscard]] SeqNum highest_delivered() const noexcept { return highest_delivered_; }
   [[nodiscard]] SeqNum end() const noexcept { return end_; }
   [[nodiscard]] std::uint32_t outstanding() const noexcept { return end_ - una_; }
   [[nodiscard]] std::uint32_t sacked_bytes() const noexcept { return sacked_bytes_; }

@@ -32,7 +32,7 @@ void Connection::predict() noexcept {
   may_predict_ = state_ == TcpState::kEstablished && recovery_ == Recovery::kOpen &&
                  reassembly_.is_empty() && !is_fin_known_ && !is_closed_by_application_ &&
                  !has_urgent_ && !has_tail_probe_ && board_.sacked_bytes() == 0 &&
-                 duplicate_acks_ == 0;
+                 duplicate_acks_ == 0 && !is_echo_due_;
 }
 
 // Header prediction: in-order data, or an ACK of new data, with nothing unusual about it.
@@ -58,7 +58,8 @@ void Connection::accept_predicted(const Segment& seg, Instant now) noexcept {
     advance_una(seg.seg_ack, delivery, now);
     rack_.is_set = false;  // its 32 bits of time must not grow old; recovery begins with a new one
     take_rtt(seg, delivery, true, now);
-    grow_cwnd(delivery.bytes, now);
+    rate_sample_ = rate_.on_delivered(delivery.bytes, snd_una_, us(now), rtt_.min_rtt_us());
+    tell_algorithm(seg, delivery.bytes, true, now);
     arm_retransmission(now);
   }
   if (!seg.payload.empty()) {

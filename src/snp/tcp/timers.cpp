@@ -19,6 +19,7 @@ void Connection::on_timeout(Instant now) noexcept {
     become_closed(0);
     return;
   }
+  if (timers_.has_expired(Timer::kPacing, now)) timers_.stop(Timer::kPacing);
   if (timers_.has_expired(Timer::kDelayedAck, now)) {
     timers_.stop(Timer::kDelayedAck);
     if (unacked_bytes_ != 0) ack_now_ = true;
@@ -30,7 +31,7 @@ void Connection::on_timeout(Instant now) noexcept {
     if (board_.lost_bytes() != 0 && recovery_ != Recovery::kFast &&
         recovery_ != Recovery::kTimeout) {
       enter_recovery(Recovery::kFast, now);
-      reduce_proportionally(0);
+      if (!cc_algorithm_->owns_window) reduce_proportionally(0);
     }
   }
   if (timers_.has_expired(Timer::kRetransmission, now)) on_retransmission_timer(now);

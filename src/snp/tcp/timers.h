@@ -16,6 +16,7 @@ enum class Timer : std::uint8_t {
   kDelayedAck,      // RFC 9293 3.8.6.3
   kKeepalive,       // RFC 9293 3.8.4
   kEnd,             // FIN_WAIT_2 and TIME_WAIT
+  kPacing,          // the next burst may leave
 };
 
 class TimerTable {
@@ -47,7 +48,7 @@ class TimerTable {
 
  private:
   Instant next_ = kNever;
-  std::array<Instant, 5> deadlines_{kNever, kNever, kNever, kNever, kNever};
+  std::array<Instant, 6> deadlines_{kNever, kNever, kNever, kNever, kNever, kNever};
 };
 
 }  // namespace snp::tcp

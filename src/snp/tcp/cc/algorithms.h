@@ -7,5 +7,7 @@ namespace snp::tcp {
 
 extern const CongestionAlgorithm kCubic;    // RFC 9438
 extern const CongestionAlgorithm kNewReno;  // RFC 5681
+extern const CongestionAlgorithm kDctcp;    // RFC 8257
+extern const CongestionAlgorithm kBbr;      // draft-cardwell-iccrg-bbr-congestion-control-00
 
 }  // namespace snp::tcp

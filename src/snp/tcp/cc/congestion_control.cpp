@@ -5,7 +5,7 @@
 namespace snp::tcp {
 namespace {
 
-constexpr std::array<const CongestionAlgorithm*, 2> kAlgorithms{&kCubic, &kNewReno};
+constexpr std::array<const CongestionAlgorithm*, 4> kAlgorithms{&kCubic, &kNewReno, &kDctcp, &kBbr};
 
 }  // namespace
 
@@ -13,11 +13,16 @@ std::span<const CongestionAlgorithm* const> congestion_algorithms() noexcept {
   return kAlgorithms;
 }
 
-const CongestionAlgorithm& find_congestion_algorithm(std::string_view name) noexcept {
-  if (name == "reno") return kNewReno;  // Linux's name of it
+const CongestionAlgorithm* find_congestion_algorithm(std::string_view name) noexcept {
+  if (name == "reno") return &kNewReno;  // Linux's name of it
   for (const CongestionAlgorithm* algorithm : kAlgorithms)
-    if (algorithm->name == name) return *algorithm;
-  return kCubic;
+    if (algorithm->name == name) return algorithm;
+  return nullptr;
+}
+
+const CongestionAlgorithm& congestion_algorithm_or_default(std::string_view name) noexcept {
+  const CongestionAlgorithm* found = find_congestion_algorithm(name);
+  return found != nullptr ? *found : kCubic;
 }
 
 }  // namespace snp::tcp

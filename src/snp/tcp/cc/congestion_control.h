@@ -1,5 +1,6 @@
 // Congestion control (RFC 5681): one object inside the connection, without allocation; the
-// algorithms are tables of functions, chosen by name. One file each: cubic.cpp, newreno.cpp.
+// algorithms are tables of functions, chosen by name. One file each: cubic.cpp, newreno.cpp,
+// dctcp.cpp, bbr.cpp.
 #pragma once
 
 #include <array>
@@ -11,23 +12,31 @@
 #include <type_traits>
 
 #include "snp/base/time.h"
+#include "snp/tcp/delivery_rate.h"
 
 namespace snp::tcp {
 
 // What an ACK told.
 struct Acked {
-  std::uint32_t bytes = 0;       // newly acknowledged
-  std::uint32_t rtt_us = 0;      // 0: no sample
-  std::uint32_t min_rtt_us = 0;  // least seen on the connection; 0: none
-  bool round_ended = false;      // everything sent when the last round ended is acknowledged
-  bool is_cwnd_limited = true;   // RFC 7661: no growth without use
+  std::uint32_t bytes = 0;         // newly acknowledged or SACKed
+  std::uint32_t marked_bytes = 0;  // of those, by an ACK with ECE
+  std::uint32_t rtt_us = 0;        // 0: no sample
+  std::uint32_t min_rtt_us = 0;    // least seen on the connection; 0: none
+  std::uint32_t in_flight = 0;     // after this ACK
+  RateSample rate{};
+  bool round_ended = false;    // everything sent when the last round ended is acknowledged
+  bool may_grow = true;        // the window is in use (RFC 7661) and no recovery brings it down
+  bool is_recovering = false;  // something lost is being repaired
 };
+
+enum class Congestion : std::uint8_t { kLoss, kMark, kTimeout };
 
 struct CongestionState {
   std::uint32_t mss = 536;
   std::uint32_t cwnd = 0;
   std::uint32_t ssthresh = 0xffffffff;
-  alignas(8) std::array<std::byte, 64> scratch{};  // the algorithm's own
+  std::uint64_t pacing_rate = 0;                    // bytes per second; 0: not paced
+  alignas(8) std::array<std::byte, 112> scratch{};  // the algorithm's own
 
   // Pre: the algorithm's start() called make<T>().
   template <class T>
@@ -44,16 +53,24 @@ struct CongestionState {
 
 struct CongestionAlgorithm {
   std::string_view name;
-  void (*start)(CongestionState&) noexcept;
+  // Its model sets the window: losses are repaired, but do not bring it down (RFC 6937 does not
+  // apply, ssthresh has no meaning).
+  bool owns_window = false;
+  // Both ends tell each CE mark as it comes (RFC 8257 3.2) instead of once in a window (RFC 3168).
+  bool echoes_each_mark = false;
+  // Starts, or starts afresh, with the window that is there.
+  void (*start)(CongestionState&, std::uint32_t srtt_us, Instant) noexcept;
   void (*on_acked)(CongestionState&, const Acked&, Instant) noexcept;
-  // A loss or an ECN mark: sets ssthresh; the caller brings cwnd down to it. Once per window.
-  void (*on_congestion)(CongestionState&, std::uint32_t in_flight, Instant) noexcept;
+  // Sets ssthresh; the caller brings cwnd down to it (owns_window: sets cwnd). Once per window.
+  void (*on_congestion)(CongestionState&, Congestion, std::uint32_t in_flight, Instant) noexcept;
   // The application was silent for so long that the window lost its meaning (RFC 5681 4.1).
   void (*on_idle)(CongestionState&) noexcept;
 };
 
 std::span<const CongestionAlgorithm* const> congestion_algorithms() noexcept;
+// nullptr: we do not have it.
+const CongestionAlgorithm* find_congestion_algorithm(std::string_view name) noexcept;
 // Names that we do not have give the default, cubic.
-const CongestionAlgorithm& find_congestion_algorithm(std::string_view name) noexcept;
+const CongestionAlgorithm& congestion_algorithm_or_default(std::string_view name) noexcept;
 
 }  // namespace snp::tcp

@@ -1,5 +1,7 @@
 #include "snp/tcp/cc/congestion_control.h"
 
+#include <vector>
+
 #include <gtest/gtest.h>
 
 namespace snp::tcp {
@@ -12,7 +14,7 @@ class EachAlgorithm : public ::testing::TestWithParam<const CongestionAlgorithm*
   EachAlgorithm() {
     state_.mss = kMss;
     state_.cwnd = 10 * kMss;
-    algorithm().start(state_);
+    algorithm().start(state_, 20'000, now_);
   }
   static const CongestionAlgorithm& algorithm() { return *GetParam(); }
   // One round trip: the whole window is acknowledged, two segments at a time.
@@ -38,7 +40,7 @@ TEST_P(EachAlgorithm, SlowStartDoubles) {
 
 TEST_P(EachAlgorithm, ALossReducesAndCongestionAvoidanceIsSlow) {
   state_.cwnd = 100 * kMss;
-  algorithm().on_congestion(state_, state_.cwnd, now_);
+  algorithm().on_congestion(state_, Congestion::kLoss, state_.cwnd, now_);
   EXPECT_LE(state_.ssthresh, 70 * kMss);
   EXPECT_GE(state_.ssthresh, 50 * kMss);
   state_.cwnd = state_.ssthresh;
@@ -50,7 +52,7 @@ TEST_P(EachAlgorithm, ALossReducesAndCongestionAvoidanceIsSlow) {
 
 TEST_P(EachAlgorithm, TheOldWindowComesBack) {
   state_.cwnd = 100 * kMss;
-  algorithm().on_congestion(state_, state_.cwnd, now_);
+  algorithm().on_congestion(state_, Congestion::kLoss, state_.cwnd, now_);
   state_.cwnd = state_.ssthresh;
   for (int i = 0; i < 400; ++i)
     pass_round();
@@ -58,27 +60,36 @@ TEST_P(EachAlgorithm, TheOldWindowComesBack) {
 }
 
 TEST_P(EachAlgorithm, AnUnusedWindowDoesNotGrow) {
-  algorithm().on_acked(state_, {.bytes = 5000, .is_cwnd_limited = false}, now_);
+  algorithm().on_acked(state_, {.bytes = 5000, .may_grow = false}, now_);
   EXPECT_EQ(state_.cwnd, 10 * kMss);
 }
 
 TEST_P(EachAlgorithm, ThereIsAFloor) {
   state_.cwnd = kMss;
-  algorithm().on_congestion(state_, kMss, now_);
+  algorithm().on_congestion(state_, Congestion::kLoss, kMss, now_);
   EXPECT_EQ(state_.ssthresh, 2 * kMss);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cc, EachAlgorithm,
-                         ::testing::ValuesIn(congestion_algorithms().begin(),
-                                             congestion_algorithms().end()),
+// Those whose window a loss brings down.
+std::vector<const CongestionAlgorithm*> loss_based() {
+  std::vector<const CongestionAlgorithm*> found;
+  for (const CongestionAlgorithm* algorithm : congestion_algorithms())
+    if (!algorithm->owns_window) found.push_back(algorithm);
+  return found;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cc, EachAlgorithm, ::testing::ValuesIn(loss_based()),
                          [](const auto& test) { return std::string(test.param->name); });
 
-TEST(CongestionAlgorithms, AreFoundByNameElseCubic) {
-  EXPECT_EQ(find_congestion_algorithm("newreno").name, "newreno");
-  EXPECT_EQ(find_congestion_algorithm("reno").name, "newreno");
-  EXPECT_EQ(find_congestion_algorithm("cubic").name, "cubic");
-  EXPECT_EQ(find_congestion_algorithm("bbr").name, "cubic");
-  EXPECT_EQ(find_congestion_algorithm("").name, "cubic");
+TEST(CongestionAlgorithms, AreFoundByName) {
+  for (const char* name : {"newreno", "cubic", "dctcp", "bbr"}) {
+    ASSERT_NE(find_congestion_algorithm(name), nullptr) << name;
+    EXPECT_EQ(find_congestion_algorithm(name)->name, name);
+  }
+  EXPECT_EQ(find_congestion_algorithm("reno")->name, "newreno");
+  EXPECT_EQ(find_congestion_algorithm("htcp"), nullptr);
+  EXPECT_EQ(find_congestion_algorithm(""), nullptr);
+  EXPECT_EQ(congestion_algorithm_or_default("htcp").name, "cubic");
 }
 
 // RFC 9438 5.1: with C = 0.4 and beta = 0.7 a window of 100 segments is back after
@@ -87,10 +98,10 @@ TEST(Cubic, ReachesTheOldWindowAfterK) {
   CongestionState state;
   state.mss = kMss;
   state.cwnd = 100 * kMss;
-  const CongestionAlgorithm& cubic = find_congestion_algorithm("cubic");
-  cubic.start(state);
+  const CongestionAlgorithm& cubic = congestion_algorithm_or_default("cubic");
   Instant now(seconds(100));
-  cubic.on_congestion(state, state.cwnd, now);
+  cubic.start(state, 100'000, now);
+  cubic.on_congestion(state, Congestion::kLoss, state.cwnd, now);
   state.cwnd = state.ssthresh;
   EXPECT_EQ(state.ssthresh, 70 * kMss);
   const Instant start = now;
@@ -101,6 +112,143 @@ TEST(Cubic, ReachesTheOldWindowAfterK) {
   const double seconds_taken = std::chrono::duration<double>(now - start).count();
   EXPECT_GT(seconds_taken, 2.0);
   EXPECT_LT(seconds_taken, 5.5);
+}
+
+// RFC 8257 3.3, 3.4.
+class DctcpWindow : public ::testing::Test {
+ protected:
+  DctcpWindow() {
+    state_.mss = kMss;
+    state_.cwnd = 100 * kMss;
+    state_.ssthresh = 50 * kMss;
+    algorithm_.start(state_, 100, now_);
+  }
+  // Rounds of which `share` was marked.
+  void pass(int rounds, double share) {
+    for (int i = 0; i < rounds; ++i) {
+      const auto marked = static_cast<std::uint32_t>(100 * kMss * share);
+      algorithm_.on_acked(state_, {.bytes = marked, .marked_bytes = marked, .may_grow = false},
+                          now_);
+      algorithm_.on_acked(
+          state_, {.bytes = 100 * kMss - marked, .round_ended = true, .may_grow = false}, now_);
+    }
+  }
+
+  const CongestionAlgorithm& algorithm_ = congestion_algorithm_or_default("dctcp");
+  CongestionState state_;
+  Instant now_{seconds(100)};
+};
+
+TEST_F(DctcpWindow, TheFirstMarkHalvesAsRenoDoes) {
+  algorithm_.on_congestion(state_, Congestion::kMark, state_.cwnd, now_);
+  EXPECT_EQ(state_.ssthresh, 50 * kMss);
+}
+
+TEST_F(DctcpWindow, AMarkTakesHalfOfTheMarkedShare) {
+  pass(200, 0.2);
+  algorithm_.on_congestion(state_, Congestion::kMark, state_.cwnd, now_);
+  EXPECT_NEAR(state_.ssthresh, 90 * kMss, kMss);
+}
+
+TEST_F(DctcpWindow, AlphaMovesByASixteenthARound) {
+  pass(1, 0);
+  algorithm_.on_congestion(state_, Congestion::kMark, state_.cwnd, now_);
+  EXPECT_NEAR(state_.ssthresh, 100 * kMss * (1 - 15.0 / 32), 10);
+}
+
+TEST_F(DctcpWindow, ALossHalvesWhateverTheMarks) {
+  pass(200, 0);
+  algorithm_.on_congestion(state_, Congestion::kLoss, state_.cwnd, now_);
+  EXPECT_EQ(state_.ssthresh, 50 * kMss);
+}
+
+// A path of `rate` bytes per second and 20 ms, seen from BBR: each round it says what it delivered.
+class BbrModel : public ::testing::Test {
+ protected:
+  static constexpr std::uint32_t kRttUs = 20'000;
+  static constexpr double kRate = 10e6;
+  static constexpr double kBdp = kRate * kRttUs * 1e-6;
+
+  BbrModel() {
+    state_.mss = kMss;
+    state_.cwnd = 10 * kMss;
+    algorithm_.start(state_, kRttUs, now_);
+  }
+  void pass_round(std::uint32_t rtt_us = kRttUs) {
+    now_ += microseconds(rtt_us);
+    const double sent =
+        std::min<double>(state_.cwnd, static_cast<double>(state_.pacing_rate) * rtt_us * 1e-6);
+    const double rate = std::min(sent / (rtt_us * 1e-6), kRate);
+    const auto bytes = static_cast<std::uint32_t>(rate * rtt_us * 1e-6);
+    algorithm_.on_acked(state_,
+                        {.bytes = bytes,
+                         .rtt_us = rtt_us,
+                         .min_rtt_us = kRttUs,
+                         .in_flight = static_cast<std::uint32_t>(std::min(sent, kBdp)),
+                         .rate = {static_cast<std::uint64_t>(rate), false},
+                         .round_ended = true},
+                        now_);
+  }
+
+  const CongestionAlgorithm& algorithm_ = congestion_algorithm_or_default("bbr");
+  CongestionState state_;
+  Instant now_{seconds(100)};
+};
+
+TEST_F(BbrModel, StartsAtTwiceTheWindowInARoundTrip) {
+  EXPECT_NEAR(static_cast<double>(state_.pacing_rate), 2.885 * 10 * kMss / 0.02, 1);
+}
+
+TEST_F(BbrModel, FindsRateAndWindowOfThePath) {
+  for (int i = 0; i < 40; ++i)
+    pass_round();
+  double sum = 0;
+  for (int i = 0; i < 8; ++i) {  // a whole cycle: 1.25, 0.75 and six times 1
+    pass_round();
+    sum += static_cast<double>(state_.pacing_rate);
+  }
+  EXPECT_NEAR(sum / 8, kRate, kRate * 0.05);
+  EXPECT_GE(state_.cwnd, 2 * kBdp * 0.9);
+  EXPECT_LE(state_.cwnd, 2 * kBdp + 3 * 65536);
+}
+
+TEST_F(BbrModel, ProbesTheRoundTripEveryTenSeconds) {
+  std::uint32_t least = 0xffffffff;
+  for (int i = 0; i < 40; ++i)
+    pass_round();
+  const Instant end = now_ + seconds(11);
+  while (now_ < end) {  // a queue stands: the least is not seen again
+    pass_round(kRttUs + 5'000);
+    least = std::min(least, state_.cwnd);
+  }
+  EXPECT_EQ(least, 4 * kMss);
+}
+
+TEST_F(BbrModel, ALossIsRepairedAndTheWindowComesBack) {
+  for (int i = 0; i < 40; ++i)
+    pass_round();
+  const std::uint32_t before = state_.cwnd;
+  algorithm_.on_congestion(state_, Congestion::kLoss, before, now_);
+  algorithm_.on_acked(state_, {.bytes = kMss, .in_flight = 50 * kMss, .is_recovering = true}, now_);
+  EXPECT_EQ(state_.cwnd, 51 * kMss);  // packet conservation
+  algorithm_.on_acked(state_, {.bytes = kMss, .in_flight = 50 * kMss}, now_);
+  EXPECT_GE(state_.cwnd, before);
+}
+
+TEST_F(BbrModel, ASlowApplicationDoesNotLowerTheEstimate) {
+  for (int i = 0; i < 40; ++i)
+    pass_round();
+  for (int i = 0; i < 100; ++i) {
+    now_ += microseconds(kRttUs);
+    algorithm_.on_acked(state_,
+                        {.bytes = kMss,
+                         .rtt_us = kRttUs,
+                         .in_flight = 0,
+                         .rate = {50'000, true},
+                         .round_ended = true},
+                        now_);
+  }
+  EXPECT_GE(static_cast<double>(state_.pacing_rate), 0.7 * kRate);
 }
 
 }  // namespace

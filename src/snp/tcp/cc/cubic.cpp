@@ -21,7 +21,7 @@ struct Cubic {
   HyStart hystart;
 };
 
-void start(CongestionState& state) noexcept {
+void start(CongestionState& state, std::uint32_t /*srtt_us*/, Instant /*now*/) noexcept {
   state.make<Cubic>();
 }
 
@@ -66,13 +66,14 @@ void avoid_congestion(CongestionState& state, const Acked& acked, std::uint32_t 
 }
 
 void on_acked(CongestionState& state, const Acked& acked, Instant now) noexcept {
-  if (!acked.is_cwnd_limited) return;
+  if (!acked.may_grow) return;
   std::uint32_t bytes = acked.bytes;
   if (state.is_slow_start()) bytes = state.own<Cubic>().hystart.grow(state, acked);
   if (bytes != 0) avoid_congestion(state, acked, bytes, now);
 }
 
-void on_congestion(CongestionState& state, std::uint32_t in_flight, Instant /*now*/) noexcept {
+void on_congestion(CongestionState& state, Congestion /*what*/, std::uint32_t in_flight,
+                   Instant /*now*/) noexcept {
   Cubic& own = state.own<Cubic>();
   const double cwnd = static_cast<double>(state.cwnd) / state.mss;
   // RFC 9438 4.7: fast convergence gives room to newcomers.
@@ -91,6 +92,6 @@ void on_idle(CongestionState& state) noexcept {
 
 }  // namespace
 
-const CongestionAlgorithm kCubic{"cubic", start, on_acked, on_congestion, on_idle};
+const CongestionAlgorithm kCubic{"cubic", false, false, start, on_acked, on_congestion, on_idle};
 
 }  // namespace snp::tcp
