@@ -11,9 +11,11 @@
 
 #include <spdlog/spdlog.h>
 
+#include "snp/daemon/congestion_choice.h"
 #include "snp/daemon/offloader.h"
 #include "snp/daemon/record_journal.h"
 #include "snp/engine/clock.h"
+#include "snp/host/congestion_default.h"
 #include "snp/ipc/slot_gate.h"
 
 namespace snp::daemon {
@@ -186,6 +188,8 @@ Reason Offloader::park(Flow& flow) {
     return explain_park(flow, parked.error());
   }
   handoff_.state = parked->state;
+  choose_congestion_control(env_.settings.text(Setting::kCongestionControl),
+                            host::default_congestion_control(), handoff_.state.cached);
   RoundTrip& round_trip = flow.program->note(flow.slot).round_trip;
   round_trip.learn(handoff_.state.delegated);
   round_trip.tell(handoff_.state.delegated);

@@ -8,6 +8,7 @@
 
 #include "snp/ipc/arena.h"
 #include "snp/state/connection_state.h"
+#include "snp/tcp/cc/congestion_control.h"
 
 namespace snp::engine {
 
@@ -62,6 +63,13 @@ inline void apply_options(const ipc::SlotOptions& raw, CachedState& cached) noex
   cached.notsent_lowat = options.notsent_lowat;
   cached.linger_on = options.linger_on != 0;
   cached.linger_s = options.linger_s;
+  cached.max_pacing_rate = options.max_pacing_rate;
+  options.congestion_control.back() = '\0';
+  const auto* algorithm = tcp::find_congestion_algorithm(options.congestion_control.data());
+  if (algorithm != nullptr) {
+    cached.congestion_control.fill('\0');
+    algorithm->name.copy(cached.congestion_control.data(), cached.congestion_control.size() - 1);
+  }
 }
 
 }  // namespace snp::engine

@@ -48,5 +48,20 @@ TEST(AppWords, BringsOptionsIntoRange) {
   EXPECT_EQ(cached.keepalive.idle_s, 32767u) << "0 means: as before";
 }
 
+TEST(AppWords, TakesOnlyTheNamesOfCongestionControlsThatItHas) {
+  ipc::SlotOptions raw;
+  CachedState cached;
+  const auto name = [&] { return std::string_view(cached.congestion_control.data()); };
+  raw.congestion_control = {'d', 'c', 't', 'c', 'p'};
+  apply_options(raw, cached);
+  EXPECT_EQ(name(), "dctcp");
+  raw.congestion_control.fill('x');  // no end
+  apply_options(raw, cached);
+  EXPECT_EQ(name(), "dctcp");
+  raw.congestion_control.fill('\0');
+  apply_options(raw, cached);
+  EXPECT_EQ(name(), "dctcp");
+}
+
 }  // namespace
 }  // namespace snp::engine

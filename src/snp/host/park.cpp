@@ -74,6 +74,9 @@ CachedState read_cached(int fd, bool is_v4, const HostSocketMemo& memo) {
   socklen_t length = static_cast<socklen_t>(cached.congestion_control.size());
   ::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cached.congestion_control.data(), &length);
   cached.congestion_control.back() = '\0';
+  std::uint64_t rate = ~0ull;  // what the kernel answers for no limit
+  if (read_option(fd, SOL_SOCKET, SO_MAX_PACING_RATE, rate) && rate != ~0ull)
+    cached.max_pacing_rate = rate;
   return cached;
 }
 

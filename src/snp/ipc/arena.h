@@ -83,6 +83,8 @@ struct SlotOptions {
   std::uint32_t user_timeout_ms = 0, notsent_lowat = 0;
   std::uint32_t linger_on = 0, linger_s = 0;
   std::uint32_t receive_buffer = 0, send_buffer = 0;  // SO_RCVBUF, SO_SNDBUF if set by the user
+  std::uint64_t max_pacing_rate = 0;                  // SO_MAX_PACING_RATE, 0: none
+  std::array<char, 16> congestion_control{};          // TCP_CONGESTION if set by the user
 };
 
 struct alignas(64) SlotAppSide {                 // [app]

@@ -81,6 +81,12 @@ void fill_mirror(ipc::SlotOptions& o, int fd) noexcept {
   o.keepalive_probes = read_option(fd, IPPROTO_TCP, TCP_KEEPCNT);
   o.user_timeout_ms = read_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
   o.notsent_lowat = read_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT);
+  // Linux answers ~0 for no limit.
+  std::uint64_t rate = 0;
+  socklen_t rate_length = sizeof rate;
+  sys(SYS_getsockopt, fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &rate_length);
+  const bool is_unlimited = rate_length == sizeof rate ? rate == ~0ull : rate == 0xffffffff;
+  o.max_pacing_rate = is_unlimited ? 0 : rate;
   ::linger how{};
   socklen_t length = sizeof how;
   sys(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &how, &length);
@@ -91,7 +97,8 @@ void fill_mirror(ipc::SlotOptions& o, int fd) noexcept {
 // True when the option is one that the mirror holds.
 bool is_mirrored(int level, int name) noexcept {
   if (level == SOL_SOCKET)
-    return name == SO_KEEPALIVE || name == SO_LINGER || name == SO_RCVBUF || name == SO_SNDBUF;
+    return name == SO_KEEPALIVE || name == SO_LINGER || name == SO_RCVBUF || name == SO_SNDBUF ||
+           name == SO_MAX_PACING_RATE;
   if (level != IPPROTO_TCP) return false;
   switch (name) {
     case TCP_NODELAY:
@@ -102,6 +109,7 @@ bool is_mirrored(int level, int name) noexcept {
     case TCP_KEEPCNT:
     case TCP_USER_TIMEOUT:
     case TCP_NOTSENT_LOWAT:
+    case TCP_CONGESTION:
       return true;
     default:
       return false;
@@ -121,6 +129,11 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
   // What the kernel answers is its mode of the moment, on for every fresh socket: no wish of
   // anyone.
   if (level == IPPROTO_TCP && name == TCP_QUICKACK) o.quick_ack = value != 0;
+  // A name that was never set is the system's, and snpd's own default goes before that.
+  if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+    socklen_t length = static_cast<socklen_t>(o.congestion_control.size() - 1);
+    sys(SYS_getsockopt, fd, level, name, o.congestion_control.data(), &length);
+  }
   if (level == SOL_SOCKET && name == SO_RCVBUF) o.receive_buffer = value;
   if (level == SOL_SOCKET && name == SO_SNDBUF) o.send_buffer = value;
   generation.fetch_add(1);
@@ -137,9 +150,10 @@ long set_option(Connection& c, int fd, int level, int name, const void* value,
   }
   if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
     c.timeouts_known.store(false);
-  if (length < sizeof(std::uint32_t)) return 0;
+  const bool is_name = level == IPPROTO_TCP && name == TCP_CONGESTION;
+  if (length < sizeof(std::uint32_t) && !is_name) return 0;
   std::uint32_t word = 0;
-  std::memcpy(&word, value, sizeof word);
+  std::memcpy(&word, value, std::min<std::size_t>(length, sizeof word));
   if (level == SOL_SOCKET && name == SO_RCVLOWAT)
     c.slot->app.receive_low_at.store(std::max(1u, word));
   if (is_mirrored(level, name)) mirror(c, fd, level, name, word, pass.in_host());
