@@ -101,11 +101,11 @@ class KilledInPark : public testing::TestWithParam<Half> {
 
   void recover() {
     daemon::Kept kept;
-    kept.arenas[kArena] = std::make_unique<daemon::KeptArena>(
-        *ipc::SharedMemory::map(UniqueFd(::dup(arena_.fd())), arena_.size(), true));
+    kept.programs[kArena] = std::make_unique<daemon::KeptProgram>(
+        kArena, *ipc::SharedMemory::map(UniqueFd(::dup(arena_.fd())), arena_.size(), true));
     kept.sockets[0].reset(::dup(c_.host.get()));
-    const auto report = daemon::bring_all_home(kept, &record_, lab_.steering(),
-                                               [](const std::string& line) { FAIL() << line; });
+    const auto report = daemon::recover(kept, &record_, lab_.steering(), daemon::Aim::kResume,
+                                        [](const std::string& line) { FAIL() << line; });
     EXPECT_EQ(report.home, 1u);
     EXPECT_EQ(ipc::mode_of(slot_.engine.mode_word), ipc::SlotMode::kInHost);
     EXPECT_EQ(record_.status, ipc::FlowStatus::kFree);

@@ -194,23 +194,6 @@ TEST(ParkUnpark, UnparkMayBeDoneAgainFromTheStart) {
   EXPECT_TRUE(finish(c, rest));
 }
 
-TEST(ParkUnpark, StatesThatTheEngineFinishesAreRefused) {
-  ParkingLab lab;
-  const Connection c = lab.connect_pair(Family::kV4);
-  RingPair rings(kRingBytes);
-  auto parked = lab.park(c, rings);
-  ASSERT_TRUE(parked);
-  for (const TcpState state : {TcpState::kLastAck, TcpState::kClosing, TcpState::kTimeWait}) {
-    ConnectionState later = parked->state;
-    later.delegated.state = state;
-    const auto unparked = host::unpark(c.host.get(), later, parked->memo, rings.rx,
-                                       parked->rx_range, rings.tx, parked->tx_range);
-    ASSERT_FALSE(unparked);
-    EXPECT_EQ(unparked.error().code, Errc::kInvalid);
-  }
-  EXPECT_TRUE(lab.unpark(c, *parked, rings));
-}
-
 TEST(ParkUnpark, BuryingIsSilentAndFreesThePort) {
   ParkingLab lab;
   Connection c = lab.connect_pair(Family::kV4);

@@ -32,6 +32,7 @@ constexpr Rule rule(Step step, Input input, When when, Step next, Actions... act
 constexpr std::array kRules{
     // --- host to target ---
     rule(Step::kInHost, Input::kOffloadRequested, When::kAttended, Step::kClosingGate, kCloseGate),
+    rule(Step::kInHost, Input::kResumeRequested, When::kAttended, Step::kInitiating, kInitiate),
     rule(Step::kInHost, Input::kAppClosed, When::kAlways, Step::kOver),
     rule(Step::kInHost, Input::kAppDied, When::kAlways, Step::kOver),
 

@@ -43,6 +43,9 @@ inline constexpr std::size_t kSteps = static_cast<std::size_t>(Step::kOver) + 1;
 
 enum class Input : std::uint8_t {
   kOffloadRequested,
+  // The target died, and the next one goes on with what it had: instead of an offload. The socket
+  // is parked, steering active and the gate open towards the target, as they were.
+  kResumeRequested,
   // By command, policy, the application's needs, or the target. During an offload it changes
   // nothing: whoever asks, asks again then.
   kUploadRequested,

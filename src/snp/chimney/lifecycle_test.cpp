@@ -37,6 +37,14 @@ TEST(Lifecycle, OffloadsInTheOrderOfTheDesign) {
   EXPECT_EQ(l.state(), OffloadState::kOffloaded);
 }
 
+TEST(Lifecycle, ResumesWhatAnotherTargetHad) {
+  Lifecycle l;
+  EXPECT_THAT(on(l, kResumeRequested), ElementsAre(Action::kInitiate));
+  EXPECT_THAT(on(l, kInitiated), ElementsAre(Action::kActivate, Action::kOpenGateToTarget));
+  EXPECT_EQ(l.state(), OffloadState::kOffloaded);
+  EXPECT_THAT(on(l, kResumeRequested), IsEmpty());
+}
+
 TEST(Lifecycle, UploadsInTheOrderOfTheDesign) {
   Lifecycle l = after({kOffloadRequested, kGateClosed, kParked, kInitiated});
   EXPECT_THAT(on(l, kUploadRequested), ElementsAre(Action::kCloseGate));
@@ -216,6 +224,12 @@ TEST(Lifecycle, AnythingThatCanHappenLeavesTheWorldInOrder) {
   for (int walk = 0; walk < 3000; ++walk) {
     World world;
     Lifecycle l;
+    if (random() % 4 == 0) {  // after the death of another target
+      world.gate = World::Gate::kTarget;
+      world.steering = World::Steering::kActive;
+      world.socket = World::Socket::kParked;
+      feed(world, l, kResumeRequested);
+    }
     const auto ends_at = random() % 20;
     const Input end = random() % 2 == 0 ? kAppClosed : kAppDied;
     for (unsigned i = 0; i < 200 && l.step() != Step::kOver; ++i) {

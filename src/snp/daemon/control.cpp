@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <spdlog/spdlog.h>
@@ -163,18 +164,22 @@ void Control::accept_all() {
   for (;;) {
     Caller caller = accept_caller(parts_.inheritance.listener);
     if (!caller.socket.is_open()) return;
-    const std::uint64_t number = next_session_++;
-    auto session = std::make_unique<Session>(number, std::move(caller.socket), caller.pid,
-                                             caller.uid, std::move(caller.pidfd));
-    Session& added = *session;
-    const int fd = added.fd();
-    sessions_.emplace(number, std::move(session));
-    const auto done = parts_.loop.add(fd, EPOLLIN, [this, number](std::uint32_t events) {
-      if (const auto found = sessions_.find(number); found != sessions_.end())
-        serve(*found->second, events);
-    });
-    if (!done) sessions_.erase(number);
+    add_session(std::make_unique<Session>(next_session_++, std::move(caller.socket), caller.pid,
+                                          caller.uid, std::move(caller.pidfd)));
   }
+}
+
+Result<std::reference_wrapper<Session>> Control::add_session(std::unique_ptr<Session> session) {
+  const std::uint64_t number = session->number;
+  if (auto done = parts_.loop.add(session->fd(), EPOLLIN,
+                                  [this, number](std::uint32_t events) {
+                                    if (const auto found = sessions_.find(number);
+                                        found != sessions_.end())
+                                      serve(*found->second, events);
+                                  });
+      !done)
+    return tl::unexpected(done.error());
+  return *sessions_.emplace(number, std::move(session)).first->second;
 }
 
 void Control::serve(Session& session, std::uint32_t events) {
@@ -183,20 +188,28 @@ void Control::serve(Session& session, std::uint32_t events) {
     end_session(session);
 }
 
-// False: the session is over.
+// False: the session is over. What an attached program says is taken out of its socket only when it
+// has been done: if we die before, the next engine finds it there.
 bool Control::take_message(Session& session) {
-  auto received = ipc::receive_message(session.fd(), buffer_);
+  const bool survives = session.program != nullptr;
+  auto received = ipc::receive_message(session.fd(), buffer_, survives ? MSG_PEEK : 0);
   if (!received) return received.error().sys_errno == EAGAIN;
   if (received->length == 0) return false;
-  if (received->is_truncated) {
+  const bool goes_on = handle_message(session, *received);
+  if (survives) ipc::drop_message(session.fd());
+  return goes_on;
+}
+
+bool Control::handle_message(Session& session, ipc::ReceivedMessage& received) {
+  if (received.is_truncated) {
     refuse(session, "message too long");
     return false;
   }
   const Message message =
-      parse_message(std::span(buffer_).first(received->length), received->fds.size());
+      parse_message(std::span(buffer_).first(received.length), received.fds.size());
   if (const auto* attach = std::get_if<AttachRequest>(&message)) return on_attach(session, *attach);
   if (const auto* wait_set = std::get_if<WaitSetRequest>(&message))
-    return on_wait_set(session, *wait_set, std::move(received->fds.front()));
+    return on_wait_set(session, *wait_set, std::move(received.fds.front()));
   if (const auto* command = std::get_if<CommandRequest>(&message))
     return on_command(session, command->text);
   refuse(session, std::get<Malformed>(message).why);
@@ -224,38 +237,56 @@ bool Control::on_attach(Session& session, const AttachRequest& request) {
   auto memory = make_arena(bytes, shards());
   if (!memory) return refused(memory.error().message);
   const std::uint32_t number = next_program_++;
-  if (!parts_.keeper.tell(KeeperNews::kArena, number, bytes, memory->fd()))
-    return refused("snpd's keeper is gone");
-  auto attached_arena = parts_.engine.attach(number, std::move(*memory));
-  if (!attached_arena) {
-    parts_.keeper.tell(KeeperNews::kArenaGone, number);
-    return refused(attached_arena.error().message);
-  }
-  engine::Arena& arena = **attached_arena;
-  auto program = std::make_unique<Program>(number, session.pid, request.program,
-                                           std::move(session.pidfd), std::move(bell), arena);
-  session.program = program.get();
-  const int pidfd = program->pidfd.get();
-  programs_.emplace(number, std::move(program));
+  auto arena = parts_.engine.attach(number, std::move(*memory), {});
+  if (!arena) return refused(arena.error().message);
+  Program& program =
+      add_program(std::make_unique<Program>(number, session.pid, request.program,
+                                            std::move(session.pidfd), std::move(bell), **arena),
+                  session);
+  if (!tell_keeper(program, session)) return refused("snpd's keeper is gone");
+
+  ipc::Attached attached;
+  attached.shards = shards();
+  attached.arena_size = bytes;
+  std::vector<int> fds{program.arena->memory.fd(), parts_.inheritance.bulletin->fd(),
+                       program.control_bell.get()};
+  for (const UniqueFd& shard_bell : program.arena->bells)
+    fds.push_back(shard_bell.get());
+  spdlog::info("attached: {} (pid {})", request.program, session.pid);
+  return session.send_now(ipc::bytes_of(attached), fds);
+}
+
+bool Control::tell_keeper(const Program& program, const Session& session) {
+  KeeperMessage message{.news = KeeperNews::kProgram,
+                        .number = program.number,
+                        .size = program.arena->memory.size(),
+                        .pid = program.pid,
+                        .uid = session.uid};
+  program.name.copy(message.name.data(), message.name.size() - 1);
+  std::vector<int> fds(kFirstBellFd);
+  fds[kArenaFd] = program.arena->memory.fd();
+  fds[kSessionFd] = session.fd();
+  fds[kPidFd] = program.pidfd.get();
+  fds[kControlBellFd] = program.control_bell.get();
+  for (const UniqueFd& bell : program.arena->bells)
+    fds.push_back(bell.get());
+  return parts_.keeper.tell(message, fds);
+}
+
+Program& Control::add_program(std::unique_ptr<Program> owned, Session& session) {
+  Program& program = *owned;
+  const std::uint32_t number = program.number;
+  const int pidfd = program.pidfd.get();
+  session.program = &program;
+  programs_.emplace(number, std::move(owned));
   (void)parts_.loop.add(pidfd, EPOLLIN, [this, number, pidfd](std::uint32_t) {
     parts_.loop.remove(pidfd);
     if (const auto found = programs_.find(number); found != programs_.end())
       end_program(*found->second, true);
   });
-
   // Edge-triggered and never read: writing to it is what wakes us.
-  (void)parts_.loop.add(session.program->control_bell.get(), EPOLLIN | EPOLLET,
-                        [](std::uint32_t) {});
-
-  ipc::Attached attached;
-  attached.shards = shards();
-  attached.arena_size = bytes;
-  std::vector<int> fds{arena.memory.fd(), parts_.inheritance.bulletin->fd(),
-                       session.program->control_bell.get()};
-  for (const UniqueFd& shard_bell : arena.bells)
-    fds.push_back(shard_bell.get());
-  spdlog::info("attached: {} (pid {})", request.program, session.pid);
-  return session.send_now(ipc::bytes_of(attached), fds);
+  (void)parts_.loop.add(program.control_bell.get(), EPOLLIN | EPOLLET, [](std::uint32_t) {});
+  return program;
 }
 
 bool Control::on_wait_set(Session& session, const WaitSetRequest& request, UniqueFd eventfd) {
@@ -273,6 +304,7 @@ bool Control::on_wait_set(Session& session, const WaitSetRequest& request, Uniqu
 void Control::end_session(Session& session) {
   const std::uint64_t number = session.number;
   parts_.loop.remove(session.fd());
+  ::shutdown(session.fd(), SHUT_RDWR);  // the keeper may hold it, too
   if (Program* program = session.program; program != nullptr) {
     // A dying process closes its sockets a little before its pidfd tells.
     const std::uint32_t program_number = program->number;
@@ -396,7 +428,8 @@ void Control::check_stopped() {
   const Instant now = engine::monotonic_now();
   if (parts_.offloader.flow_count() == 0 || now >= stop_deadline_ ||
       parts_.offloader.is_only_over()) {
-    parts_.offloader.bury_rest();
+    // What is left the keeper brings home. Without one, it ends here.
+    if (::getppid() != parts_.inheritance.keeper_pid) parts_.offloader.bury_rest();
     parts_.loop.stop();
     return;
   }

@@ -2,6 +2,7 @@
 // arenas, signals, the host's changes; everything else is the offloader's.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,10 +12,12 @@
 #include "snp/commands/command.h"
 #include "snp/daemon/engine_process.h"
 #include "snp/daemon/event_loop.h"
+#include "snp/daemon/kept.h"
 #include "snp/daemon/messages.h"
 #include "snp/daemon/offloader.h"
 #include "snp/daemon/program.h"
 #include "snp/daemon/session.h"
+#include "snp/ipc/message_socket.h"
 
 namespace snp::daemon {
 
@@ -33,6 +36,9 @@ class Control final : public commands::Service {
 
   // Watches everything; programs may attach from here on.
   Result<> start();
+  // Goes on with the programs and connections of an engine that died. Takes the descriptors out of
+  // `kept`. On failure this process must end: the keeper brings home what there is.
+  Result<> adopt(Kept& kept);
   void begin_stop();
 
   // commands::Service
@@ -58,7 +64,13 @@ class Control final : public commands::Service {
   void accept_all();
   void serve(Session& session, std::uint32_t events);
   bool take_message(Session& session);
+  bool handle_message(Session& session, ipc::ReceivedMessage& received);
   bool on_attach(Session& session, const AttachRequest& request);
+  bool tell_keeper(const Program& program, const Session& session);
+  Result<std::reference_wrapper<Session>> add_session(std::unique_ptr<Session> session);
+  Program& add_program(std::unique_ptr<Program> program, Session& session);
+  Result<> adopt_program(KeptProgram& kept);
+  void hear_again(Program& program);
   bool on_wait_set(Session& session, const WaitSetRequest& request, UniqueFd eventfd);
   bool on_command(Session& session, std::string_view text);
   void run_command(Session& session, std::string_view text);
@@ -87,6 +99,9 @@ class Control final : public commands::Service {
   void fill_engine_part(commands::ConnectionRow& row, ipc::FlowId id) const;
   [[nodiscard]] std::uint32_t shards() const {
     return static_cast<std::uint32_t>(parts_.inheritance.config.number(settings::Setting::kShards));
+  }
+  [[nodiscard]] const ipc::FlowRecord* records() const {
+    return &parts_.inheritance.records->at<ipc::FlowRecord>(0);
   }
   [[nodiscard]] ipc::Bulletin& bulletin() const {
     return parts_.inheritance.bulletin->at<ipc::Bulletin>(0);

@@ -72,7 +72,7 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inherita
                                &inheritance.records->at<ipc::FlowRecord>(0));
 }
 
-Result<> serve(const Inheritance& inheritance, UniqueFd keeper_socket) {
+Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socket) {
   KeeperLink keeper(std::move(keeper_socket));
   settings::Settings values = inheritance.config;
   auto loop = EventLoop::open();
@@ -96,6 +96,13 @@ Result<> serve(const Inheritance& inheritance, UniqueFd keeper_socket) {
   if (auto started = control.start(); !started) return started;
   spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
                values.number(Setting::kShards), values.text(Setting::kChimney));
+  if (auto adopted = control.adopt(kept); !adopted) {
+    // The shards may have begun: this is as a kill, and the records are good at any moment.
+    spdlog::error("cannot go on with the connections of the engine before: {}",
+                  adopted.error().message);
+    spdlog::default_logger()->flush();
+    ::_exit(kEngineCannotResume);
+  }
   (*loop)->run();
   (*engine)->stop();
   return {};
@@ -103,8 +110,8 @@ Result<> serve(const Inheritance& inheritance, UniqueFd keeper_socket) {
 
 }  // namespace
 
-int run_engine(const Inheritance& inheritance, UniqueFd keeper_socket) {
-  const auto served = serve(inheritance, std::move(keeper_socket));
+int run_engine(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socket) {
+  const auto served = serve(inheritance, kept, std::move(keeper_socket));
   // The keeper undoes the steering; if it is gone, that is ours to do.
   if (::getppid() != inheritance.keeper_pid) inheritance.steering->detach_all();
   if (served) return kEngineStopped;

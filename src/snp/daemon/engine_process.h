@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "snp/daemon/keeper_link.h"
+#include "snp/daemon/kept.h"
 #include "snp/daemon/options.h"
 #include "snp/ipc/shared_memory.h"
 #include "snp/settings/config_file.h"
@@ -32,7 +33,9 @@ struct Inheritance {
 // Exit statuses of the engine process; anything else is a crash.
 inline constexpr int kEngineStopped = 0;
 inline constexpr int kEngineCannotStart = 3;
+inline constexpr int kEngineCannotResume = 4;  // what an engine before it had; the keeper can
 
-int run_engine(const Inheritance& inheritance, UniqueFd keeper_socket);
+// `kept`: what an engine before this one left; the keeper has its own copies of everything.
+int run_engine(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socket);
 
 }  // namespace snp::daemon

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <iterator>
 #include <new>
 
 #include <net/if.h>
@@ -29,6 +30,8 @@ namespace {
 constexpr std::uint64_t kReservedFds = 1024;  // of everything but parked sockets
 constexpr int kQuickCrashes = 5;
 constexpr Duration kQuick = seconds(10);
+// An engine that dies sooner may have died of what it resumed: the next one finds it in the host.
+constexpr Duration kTrial = seconds(2);
 
 // As many descriptors as flow records, if the hard limit (or our privilege) allows.
 std::uint32_t raise_descriptor_limit() {
@@ -78,19 +81,31 @@ class Keeper {
       const Instant started = engine::monotonic_now();
       if (auto done = start_engine(); !done) return done;
       const int status = serve_engine();
-      if (WIFEXITED(status) && WEXITSTATUS(status) == kEngineStopped) return {};
-      if (WIFEXITED(status) && WEXITSTATUS(status) == kEngineCannotStart)
+      kept_.since = engine::monotonic_now();
+      const Duration lived = kept_.since - started;
+      if (WIFEXITED(status) && WEXITSTATUS(status) == kEngineStopped) {
+        if (!kept_.sockets.empty()) bring_home(Aim::kForGood);  // what it could not finish in time
+        return {};
+      }
+      if (WIFEXITED(status) && WEXITSTATUS(status) == kEngineCannotStart) {
+        bring_home(Aim::kForGood);
         return fail(Errc::kSystem, "the engine cannot start; see the line above");
-      recover(status);
+      }
+      say_how_it_ended(status);
+      quick_crashes = lived < kQuick ? quick_crashes + 1 : 0;
+      const bool gives_up = is_told_to_stop_ || quick_crashes >= kQuickCrashes;
+      bring_home(gives_up ? Aim::kForGood : lived < kTrial ? Aim::kHome : Aim::kResume);
       if (is_told_to_stop_) return {};
-      quick_crashes = engine::monotonic_now() - started < kQuick ? quick_crashes + 1 : 0;
-      if (quick_crashes >= kQuickCrashes)
+      if (gives_up)
         return fail(Errc::kSystem,
                     "the engine died " + std::to_string(quick_crashes) +
                         " times within seconds; every connection is in the host; please report it");
       ++inheritance_.restarts;
-      if (quick_crashes > 0) pause(milliseconds(100) * (1 << quick_crashes));
-      if (is_told_to_stop_) return {};
+      if (quick_crashes > 1) pause(milliseconds(100) * (1 << quick_crashes));
+      if (is_told_to_stop_) {
+        bring_home(Aim::kForGood);
+        return {};
+      }
     }
   }
 
@@ -176,7 +191,7 @@ class Keeper {
       if (::getppid() != inheritance_.keeper_pid) ::_exit(kEngineStopped);
       link_.reset();
       signals_.reset();
-      ::_exit(run_engine(inheritance_, std::move(engine_end)));
+      ::_exit(run_engine(inheritance_, kept_, std::move(engine_end)));
     }
     return {};
   }
@@ -215,26 +230,29 @@ class Keeper {
     auto received = ipc::receive_message(
         link_.get(), std::as_writable_bytes(std::span<KeeperMessage, 1>(&message, 1)));
     if (!received || received->length != sizeof message) return false;
-    UniqueFd fd = received->fds.empty() ? UniqueFd() : std::move(received->fds.front());
+    std::vector<UniqueFd>& fds = received->fds;
     switch (message.news) {
-      case KeeperNews::kArena:
-        if (auto memory = ipc::SharedMemory::map(std::move(fd), message.size, true))
-          kept_.arenas[message.number] = std::make_unique<KeptArena>(std::move(*memory));
+      case KeeperNews::kProgram:
+        keep_program(message, fds);
         break;
-      case KeeperNews::kArenaGone:
-        kept_.arenas.erase(message.number);
+      case KeeperNews::kProgramGone:
+        kept_.programs.erase(message.number);
         break;
       case KeeperNews::kSocket:
-        kept_.sockets[message.number] = std::move(fd);
+        if (!fds.empty()) kept_.sockets[message.number] = std::move(fds.front());
         break;
       case KeeperNews::kForget:
         kept_.sockets.erase(message.number);
         break;
-      case KeeperNews::kWaitSet:
-        keep_wait_set(message, std::move(fd));
+      case KeeperNews::kWaitSet: {
+        const auto found = kept_.programs.find(message.number);
+        if (found != kept_.programs.end() && message.size < ipc::kWaitSets && !fds.empty())
+          keep_wait_set(*found->second, static_cast<ipc::WaitSetId>(message.size),
+                        std::move(fds.front()));
         break;
+      }
       case KeeperNews::kSettings:
-        kept_settings_ = read_text(fd.get(), message.size);
+        if (!fds.empty()) kept_settings_ = read_text(fds.front().get(), message.size);
         break;
       case KeeperNews::kReady:
         tell_ready();
@@ -243,10 +261,20 @@ class Keeper {
     return true;
   }
 
-  void keep_wait_set(const KeeperMessage& message, UniqueFd fd) {
-    const auto found = kept_.arenas.find(message.number);
-    if (found == kept_.arenas.end() || message.size >= ipc::kWaitSets) return;
-    UniqueFd(found->second->eventfds[message.size].exchange(fd.release())).reset();
+  void keep_program(const KeeperMessage& message, std::vector<UniqueFd>& fds) {
+    if (fds.size() <= kFirstBellFd) return;
+    auto memory = ipc::SharedMemory::map(std::move(fds[kArenaFd]), message.size, true);
+    if (!memory) return;
+    auto program = std::make_unique<KeptProgram>(message.number, std::move(*memory));
+    program->pid = message.pid;
+    program->uid = message.uid;
+    program->name = message.name.data();
+    program->session = std::move(fds[kSessionFd]);
+    program->pidfd = std::move(fds[kPidFd]);
+    program->control_bell = std::move(fds[kControlBellFd]);
+    program->arena.bells.assign(std::make_move_iterator(fds.begin() + kFirstBellFd),
+                                std::make_move_iterator(fds.end()));
+    kept_.programs[message.number] = std::move(program);
   }
 
   void tell_ready() {
@@ -267,16 +295,23 @@ class Keeper {
     }
   }
 
-  void recover(int status) {
-    spdlog::error("the engine {}; bringing its connections home",
+  static void say_how_it_ended(int status) {
+    spdlog::error("the engine {}; seeing to its connections",
                   WIFSIGNALED(status) ? "was killed by signal " + std::to_string(WTERMSIG(status))
                                       : "ended with status " + std::to_string(WEXITSTATUS(status)));
+  }
+
+  void bring_home(Aim aim) {
     const Instant begin = engine::monotonic_now();
     auto* records = &records_.at<ipc::FlowRecord>(0);
-    const RecoveryReport report = bring_all_home(
-        kept_, records, *steering_, [](const std::string& line) { spdlog::error("{}", line); });
-    spdlog::warn("{} connections came home in {} us, {} were over, {} are lost", report.home,
-                 (engine::monotonic_now() - begin) / microseconds(1), report.finished, report.lost);
+    const RecoveryReport report =
+        recover(kept_, records, *steering_, aim,
+                [](const std::string& line) { spdlog::error("{}", line); });
+    spdlog::warn(
+        "{} connections came home in {} us, {} were closed, {} are lost, {} wait for the next "
+        "engine",
+        report.home, (engine::monotonic_now() - begin) / microseconds(1), report.finished,
+        report.lost, report.waiting);
   }
 
   // Sleeps, but wakes up when told to stop.

@@ -10,8 +10,11 @@
 namespace snp::daemon {
 
 bool KeeperLink::tell(KeeperNews news, std::uint32_t number, std::uint64_t size, int fd) {
-  const KeeperMessage message{news, number, size};
-  const std::span<const int> fds(&fd, fd >= 0 ? 1u : 0u);
+  return tell({.news = news, .number = number, .size = size},
+              std::span<const int>(&fd, fd >= 0 ? 1u : 0u));
+}
+
+bool KeeperLink::tell(const KeeperMessage& message, std::span<const int> fds) {
   return ipc::send_message(socket_.get(), ipc::bytes_of(message), fds).has_value();
 }
 

@@ -3,7 +3,10 @@
 // still delivered.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,19 +17,32 @@
 namespace snp::daemon {
 
 enum class KeeperNews : std::uint32_t {
-  kArena = 1,      // + fd: the arena `number` of `size` bytes
-  kArenaGone = 2,  // arena `number`: its process has ended and nothing of it is offloaded
-  kSocket = 3,     // + fd: the socket of flow `number`, before it is parked
-  kForget = 4,     // flow `number` is over: home again, or finished
-  kWaitSet = 5,    // + fd: the eventfd of wait set `size` of arena `number`
-  kReady = 6,      // the engine serves programs
-  kSettings = 7,   // + fd: `size` bytes of text, the settings (TOML) as they are now
+  kProgram = 1,      // + fds: an attached program, see ProgramFd
+  kProgramGone = 2,  // program `number`: it has ended and nothing of it is offloaded
+  kSocket = 3,       // + fd: the socket of flow `number`, before it is parked
+  kForget = 4,       // flow `number` is over: home again, or finished
+  kWaitSet = 5,      // + fd: the eventfd of wait set `size` of program `number`
+  kReady = 6,        // the engine serves programs
+  kSettings = 7,     // + fd: `size` bytes of text, the settings (TOML) as they are now
 };
 
 struct KeeperMessage {
   KeeperNews news{};
   std::uint32_t number = 0;
   std::uint64_t size = 0;
+  // kProgram
+  std::int32_t pid = 0;
+  std::uint32_t uid = 0;
+  std::array<char, 64> name{};
+};
+
+// The descriptors of kProgram, in this order; the bells of all shards follow.
+enum ProgramFd : std::size_t {
+  kArenaFd,
+  kSessionFd,
+  kPidFd,
+  kControlBellFd,
+  kFirstBellFd,
 };
 
 class KeeperLink {
@@ -36,6 +52,7 @@ class KeeperLink {
   bool tell(KeeperNews news, std::uint32_t number, std::uint64_t size = 0, int fd = -1);
   // A text of any length.
   bool tell_text(KeeperNews news, std::string_view text);
+  bool tell(const KeeperMessage& message, std::span<const int> fds);
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
  private:

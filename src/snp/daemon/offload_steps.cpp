@@ -205,11 +205,16 @@ Reason Offloader::park(Flow& flow) {
 // A number, and a place in the books, before anything is done.
 Flow& Offloader::enrol(std::unique_ptr<Flow> owned) {
   Flow& flow = *owned;
-  Program& program = *flow.program;
   flow.id = free_ids_.back();
   free_ids_.pop_back();
   env_.records[flow.id].status.store(ipc::FlowStatus::kFree);  // whatever a dead engine left
   flow.shard = flow.id % static_cast<std::uint32_t>(env_.settings.number(Setting::kShards));
+  return enter(std::move(owned));
+}
+
+Flow& Offloader::enter(std::unique_ptr<Flow> owned) {
+  Flow& flow = *owned;
+  Program& program = *flow.program;
   ++program.flows;
   ++program.hand_overs_on;
   programs_[program.number] = &program;

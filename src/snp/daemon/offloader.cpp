@@ -86,6 +86,10 @@ void Offloader::account(Direction& direction, Flow& flow, std::uint64_t queued_b
   note.quiet_us = us;
 }
 
+bool Offloader::may_try_again(Reason reason) {
+  return reason == Reason::kEngineDied || reason == Reason::kOffloaded || is_worth_a_retry(reason);
+}
+
 // --- asked for ---
 
 void Offloader::offload(Program& program, ipc::SlotId slot, Done done) {
@@ -308,7 +312,7 @@ void Offloader::detach_if_due(Program& program) {
     const std::function<void()> gone = std::move(found->second);
     gone_.erase(found);
     programs_.erase(number);
-    env_.keeper.tell(KeeperNews::kArenaGone, number);
+    env_.keeper.tell(KeeperNews::kProgramGone, number);
     gone();
   });
 }

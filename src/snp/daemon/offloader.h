@@ -76,6 +76,14 @@ class Offloader final : public chimney::TargetEvents {
   void offload(Program& program, ipc::SlotId slot, Done done);
   void upload(Flow& flow, chimney::Reason reason, Done done);
 
+  // Goes on with what the record says, and with the parked socket, for an engine that died. On
+  // failure record and socket are as they were.
+  Result<> resume(Program& program, ipc::FlowId id, UniqueFd socket, Instant quiet_since);
+  // After all resume(): numbers of the records in use are not given out again.
+  void close_books();
+  // Of a reason that an earlier engine left in a slot: it might be offloaded now.
+  static bool may_try_again(chimney::Reason reason);
+
   // The process is dead, or (`is_dead` false) only its session is lost. The program is deleted,
   // and `gone` called, when the last connection is over.
   void end_program(Program& program, bool is_dead, std::function<void()> gone);
@@ -92,7 +100,7 @@ class Offloader final : public chimney::TargetEvents {
   [[nodiscard]] bool is_orphan(const Flow& flow) const { return slot_of(flow) == nullptr; }
   // Every connection that is left is over but for TIME_WAIT.
   [[nodiscard]] bool is_only_over() const;
-  // Stop: whatever is over but for acknowledgements is buried.
+  // Stop without a keeper: whatever could not be brought home is buried.
   void bury_rest();
   void set_stopping() noexcept { is_stopping_ = true; }
 
@@ -139,6 +147,7 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Reason find_way(Flow& flow);
   static chimney::Reason look_again(const ipc::Slot& slot, const Flow& flow);
   Flow& enrol(std::unique_ptr<Flow> owned);
+  Flow& enter(std::unique_ptr<Flow> owned);
   chimney::Reason take_rings(Flow& flow);
   std::optional<chimney::Input> hold(Flow& flow);
   chimney::Reason park(Flow& flow);

@@ -1,133 +1,261 @@
 #include "snp/daemon/recovery.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <optional>
+#include <set>
+#include <vector>
 
-#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include "snp/chimney/reason.h"
 #include "snp/daemon/reinjector.h"
 #include "snp/daemon/slot_access.h"
 #include "snp/engine/clock.h"
+#include "snp/engine/wake_guard.h"
 #include "snp/host/parking.h"
 
 namespace snp::daemon {
 namespace {
 
-constexpr Duration kGateLimit = milliseconds(20);
+// Calls inside the gate end within microseconds, unless their process is not given the CPU.
+constexpr Duration kGateLimit = milliseconds(2);
+// For all of those together, when everything else is home.
+constexpr Duration kSlowGates = milliseconds(500);
 
-bool is_over(TcpState state) {
-  return state == TcpState::kTimeWait || state == TcpState::kClosed;
+bool is_ready_for(int fd, short events) {
+  pollfd poll_fd{fd, events, 0};
+  return ::poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & events) != 0;
 }
 
-// After FIN on both sides only acknowledgements are missing; unpark() refuses these states.
-bool needs_only_acks(TcpState state) {
-  return state == TcpState::kLastAck || state == TcpState::kClosing;
-}
-
-class Homecoming {
+// Waiters that are to be told, once everything is where it belongs.
+class Wakes {
  public:
-  Homecoming(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering)
-      : kept_(kept), records_(records), steering_(steering) {
-    if (auto opened = Reinjector::open()) reinjector_ = std::move(*opened);
-  }
+  void note(KeptProgram& program, ipc::WaitSetId id) { wanted_.emplace(&program, id); }
 
-  enum class Outcome { kHome, kFinished, kLost };
-
-  Outcome bring(ipc::FlowId id, int fd, std::string& why) {
-    ipc::FlowRecord& record = records_[id];
-    arena_ = nullptr;
-    if (const auto found = kept_.arenas.find(record.arena); found != kept_.arenas.end())
-      arena_ = found->second.get();
-    slot_ = arena_ != nullptr && record.slot < ipc::kSlots ? &slot_at(arena_->memory, record.slot)
-                                                           : nullptr;
-    const ipc::FlowStatus status = record.status.load();
-    if (status == ipc::FlowStatus::kFree) return Outcome::kFinished;
-    if (status == ipc::FlowStatus::kParking || status == ipc::FlowStatus::kSilenced)
-      return let_go(record, fd, why);
-    return refill(record, fd, why);
-  }
-
-  // Connections that the engine had stopped at the gate and not yet told of.
-  void open_gates(const KeptArena& arena) const {
-    for (const ipc::SlotId id : open_slots(arena.memory)) {
-      ipc::Slot& slot = slot_at(arena.memory, id);
-      if (ipc::mode_of(slot.engine.mode_word.load()) == ipc::SlotMode::kInHost) continue;
-      slot.engine.reason.store(static_cast<std::uint16_t>(chimney::Reason::kEngineDied));
-      open_gate(arena.memory, id, ipc::SlotMode::kInHost, arena.eventfds);
+  // An application can fill its eventfd and make writing to it block. A full one is readable, so
+  // its waiter is awake and nothing is written; what it changes between the look and the write is
+  // the guard's to end.
+  void tell() {
+    engine::WakeGuard guard;
+    guard.set_thread(::pthread_self());
+    const engine::WakeWatch watch({&guard});
+    for (const auto& [program, id] : wanted_) {
+      engine::Arena& arena = program->arena;
+      const int eventfd = arena.wait_set_fds[id].load();
+      if (eventfd < 0 || wait_set_at(arena.memory, id).sleeping.exchange(0) == 0) continue;
+      if (is_ready_for(eventfd, POLLOUT)) guard.wake(arena, id);
     }
   }
 
  private:
-  // The engine died inside park() and has taken nothing from the socket yet.
-  Outcome let_go(const ipc::FlowRecord& record, int fd, std::string& why) {
-    if (record.status.load() == ipc::FlowStatus::kSilenced)
-      if (const auto released = host::release(fd, record.memo); !released)
-        why = to_string(record.constant.tuple) + ": " + released.error().message;
-    (void)steering_.remove(record.constant.tuple);
-    reopen(record, why.empty() ? chimney::Reason::kEngineDied : chimney::Reason::kUnparkFailed);
-    return why.empty() ? Outcome::kHome : Outcome::kLost;
+  std::set<std::pair<KeptProgram*, ipc::WaitSetId>> wanted_;
+};
+
+// One connection and what the record names.
+struct Case {
+  ipc::FlowRecord& record;
+  int fd = -1;
+  KeptProgram* program = nullptr;  // nullptr: unknown, or gone
+  ipc::Slot* slot = nullptr;       // nullptr: the engine knew that the application has closed
+  std::string why{};               // of what went wrong
+
+  [[nodiscard]] std::uint32_t flags() const { return slot == nullptr ? 0 : slot->app.flags.load(); }
+  // The application has closed, whether the engine knew or not.
+  [[nodiscard]] bool is_orphan() const {
+    return slot == nullptr || (flags() & ipc::slot_flag::kClosed) != 0;
+  }
+};
+
+class Recovery {
+ public:
+  // kBusy: a call is inside the gate, which is shut now. Try again, the last time with force.
+  enum class Outcome { kHome, kFinished, kLost, kWaits, kBusy };
+
+  Recovery(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering, Aim aim)
+      : kept_(kept), records_(records), steering_(steering), aim_(aim) {
+    if (auto opened = Reinjector::open()) reinjector_ = std::move(*opened);
   }
 
-  void reopen(const ipc::FlowRecord& record, chimney::Reason reason) {
-    if (slot_ == nullptr) return;
-    slot_->engine.reason.store(static_cast<std::uint16_t>(reason));
-    open_gate(arena_->memory, record.slot, ipc::SlotMode::kInHost, arena_->eventfds);
+  Case look_up(ipc::FlowId id, int fd) {
+    Case found{records_[id], fd};
+    const auto program = kept_.programs.find(found.record.arena);
+    if (program != kept_.programs.end()) found.program = program->second.get();
+    if (found.program != nullptr && found.record.slot < ipc::kSlots)
+      found.slot = &slot_at(found.program->arena.memory, found.record.slot);
+    return found;
   }
 
-  [[nodiscard]] bool rings_fit(const ipc::FlowRecord& record) const {
-    const auto fits = [&](std::uint64_t offset, std::uint32_t size) {
-      return std::has_single_bit(size) && offset <= arena_->memory.size() &&
-             size <= arena_->memory.size() - offset;
-    };
-    return arena_ != nullptr && fits(record.rx_ring, record.rx_size) &&
-           fits(record.tx_ring, record.tx_size);
-  }
-
-  // The application's last words: it may have shut down or closed without the engine noticing.
-  void apply_flags(int fd, DelegatedState& delegated) const {
-    if (slot_ == nullptr) return;
-    const std::uint32_t flags = slot_->app.flags.load();
-    if ((flags & ipc::slot_flag::kShutdownWrite) != 0 && !has_sent_fin(delegated.state))
-      delegated.fin_pending = true;
-    if ((flags & ipc::slot_flag::kAbort) != 0) {
-      const linger abort{1, 0};
-      ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
+  Outcome bring(Case& one, Duration patience, bool is_last_time) {
+    switch (one.record.status.load()) {
+      case ipc::FlowStatus::kFree:
+        return Outcome::kFinished;
+      case ipc::FlowStatus::kParking:
+      case ipc::FlowStatus::kSilenced:
+        return let_go(one);
+      default:
+        break;
     }
+    if (can_resume(one)) resumable_.insert(one.slot);
+    if (aim_ == Aim::kResume && resumable_.contains(one.slot)) return leave(one);
+    if (!rings_fit(one)) return give_up(one, "its rings are gone");
+    if (!one.is_orphan() && !shut_gate(one, patience)) {
+      if (!is_last_time) return Outcome::kBusy;
+      if (aim_ != Aim::kForGood && resumable_.contains(one.slot)) return leave(one);
+      one.why = to_string(one.record.constant.tuple) + ": came home around a call that did not end";
+    }
+    return refill(one);
   }
 
-  Outcome refill(ipc::FlowRecord& record, int fd, std::string& why) {
+  // Connections that the engine had stopped at the gate and not yet told of; and those that their
+  // programs closed without an engine to hear of it.
+  void settle_slots(KeptProgram& program) {
+    for_each_slot(program.arena.memory, [&](ipc::SlotId id, ipc::Slot& slot) {
+      if (waiting_.contains(&slot) || !is_allocated(slot.app.in_use.load())) return;
+      const std::uint32_t status = slot.engine.status.load();
+      if ((status & ipc::slot_status::kReleased) != 0) return;
+      if ((slot.app.flags.load() & ipc::slot_flag::kClosed) != 0)
+        slot.engine.status.store(status | ipc::slot_status::kReleased);
+      else if (ipc::mode_of(slot.engine.mode_word.load()) != ipc::SlotMode::kInHost)
+        reopen(program, id, slot, chimney::Reason::kEngineDied);
+    });
+  }
+
+  void wake_all() { wakes_.tell(); }
+
+ private:
+  // It stays as it is until an engine comes.
+  Outcome leave(const Case& one) {
+    waiting_.insert(one.slot);
+    if (ipc::mode_of(one.slot->engine.mode_word.load()) != ipc::SlotMode::kOffloaded)
+      ipc::set_mode(*one.slot, ipc::SlotMode::kOffloaded);
+    return Outcome::kWaits;
+  }
+
+  // The engine died inside park() and has taken nothing from the socket yet.
+  Outcome let_go(Case& one) {
+    if (one.record.status.load() == ipc::FlowStatus::kSilenced)
+      if (const auto released = host::release(one.fd, one.record.memo); !released)
+        one.why = to_string(one.record.constant.tuple) + ": " + released.error().message;
+    (void)steering_.remove(one.record.constant.tuple);
+    reopen(one, one.why.empty() ? chimney::Reason::kEngineDied : chimney::Reason::kUnparkFailed);
+    return one.why.empty() ? Outcome::kHome : Outcome::kLost;
+  }
+
+  void reopen(KeptProgram& program, ipc::SlotId id, ipc::Slot& slot, chimney::Reason reason) {
+    slot.engine.reason.store(static_cast<std::uint16_t>(reason));
+    open_gate(program.arena.memory, id, ipc::SlotMode::kInHost,
+              [&](ipc::WaitSetId waiter) { wakes_.note(program, waiter); });
+  }
+  void reopen(const Case& one, chimney::Reason reason) {
+    if (one.slot != nullptr && !one.is_orphan())
+      reopen(*one.program, one.record.slot, *one.slot, reason);
+  }
+
+  [[nodiscard]] static bool rings_fit(const Case& one) {
+    if (one.program == nullptr) return false;
+    const std::size_t arena = one.program->arena.memory.size();
+    const auto fits = [arena](std::uint64_t offset, std::uint32_t size) {
+      return std::has_single_bit(size) && offset <= arena && size <= arena - offset;
+    };
+    return fits(one.record.rx_ring, one.record.rx_size) &&
+           fits(one.record.tx_ring, one.record.tx_size);
+  }
+
+  // The gate stands open towards the rings, and the record tells the whole truth.
+  [[nodiscard]] static bool can_resume(const Case& one) {
+    StreamRange rx;
+    StreamRange tx;
+    return one.record.status.load() == ipc::FlowStatus::kOffloaded && rings_fit(one) &&
+           one.slot != nullptr && is_open(*one.slot) &&
+           ipc::mode_of(one.slot->engine.mode_word.load()) == ipc::SlotMode::kOffloaded &&
+           ipc::snapshot_of(one.record).delegated.state != TcpState::kClosed &&
+           read_ranges(one.record, one.slot, rx, tx);
+  }
+
+  // A dead process never leaves the gate that it died in.
+  [[nodiscard]] static bool shut_gate(const Case& one, Duration patience) {
+    return close_gate(*one.slot, ipc::SlotMode::kUploading, patience) ||
+           is_ready_for(one.program->pidfd.get(), POLLIN);
+  }
+
+  Outcome give_up(Case& one, const std::string& why) {
+    one.why = to_string(one.record.constant.tuple) + ": " + why;
+    host::bury(one.fd);
+    (void)steering_.remove(one.record.constant.tuple);
+    reopen(one, chimney::Reason::kUnparkFailed);
+    return Outcome::kLost;
+  }
+
+  // What the engine would have read next in the slot, and what the state alone does not tell.
+  static void complete(const Case& one, const StreamRange& tx_range, DelegatedState& state) {
+    // The FIN may have left after the last commit.
+    const bool is_fin_out = state.snd_max - state.snd_una == tx_range.length() + 1;
+    if (is_fin_out && state.state == TcpState::kEstablished) state.state = TcpState::kFinWait1;
+    if (is_fin_out && state.state == TcpState::kCloseWait) state.state = TcpState::kLastAck;
+    const bool has_closed = one.is_orphan() && (one.flags() & ipc::slot_flag::kAbort) == 0;
+    const bool has_shut = has_closed || (one.flags() & ipc::slot_flag::kShutdownWrite) != 0;
+    if (has_shut && !has_sent_fin(state.state)) state.fin_pending = true;
+    // CLOSED after both FINs is what TIME_WAIT is; without the peer's it is a reset or a timeout,
+    // and the application is told of that before it is told of an end.
+    constexpr std::uint32_t kTold = ipc::slot_status::kPeerClosed | ipc::slot_status::kError;
+    if (state.state == TcpState::kClosed && one.slot != nullptr &&
+        (one.slot->engine.status.load() & kTold) == ipc::slot_status::kPeerClosed)
+      state.state = TcpState::kTimeWait;
+  }
+
+  // A FIN that has left ends the stream: what an application writes behind it is nonsense.
+  [[nodiscard]] static bool read_streams(const Case& one, const DelegatedState& state,
+                                         StreamRange& rx_range, StreamRange& tx_range) {
+    const std::uint64_t tx_end = one.record.tx_end.load();
+    const bool is_sane = read_ranges(one.record, one.slot, rx_range, tx_range);
+    const bool is_fin_out =
+        has_sent_fin(state.state) || state.snd_max - state.snd_una == tx_end - tx_range.begin + 1;
+    if (!is_fin_out || tx_range.end == tx_end) return is_sane;
+    tx_range.end = tx_end;
+    return false;
+  }
+
+  Outcome refill(Case& one) {
+    ipc::FlowRecord& record = one.record;
     const FourTuple tuple = record.constant.tuple;
     ConnectionState state = ipc::state_of(record, to_ms_ticks(engine::monotonic_now()));
-    if (is_over(state.delegated.state) || needs_only_acks(state.delegated.state) ||
-        !rings_fit(record)) {
-      host::bury(fd);
-      (void)steering_.remove(tuple);
-      reopen(record, chimney::Reason::kEngineDied);
-      return Outcome::kFinished;
-    }
-    if (slot_ != nullptr) close_gate(*slot_, ipc::SlotMode::kUploading, kGateLimit);
     StreamRange rx_range;
     StreamRange tx_range;
-    const bool is_sane = read_ranges(record, slot_, rx_range, tx_range);
-    apply_flags(fd, state.delegated);
+    const bool is_sane = read_streams(one, state.delegated, rx_range, tx_range);
+    complete(one, tx_range, state.delegated);
+    if (state.delegated.state == TcpState::kClosed && one.is_orphan()) {
+      host::bury(one.fd);
+      (void)steering_.remove(tuple);
+      return Outcome::kFinished;
+    }
+    record.status.store(ipc::FlowStatus::kUnparking);
     (void)steering_.set(tuple, steer::FlowSteering::kReturn, record.shard);
-    std::byte* base = arena_->memory.data();
+    std::byte* base = one.program->arena.memory.data();
     const auto unparked =
-        host::unpark(fd, state, record.memo, {base + record.rx_ring, record.rx_size}, rx_range,
+        host::unpark(one.fd, state, record.memo, {base + record.rx_ring, record.rx_size}, rx_range,
                      {base + record.tx_ring, record.tx_size}, tx_range);
     (void)steering_.remove(tuple);
-    if (!unparked) {
-      why = to_string(tuple) + ": " + unparked.error().message;
-      host::bury(fd);
-      reopen(record, chimney::Reason::kUnparkFailed);
-      return Outcome::kLost;
-    }
+    if (!unparked) return give_up(one, unparked.error().message);
     if (unparked->needs_forged_segment && !forge(state))
-      why = to_string(tuple) + ": the host could not be told again what the peer had closed";
-    reopen(record, is_sane ? chimney::Reason::kEngineDied : chimney::Reason::kHostile);
+      one.why = to_string(tuple) + ": the host could not be told again what the peer had said";
+    if (one.is_orphan()) {
+      set_end(one, rx_range.length() != 0);
+      return Outcome::kFinished;
+    }
+    reopen(one, is_sane ? chimney::Reason::kEngineDied : chimney::Reason::kHostile);
     return Outcome::kHome;
+  }
+
+  // Closing our descriptor, the last, is the application's close: the kernel sends what is left and
+  // the FIN, or the reset (RFC 2525 2.17).
+  static void set_end(const Case& one, bool has_unread) {
+    const bool aborts = has_unread || (one.flags() & ipc::slot_flag::kAbort) != 0;
+    const linger how{aborts ? 1 : 0, 0};
+    ::setsockopt(one.fd, SOL_SOCKET, SO_LINGER, &how, sizeof how);
   }
 
   [[nodiscard]] bool forge(const ConnectionState& state) const {
@@ -139,48 +267,53 @@ class Homecoming {
   Kept& kept_;
   ipc::FlowRecord* records_;
   steer::Steering& steering_;
+  const Aim aim_;
   std::optional<Reinjector> reinjector_;
-  KeptArena* arena_ = nullptr;
-  ipc::Slot* slot_ = nullptr;
+  Wakes wakes_;
+  std::set<const ipc::Slot*> resumable_;  // before their gates were shut
+  std::set<const ipc::Slot*> waiting_;
 };
+
+bool is_over(const ipc::FlowRecord& record) {
+  return ipc::snapshot_of(record).delegated.state == TcpState::kTimeWait;
+}
 
 }  // namespace
 
-KeptArena::KeptArena(ipc::SharedMemory mapped)
-    : memory(std::move(mapped)), eventfds(ipc::kWaitSets) {
-  for (auto& fd : eventfds)
-    fd.store(-1, std::memory_order_relaxed);
-}
-
-KeptArena::~KeptArena() {
-  for (auto& fd : eventfds)
-    UniqueFd(fd.load(std::memory_order_relaxed)).reset();
-}
-
-RecoveryReport bring_all_home(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering,
-                              const std::function<void(const std::string&)>& note) {
+RecoveryReport recover(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering, Aim aim,
+                       const std::function<void(const std::string&)>& note) {
+  using Outcome = Recovery::Outcome;
   RecoveryReport report;
-  Homecoming homecoming(kept, records, steering);
-  for (auto& [id, socket] : kept.sockets) {
-    std::string why;
-    switch (homecoming.bring(id, socket.get(), why)) {
-      case Homecoming::Outcome::kHome:
-        ++report.home;
-        break;
-      case Homecoming::Outcome::kFinished:
-        ++report.finished;
-        break;
-      case Homecoming::Outcome::kLost:
-        ++report.lost;
-        break;
-    }
-    if (!why.empty()) note(why);
+  Recovery recovery(kept, records, steering, aim);
+  std::unordered_map<ipc::FlowId, UniqueFd> done;
+  const auto bring = [&](ipc::FlowId id, Duration patience, bool is_last_time) {
+    Case one = recovery.look_up(id, kept.sockets.at(id).get());
+    const Outcome outcome = recovery.bring(one, patience, is_last_time);
+    if (!one.why.empty()) note(one.why);
+    if (outcome == Outcome::kBusy) return false;
+    if (outcome == Outcome::kWaits) return true;
+    ++(outcome == Outcome::kHome       ? report.home
+       : outcome == Outcome::kFinished ? report.finished
+                                       : report.lost);
     records[id].status.store(ipc::FlowStatus::kFree);
-  }
-  for (const auto& [number, arena] : kept.arenas)
-    homecoming.open_gates(*arena);
-  kept.sockets.clear();
-  kept.arenas.clear();
+    done[id] = std::move(kept.sockets.at(id));
+    kept.sockets.erase(id);
+    return true;
+  };
+  std::vector<ipc::FlowId> ids;
+  for (const auto& [id, socket] : kept.sockets)
+    ids.push_back(id);
+  // Nobody waits for what is over.
+  std::partition(ids.begin(), ids.end(), [&](ipc::FlowId id) { return !is_over(records[id]); });
+  std::erase_if(ids, [&](ipc::FlowId id) { return bring(id, kGateLimit, false); });
+  const Instant limit = engine::monotonic_now() + kSlowGates;
+  for (const ipc::FlowId id : ids)
+    bring(id, std::max(limit - engine::monotonic_now(), Duration(0)), true);
+  report.waiting = static_cast<std::uint32_t>(kept.sockets.size());
+  for (const auto& [number, program] : kept.programs)
+    recovery.settle_slots(*program);
+  close_sockets(done);
+  recovery.wake_all();
   return report;
 }
 

@@ -1,45 +1,33 @@
-// What the keeper does when the engine has died: every connection goes home, from the flow records
-// and the arenas alone.
+// What the keeper does when the engine has died: connections go home, from the flow records and the
+// arenas alone, or wait for the next engine.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <unordered_map>
-#include <vector>
+#include <string>
 
-#include "snp/base/unique_fd.h"
-#include "snp/ipc/flow_record.h"
-#include "snp/ipc/shared_memory.h"
+#include "snp/daemon/kept.h"
 #include "snp/steer/steering.h"
 
 namespace snp::daemon {
 
-// An arena as the keeper holds it.
-struct KeptArena {
-  ipc::SharedMemory memory;
-  std::vector<std::atomic<int>> eventfds;  // of its wait sets; owned
-  explicit KeptArena(ipc::SharedMemory mapped);
-  KeptArena(const KeptArena&) = delete;
-  KeptArena& operator=(const KeptArena&) = delete;
-  ~KeptArena();
-};
-
-struct Kept {
-  std::unordered_map<std::uint32_t, std::unique_ptr<KeptArena>> arenas;
-  std::unordered_map<ipc::FlowId, UniqueFd> sockets;
+enum class Aim : std::uint8_t {
+  kResume,   // what a new engine can go on with waits for it
+  kHome,     // everything goes home; only who cannot leave the gate just now waits for it
+  kForGood,  // no engine will come: everything goes home
 };
 
 struct RecoveryReport {
   std::uint32_t home = 0;      // connections that go on in the host
-  std::uint32_t finished = 0;  // were over but for TIME_WAIT
+  std::uint32_t finished = 0;  // were over, or are the kernel's to finish
   std::uint32_t lost = 0;      // the kernel refused to refill the socket
+  std::uint32_t waiting = 0;   // parked, steered and recorded as they were
 };
 
-// Pre: the engine process is gone. Post: no flow is steered, every record is free, `kept` holds
-// nothing. `note` gets one line for each connection that was lost or came home damaged.
-RecoveryReport bring_all_home(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering,
-                              const std::function<void(const std::string&)>& note);
+// Pre: the engine process is gone. Post: `kept.sockets` holds the connections that wait, and only
+// they are steered and have a record. Slots that their programs have closed are released. `note`
+// gets one line for each connection that was lost or came home damaged.
+RecoveryReport recover(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering, Aim aim,
+                       const std::function<void(const std::string&)>& note);
 
 }  // namespace snp::daemon

@@ -37,6 +37,27 @@ std::optional<std::uint64_t> RingAllocator::allocate(std::uint64_t size) {
   return begin_ + offset;
 }
 
+bool RingAllocator::take(std::uint64_t offset, std::uint64_t size) {
+  if (offset < begin_ || !std::has_single_bit(size) || size < 1ull << kMinOrder ||
+      size > 1ull << kMaxOrder || (offset - begin_) % size != 0)
+    return false;
+  offset -= begin_;
+  const auto order = static_cast<std::uint32_t>(std::countr_zero(size));
+  const auto block = [offset](std::uint32_t of) { return offset >> of << of; };
+  std::uint32_t from = order;
+  while (from <= kMaxOrder && !free_[from].contains(block(from)))
+    ++from;
+  if (from > kMaxOrder) return false;
+  free_[from].erase(block(from));
+  while (from > order) {
+    --from;
+    free_[from].insert(block(from) ^ 1ull << from);
+  }
+  taken_.emplace(offset, order);
+  free_bytes_ -= size;
+  return true;
+}
+
 void RingAllocator::free(std::uint64_t offset) {
   offset -= begin_;
   const auto found = taken_.find(offset);

@@ -21,7 +21,9 @@ class RingAllocator {
   // The offset of a block of `size` bytes; nothing when there is no room.
   // Pre: size is a power of two, 4 KiB at least.
   std::optional<std::uint64_t> allocate(std::uint64_t size);
-  // Pre: `offset` came from allocate() and was not freed since.
+  // Takes the very block that an earlier allocator had given; false: it is not free, or no block.
+  bool take(std::uint64_t offset, std::uint64_t size);
+  // Pre: `offset` came from allocate() or take() and was not freed since.
   void free(std::uint64_t offset);
 
   [[nodiscard]] std::uint64_t free_bytes() const noexcept { return free_bytes_; }

@@ -30,6 +30,38 @@ TEST(RingAllocator, UsesLengthsThatAreNoPowerOfTwo) {
   EXPECT_FALSE(rings.allocate(4096));
 }
 
+TEST(RingAllocator, TakesWhatAnotherHadGiven) {
+  constexpr std::uint64_t kLength = (8u << 20) + (1u << 16);
+  RingAllocator first(kBegin, kLength);
+  std::map<std::uint64_t, std::uint64_t> given;
+  for (const std::uint64_t size : {4096u, 1u << 20, 65536u, 8192u, 1u << 20, 65536u})
+    given[*first.allocate(size)] = size;
+  RingAllocator second(kBegin, kLength);
+  for (const auto& [offset, size] : given) {
+    EXPECT_TRUE(second.take(offset, size));
+    EXPECT_FALSE(second.take(offset, size)) << "twice";
+    EXPECT_FALSE(second.take(offset, size / 2 < 4096 ? 4096 : size / 2)) << "a part of it";
+  }
+  EXPECT_EQ(second.free_bytes(), first.free_bytes());
+  for (const std::uint64_t size : {4096u, 65536u, 1u << 20})
+    EXPECT_EQ(first.allocate(size), second.allocate(size)) << "the same are left";
+  for (const auto& [offset, size] : given)
+    second.free(offset);
+  EXPECT_TRUE(second.take(kBegin + 4096, 4096));
+}
+
+TEST(RingAllocator, TakesNoNonsense) {
+  RingAllocator rings(kBegin, 1 << 20);
+  EXPECT_FALSE(rings.take(kBegin - 4096, 4096));
+  EXPECT_FALSE(rings.take(kBegin + 4096, 8192)) << "no block begins there";
+  EXPECT_FALSE(rings.take(kBegin, 5000));
+  EXPECT_FALSE(rings.take(kBegin, 2048));
+  EXPECT_FALSE(rings.take(kBegin, 2 << 20));
+  EXPECT_FALSE(rings.take(kBegin + (1 << 20), 4096));
+  EXPECT_FALSE(rings.take(kBegin, 1ull << 50));
+  EXPECT_EQ(rings.free_bytes(), 1u << 20);
+}
+
 TEST(RingAllocator, RandomUseNeverOverlapsAndMergesBack) {
   const auto seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "snp/engine/clock.h"
-#include "snp/ipc/slot_bitmap.h"
 
 namespace snp::daemon {
 
@@ -30,26 +29,8 @@ bool close_gate(ipc::Slot& slot, ipc::SlotMode closed, Duration limit) {
   return true;
 }
 
-void open_gate(const ipc::SharedMemory& arena, ipc::SlotId id, ipc::SlotMode mode,
-               const std::vector<std::atomic<int>>& eventfds) {
-  ipc::Slot& slot = slot_at(arena, id);
-  ipc::set_mode(slot, mode);
-  for (const auto& word : slot.app.wait_sets) {
-    const ipc::WaitSetId set_id = word.load();
-    if (set_id == 0 || set_id >= ipc::kWaitSets || set_id >= eventfds.size()) continue;
-    auto& set =
-        arena.at<ipc::WaitSet>(ipc::kWaitSetsOffset + std::size_t{set_id} * sizeof(ipc::WaitSet));
-    ipc::mark(set.ready, id);
-    const int eventfd = eventfds[set_id].load();
-    if (eventfd < 0 || set.sleeping.exchange(0) == 0) continue;
-    const std::uint64_t one = 1;
-    // A full eventfd is readable already: that the write fails then is no loss.
-    [[maybe_unused]] const ssize_t written = ::write(eventfd, &one, sizeof one);
-  }
-}
-
-std::vector<ipc::SlotId> open_slots(const ipc::SharedMemory& arena) {
-  std::vector<ipc::SlotId> found;
+void for_each_slot(const ipc::SharedMemory& arena,
+                   const std::function<void(ipc::SlotId, ipc::Slot&)>& visit) {
   constexpr auto kEnd =
       static_cast<off_t>(ipc::kSlotsOffset + sizeof(ipc::Slot) * std::size_t{ipc::kSlots});
   auto at = static_cast<off_t>(ipc::kSlotsOffset);
@@ -62,10 +43,16 @@ std::vector<ipc::SlotId> open_slots(const ipc::SharedMemory& arena) {
     constexpr auto kSize = static_cast<off_t>(sizeof(ipc::Slot));
     // A slot that straddles the border counts with the extent in which it begins.
     for (off_t id = (begin + kSize - 1) / kSize; id * kSize < end; ++id)
-      if (is_open(slot_at(arena, static_cast<ipc::SlotId>(id))))
-        found.push_back(static_cast<ipc::SlotId>(id));
+      visit(static_cast<ipc::SlotId>(id), slot_at(arena, static_cast<ipc::SlotId>(id)));
     at = std::max(hole, at + 1);
   }
+}
+
+std::vector<ipc::SlotId> open_slots(const ipc::SharedMemory& arena) {
+  std::vector<ipc::SlotId> found;
+  for_each_slot(arena, [&](ipc::SlotId id, const ipc::Slot& slot) {
+    if (is_open(slot)) found.push_back(id);
+  });
   return found;
 }
 

@@ -2,8 +2,8 @@
 // they are, hostile.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -12,6 +12,7 @@
 #include "snp/ipc/arena.h"
 #include "snp/ipc/flow_record.h"
 #include "snp/ipc/shared_memory.h"
+#include "snp/ipc/slot_bitmap.h"
 #include "snp/ipc/slot_gate.h"
 
 namespace snp::daemon {
@@ -19,6 +20,10 @@ namespace snp::daemon {
 // Pre: id < kSlots.
 inline ipc::Slot& slot_at(const ipc::SharedMemory& arena, ipc::SlotId id) noexcept {
   return arena.at<ipc::Slot>(ipc::kSlotsOffset + std::size_t{id} * sizeof(ipc::Slot));
+}
+// Pre: id < kWaitSets.
+inline ipc::WaitSet& wait_set_at(const ipc::SharedMemory& arena, ipc::WaitSetId id) noexcept {
+  return arena.at<ipc::WaitSet>(ipc::kWaitSetsOffset + std::size_t{id} * sizeof(ipc::WaitSet));
 }
 inline ipc::Doorbells& doorbells_of(const ipc::SharedMemory& arena) noexcept {
   return arena.at<ipc::Doorbells>(ipc::kDoorbellsOffset);
@@ -42,11 +47,23 @@ Result<ipc::SharedMemory> make_arena(std::size_t bytes, std::uint32_t shards);
 // somebody still is; the caller opens the gate again.
 bool close_gate(ipc::Slot& slot, ipc::SlotMode closed, Duration limit);
 
-// Changes the mode and tells everybody who watches the slot. `eventfds`: of the wait sets, by id.
-void open_gate(const ipc::SharedMemory& arena, ipc::SlotId id, ipc::SlotMode mode,
-               const std::vector<std::atomic<int>>& eventfds);
+// Changes the mode and marks the slot for everybody who watches it: `visit` gets the wait sets,
+// each of which may have to be woken.
+template <class Visit>
+void open_gate(const ipc::SharedMemory& arena, ipc::SlotId id, ipc::SlotMode mode, Visit&& visit) {
+  ipc::Slot& slot = slot_at(arena, id);
+  ipc::set_mode(slot, mode);
+  for (const auto& word : slot.app.wait_sets) {
+    const ipc::WaitSetId set = word.load();
+    if (set == 0 || set >= ipc::kWaitSets) continue;
+    ipc::mark(wait_set_at(arena, set).ready, id);
+    visit(set);
+  }
+}
 
-// The open slots, without touching pages that nobody ever touched.
+// Every slot that was ever used, without touching pages that nobody ever touched.
+void for_each_slot(const ipc::SharedMemory& arena,
+                   const std::function<void(ipc::SlotId, ipc::Slot&)>& visit);
 std::vector<ipc::SlotId> open_slots(const ipc::SharedMemory& arena);
 
 // Where the streams of an offloaded connection end on the application's side, as far as its words

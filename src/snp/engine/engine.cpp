@@ -44,7 +44,8 @@ class EngineImpl final : public Engine {
   void release_frames(chimney::ConnectionId id, const FourTuple& tuple,
                       std::span<const std::byte> forged_segment) override;
 
-  Result<Arena*> attach(std::uint32_t number, ipc::SharedMemory memory) override;
+  Result<Arena*> attach(std::uint32_t number, ipc::SharedMemory memory,
+                        std::vector<UniqueFd> bells) override;
   void set_wait_set(Arena& arena, ipc::WaitSetId id, UniqueFd eventfd) override;
   void notify(Arena& arena, ipc::SlotId slot) override;
   void detach(Arena& arena) override;
@@ -194,9 +195,15 @@ void EngineImpl::release_frames(chimney::ConnectionId id, const FourTuple& tuple
   shard_of(id).post(mail);
 }
 
-Result<Arena*> EngineImpl::attach(std::uint32_t number, ipc::SharedMemory memory) {
+Result<Arena*> EngineImpl::attach(std::uint32_t number, ipc::SharedMemory memory,
+                                  std::vector<UniqueFd> bells) {
   if (memory.size() < ipc::kRingsOffset)
     return fail(Errc::kInvalid, "an arena is smaller than its own tables");
+  if (bells.empty())
+    for (std::size_t i = 0; i < shards_.size(); ++i)
+      bells.emplace_back(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (bells.size() != shards_.size())
+    return fail(Errc::kInvalid, "an arena has bells for another number of shards");
   auto entry = std::make_unique<ArenaEntry>();
   Arena& arena = entry->arena;
   arena.number = number;
@@ -204,10 +211,10 @@ Result<Arena*> EngineImpl::attach(std::uint32_t number, ipc::SharedMemory memory
   arena.wait_set_fds = std::vector<std::atomic<int>>(ipc::kWaitSets);
   for (auto& fd : arena.wait_set_fds)
     fd.store(-1, std::memory_order_relaxed);
-  for (auto& shard : shards_) {
-    arena.bells.emplace_back(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!arena.bells.back().is_open()) return fail_errno("cannot make a doorbell");
-    if (auto watched = shard->watch(arena.bells.back().get()); !watched)
+  arena.bells = std::move(bells);
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    if (!arena.bells[i].is_open()) return fail_errno("cannot make a doorbell");
+    if (auto watched = shards_[i]->watch(arena.bells[i].get()); !watched)
       return tl::unexpected(watched.error());
   }
   for (std::uint32_t i = 0; i < shards_.size(); ++i) {

@@ -49,8 +49,10 @@ class Engine : public chimney::Target {
                                                std::span<device::PacketDevice* const> devices,
                                                ipc::Bulletin& bulletin, ipc::FlowRecord* records);
 
-  // Attached processes. The arena's bells go to the switch with kAttached.
-  virtual Result<Arena*> attach(std::uint32_t number, ipc::SharedMemory memory) = 0;
+  // Attached processes. The arena's bells go to the switch with kAttached. `bells`: those that it
+  // has already, of an engine that died; as many as there are shards, or none.
+  virtual Result<Arena*> attach(std::uint32_t number, ipc::SharedMemory memory,
+                                std::vector<UniqueFd> bells) = 0;
   virtual void set_wait_set(Arena& arena, ipc::WaitSetId id, UniqueFd eventfd) = 0;
   // Marks the slot in its wait sets and wakes those that sleep (after a change of mode).
   virtual void notify(Arena& arena, ipc::SlotId slot) = 0;

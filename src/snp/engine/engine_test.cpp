@@ -47,7 +47,7 @@ struct Side {
     auto started = Engine::start(config, {&device, 1}, bulletin, records.get());
     EXPECT_TRUE(started) << started.error().message;
     engine = std::move(*started);
-    arena = *engine->attach(7, FakeApp::make_memory());
+    arena = *engine->attach(7, FakeApp::make_memory(), {});
     app = std::make_unique<FakeApp>(arena->memory);
   }
   ~Side() { engine->stop(); }

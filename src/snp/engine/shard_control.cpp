@@ -121,6 +121,8 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
     else
       flow.connection->on_segment(parsed.segment, now);
   });
+  // Of a connection that is resumed the gate stands open: what its application did since.
+  read_slot(flow, now);
 }
 
 void Shard::terminate(Mail& mail, Instant now) noexcept {

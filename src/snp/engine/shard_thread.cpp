@@ -147,8 +147,10 @@ void ShardThread::publish_cpu() noexcept {
 }
 
 void ShardThread::sleep(Instant now) noexcept {
-  if (++sleeps_ == 0) ++sleeps_;  // 0 means awake
-  bell_.sleeping.store(sleeps_);
+  std::uint32_t number = bell_.last_sleep.load(std::memory_order_relaxed) + 1;
+  if (number == 0) number = 1;  // 0 means awake
+  bell_.last_sleep.store(number, std::memory_order_relaxed);
+  bell_.sleeping.store(number);
   // Whoever rings from here on sees that we sleep; who rang before is seen now.
   if (!shard_->has_pending()) {
     shard_->count_sleep();

@@ -54,7 +54,6 @@ class ShardThread {
   SpinPolicy spin_;
   UniqueFd epoll_, mail_bell_;
   std::atomic<bool> stops_{false};
-  std::uint32_t sleeps_ = 0;
   std::uint32_t cpu_ = 0xffffffff;
   std::thread thread_;
 };

@@ -17,9 +17,12 @@ std::size_t make_forged_segment(const ConnectionState& state, std::span<std::byt
 
   SegmentFields segment;
   const bool fin = has_received_fin(d.state);
-  segment.flags = static_cast<std::uint8_t>(TcpFlags::kAck | (fin ? TcpFlags::kFin : 0));
+  const bool is_dead = d.state == TcpState::kClosed;
+  segment.flags = static_cast<std::uint8_t>(TcpFlags::kAck | (fin ? TcpFlags::kFin : 0) |
+                                            (is_dead ? TcpFlags::kRst : 0));
   segment.seq = fin ? d.rcv_nxt - 1 : d.rcv_nxt;
-  // FIN_WAIT_2: all that we sent, our FIN with it. Else what the peer has long acknowledged.
+  // FIN_WAIT_2, TIME_WAIT: all that we sent, our FIN with it. Else what the peer has long
+  // acknowledged.
   segment.ack = d.snd_una;
   segment.wnd = static_cast<std::uint16_t>(
       std::min<std::uint32_t>(d.snd_wnd >> state.constant.snd_wind_shift, 65535));

@@ -58,6 +58,28 @@ TEST_P(ForgedSegment, RepeatsThePeersAckOfOurFin) {
   EXPECT_EQ(parsed.segment.seg_ack, SeqNum(1000));
 }
 
+TEST_P(ForgedSegment, TimeWaitIsToldOfBothFins) {
+  const ConnectionState state = half_closed(TcpState::kTimeWait, GetParam());
+  std::array<std::byte, 128> frame{};
+  const std::size_t length = make_forged_segment(state, frame);
+  ParsedFrame parsed;
+  ASSERT_EQ(parse_frame(std::span(frame).first(length), 0, parsed), FrameVerdict::kTcp);
+  EXPECT_EQ(parsed.segment.flags, TcpFlags::kAck | TcpFlags::kFin);
+  EXPECT_EQ(parsed.segment.seg_seq, SeqNum(4999));
+  EXPECT_EQ(parsed.segment.seg_ack, SeqNum(1000));
+}
+
+// RFC 5961 3.2: only the very next number resets at once.
+TEST_P(ForgedSegment, ResetsWhatIsDead) {
+  const ConnectionState state = half_closed(TcpState::kClosed, GetParam());
+  std::array<std::byte, 128> frame{};
+  const std::size_t length = make_forged_segment(state, frame);
+  ParsedFrame parsed;
+  ASSERT_EQ(parse_frame(std::span(frame).first(length), 0, parsed), FrameVerdict::kTcp);
+  EXPECT_EQ(parsed.segment.flags, TcpFlags::kAck | TcpFlags::kRst);
+  EXPECT_EQ(parsed.segment.seg_seq, SeqNum(5000));
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, ForgedSegment, testing::Values(false, true),
                          [](const auto& family) { return family.param ? "v6" : "v4"; });
 

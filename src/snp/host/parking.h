@@ -64,8 +64,11 @@ Result<> release(int fd, const HostSocketMemo& memo);
 // of an old byte, from which the socket learns a round-trip time), needs_forged_segment is set: the
 // caller, after steering is off, gives it make_forged_segment() through PacketQueue::reinject(),
 // before the frames that arrived meanwhile: their timestamps are newer. May be called again
-// from the start after a crash in the middle. LAST_ACK, CLOSING and TIME_WAIT are refused: the
-// engine finishes those.
+// from the start after a crash in the middle. Every state comes home. LAST_ACK and CLOSING become
+// FIN_WAIT_1, which the forged FIN of the peer makes CLOSING: what is in flight, our FIN behind it,
+// is the kernel's to repeat. TIME_WAIT becomes FIN_WAIT_1, and the forged FIN, which acknowledges
+// ours, makes it the kernel's TIME_WAIT. CLOSED is a connection that was reset or has timed out:
+// the unread bytes go in, `tx_range` does not, and the forged segment is a reset.
 struct Unparked {
   bool needs_forged_segment = false;
   std::uint32_t repeated_bytes = 0;  // sent once more, to learn at once what the peer has
@@ -74,8 +77,9 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
                         const StreamRange& tx_range);
 
-// The frame for that: the peer's FIN (CLOSE_WAIT), else its ACK of all up to SND.UNA, our FIN
-// among it in FIN_WAIT_2; with checksums. Returns the length written. Pre: out.size() >= 128.
+// The frame for that: the peer's FIN, if it has sent one, else its ACK of all up to SND.UNA, our
+// FIN among it in FIN_WAIT_2; a reset in CLOSED; with checksums. Returns the length written. Pre:
+// out.size() >= 128.
 std::size_t make_forged_segment(const ConnectionState& state, std::span<std::byte> out);
 
 // Ends a parked socket for good, in silence: drop it without a packet. The descriptor is closed by

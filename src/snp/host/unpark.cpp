@@ -47,6 +47,10 @@ struct Plan {
   SeqNum rcv_end;             // after the last
 };
 
+constexpr bool is_fin_acknowledged(TcpState state) {
+  return state == TcpState::kFinWait2 || state == TcpState::kTimeWait;
+}
+
 // A rebuilt socket knows no round-trip time, so its first timer comes a second or more later. When
 // little is in flight and nothing follows, its last bytes go out once more at once: the answer
 // tells what is missing and measures the round trip (a tail loss probe, RFC 8985 7). With much in
@@ -62,7 +66,7 @@ void plan_probe(const ConnectionState& state, std::uint32_t unsent, Plan& plan) 
   const bool is_large = plan.sent > kMostProbedSegments * mss;
   plan.asks_peer = plan.sent + unsent > 0 && (is_large || !fits_window || plan.sent >= d.snd_wnd);
   if (unsent != 0 || !fits_window || is_large) return;
-  if (d.state == TcpState::kFinWait1) {
+  if (plan.fin_repaired && !is_fin_acknowledged(d.state)) {
     plan.fin_repaired = false;  // the FIN is the tail
     plan.shut_after = true;
   } else {
@@ -75,19 +79,19 @@ Result<Plan> make_plan(const ConnectionState& state, const StreamRing& rx,
                        const StreamRange& rx_range, const StreamRing& tx,
                        const StreamRange& tx_range) {
   const DelegatedState& d = state.delegated;
-  if (d.state != TcpState::kEstablished && d.state != TcpState::kCloseWait &&
-      d.state != TcpState::kFinWait1 && d.state != TcpState::kFinWait2)
-    return fail(Errc::kInvalid, std::string("unpark: the engine must finish a connection in ") +
-                                    to_string(d.state));
   if (rx_range.end < rx_range.begin || rx_range.length() > rx.size ||
       tx_range.end < tx_range.begin || tx_range.length() > tx.size)
     return fail(Errc::kInvalid, "unpark: the ranges do not fit the rings");
 
   Plan plan;
+  plan.rcv_end = has_received_fin(d.state) ? d.rcv_nxt - 1 : d.rcv_nxt;
+  plan.rcv_seq = plan.rcv_end - static_cast<std::uint32_t>(rx_range.length());
+  plan.snd_seq = d.snd_una;
+  if (d.state == TcpState::kClosed) return plan;  // what was not sent never will be
   plan.fin_received = has_received_fin(d.state);
   plan.fin_repaired = has_sent_fin(d.state);
   plan.shut_after = d.fin_pending && !plan.fin_repaired;
-  const bool fin_acked = d.state == TcpState::kFinWait2;
+  const bool fin_acked = is_fin_acknowledged(d.state);
   const std::uint32_t in_flight = d.snd_max - d.snd_una;
   const std::uint32_t fin_in_flight = plan.fin_repaired && !fin_acked ? 1 : 0;
   // Without a sample the kernel's first retransmission timeout is 3 s (RFC 6298 5.7). The ACK of
@@ -100,8 +104,6 @@ Result<Plan> make_plan(const ConnectionState& state, const StreamRing& rx,
   const auto unsent = static_cast<std::uint32_t>(tx_range.length() - plan.sent);
   if (plan.fin_repaired && unsent != 0)
     return fail(Errc::kInvalid, "unpark: unsent bytes behind a FIN");
-  plan.rcv_end = plan.fin_received ? d.rcv_nxt - 1 : d.rcv_nxt;
-  plan.rcv_seq = plan.rcv_end - static_cast<std::uint32_t>(rx_range.length());
   if (!plan.shut_after) plan_probe(state, unsent, plan);
   return plan;
 }
@@ -257,7 +259,9 @@ Result<> send_rest(int fd, const CachedState& cached, const Plan& plan, const St
 
 Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMemo& memo,
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
-                        const StreamRange& tx_range) {
+                        const StreamRange& written) {
+  const bool is_dead = state.delegated.state == TcpState::kClosed;
+  const StreamRange tx_range{is_dead ? written.end : written.begin, written.end};
   const auto plan = make_plan(state, rx, rx_range, tx, tx_range);
   if (!plan) return Failure(plan.error());
   // It is silent already, unless an earlier attempt got further.
@@ -282,8 +286,8 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
   if (!restore_send_buffer(fd, memo)) return failed_step("SO_BUF_LOCK");
 
   Unparked unparked;
-  unparked.needs_forged_segment =
-      plan->measures || plan->fin_received || state.delegated.state == TcpState::kFinWait2;
+  unparked.needs_forged_segment = plan->measures || plan->fin_received || is_dead ||
+                                  state.delegated.state == TcpState::kFinWait2;
   unparked.repeated_bytes = plan->probed;
   return unparked;
 }

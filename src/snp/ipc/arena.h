@@ -205,6 +205,9 @@ struct alignas(64) ShardBell {
   // Where the shard ran last. A waiter on the same CPU gains nothing by spinning: it sleeps at
   // once.
   std::atomic<std::uint32_t> cpu{0xffffffff};
+  // The number of the last sleep: the next engine counts on, for an application remembers for which
+  // sleep it has written.
+  std::atomic<std::uint32_t> last_sleep{0};
 };
 
 enum class ChimneyMode : std::uint32_t { kDisabled = 0, kEnabled = 1, kAutomatic = 2 };

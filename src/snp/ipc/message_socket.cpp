@@ -70,7 +70,7 @@ Result<> send_message(int socket, std::span<const std::byte> bytes, std::span<co
   }
 }
 
-Result<ReceivedMessage> receive_message(int socket, std::span<std::byte> buffer) {
+Result<ReceivedMessage> receive_message(int socket, std::span<std::byte> buffer, int flags) {
   iovec part{buffer.data(), buffer.size()};
   alignas(cmsghdr) std::array<char, kControlSpace> control{};
   msghdr message{};
@@ -80,7 +80,7 @@ Result<ReceivedMessage> receive_message(int socket, std::span<std::byte> buffer)
   message.msg_controllen = control.size();
   ssize_t length = 0;
   do {
-    length = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    length = ::recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
   } while (length < 0 && errno == EINTR);
   if (length < 0) return fail_errno("cannot receive a control message");
   ReceivedMessage received;
@@ -88,6 +88,10 @@ Result<ReceivedMessage> receive_message(int socket, std::span<std::byte> buffer)
   received.is_truncated = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
   take_fds(message, received.fds);
   return received;
+}
+
+void drop_message(int socket) {
+  (void)::recv(socket, nullptr, 0, MSG_DONTWAIT | MSG_TRUNC);
 }
 
 Result<UniqueFd> listen_control() {

@@ -21,7 +21,9 @@ struct ReceivedMessage {
 // One datagram; the errno of the failed call when it did not go (EAGAIN on a full non-blocking
 // socket). Pre: fds.size() <= kMaxPassedFds.
 Result<> send_message(int socket, std::span<const std::byte> bytes, std::span<const int> fds = {});
-Result<ReceivedMessage> receive_message(int socket, std::span<std::byte> buffer);
+// `flags`: of recvmsg(); with MSG_PEEK the message stays where it is, for drop_message().
+Result<ReceivedMessage> receive_message(int socket, std::span<std::byte> buffer, int flags = 0);
+void drop_message(int socket);
 
 // The control socket of this network namespace. listen: EADDRINUSE when another snpd has it.
 Result<UniqueFd> listen_control();

@@ -1,0 +1,128 @@
+// A new engine goes on where another died: programs, then their connections (design section 4).
+#include <algorithm>
+
+#include <spdlog/spdlog.h>
+
+#include "snp/daemon/control.h"
+#include "snp/daemon/offloader.h"
+#include "snp/engine/clock.h"
+
+namespace snp::daemon {
+namespace {
+
+using chimney::Input;
+using chimney::Reason;
+
+host::Path path_of(const ipc::FlowRecord& record) {
+  host::Path path;
+  path.ifindex = record.constant.ifindex;
+  path.local_mac = record.cached.local_mac;
+  path.next_hop_mac = record.cached.next_hop_mac;
+  path.mtu = record.cached.path_mtu;
+  return path;
+}
+
+// As the shard had accepted them: it reads on in the slot from there.
+chimney::Handoff handoff_of(const ipc::FlowRecord& record, ipc::FlowId id, std::byte* base) {
+  const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(record);
+  return {id,
+          ipc::state_of(record, to_ms_ticks(engine::monotonic_now())),
+          {base + record.rx_ring, record.rx_size},
+          {base + record.tx_ring, record.tx_size},
+          {record.rx_begin.load(), snapshot.rcv_pos},
+          {snapshot.una_pos, record.tx_end.load()}};
+}
+
+}  // namespace
+
+Result<> Offloader::resume(Program& program, ipc::FlowId id, UniqueFd socket, Instant quiet_since) {
+  const ipc::FlowRecord& record = env_.records[id];
+  const auto cannot = [&record](const char* why) {
+    return fail(Errc::kInvalid, to_string(record.constant.tuple) + ": " + why);
+  };
+  const auto shards = static_cast<std::uint32_t>(env_.settings.number(settings::Setting::kShards));
+  if (record.slot >= ipc::kSlots || record.shard >= shards)
+    return cannot("the record names no slot or shard");
+  if (!env_.devices.contains(record.constant.ifindex)) return cannot("its device is gone");
+  const auto seen = host::survey(socket.get());
+  if (!seen) return tl::unexpected(seen.error());
+  if (!program.rings.take(record.rx_ring, record.rx_size)) return cannot("its ring is taken");
+  if (!program.rings.take(record.tx_ring, record.tx_size)) {
+    program.rings.free(record.rx_ring);
+    return cannot("its ring is taken");
+  }
+
+  auto owned = std::make_unique<Flow>();
+  owned->id = id;
+  owned->program = &program;
+  owned->slot = record.slot;
+  owned->in_use = program.slot(record.slot).app.in_use.load();
+  owned->socket = std::move(socket);
+  owned->cookie = seen->cookie;
+  owned->tuple = record.constant.tuple;
+  owned->bound_ifindex = seen->bound_ifindex;
+  owned->path = path_of(record);
+  owned->shard = record.shard;
+  owned->quiet_since = quiet_since;
+  handoff_ = handoff_of(record, id, program.arena->memory.data());
+  owned->first_una = handoff_.tx_range.begin;
+  owned->first_rcv = handoff_.rx_range.end;
+  drive(enter(std::move(owned)), Input::kResumeRequested);
+  return {};
+}
+
+void Offloader::close_books() {
+  std::erase_if(free_ids_, [this](ipc::FlowId id) { return flows_.contains(id); });
+  recheck_paths();
+}
+
+Result<> Control::adopt_program(KeptProgram& kept) {
+  auto arena = parts_.engine.attach(kept.arena.number, std::move(kept.arena.memory),
+                                    std::move(kept.arena.bells));
+  if (!arena) return tl::unexpected(arena.error());
+  for (std::uint32_t id = 1; id < ipc::kWaitSets; ++id)
+    if (UniqueFd eventfd(kept.arena.wait_set_fds[id].exchange(-1)); eventfd.is_open())
+      parts_.engine.set_wait_set(**arena, static_cast<ipc::WaitSetId>(id), std::move(eventfd));
+  auto session = add_session(std::make_unique<Session>(next_session_++, std::move(kept.session),
+                                                       kept.pid, kept.uid, UniqueFd()));
+  if (!session) return tl::unexpected(session.error());
+  add_program(
+      std::make_unique<Program>(kept.arena.number, kept.pid, kept.name, std::move(kept.pidfd),
+                                std::move(kept.control_bell), **arena),
+      *session);
+  next_program_ = std::max(next_program_, kept.arena.number + 1);
+  return {};
+}
+
+// What the program had asked the engine that died, and what it lost with it.
+void Control::hear_again(Program& program) {
+  for (const ipc::SlotId id : open_slots(program.arena->memory)) {
+    const ipc::Slot& slot = program.slot(id);
+    const auto reason = static_cast<Reason>(slot.engine.reason.load());
+    if (slot.app.request.load() != ipc::SlotRequest::kOffload || Offloader::may_try_again(reason))
+      take_request(program, id);
+  }
+}
+
+Result<> Control::adopt(Kept& kept) {
+  for (const auto& [number, program] : kept.programs)
+    if (auto adopted = adopt_program(*program); !adopted) return adopted;
+  for (auto& [id, socket] : kept.sockets) {
+    const auto program = programs_.find(records()[id].arena);
+    if (program == programs_.end()) return fail(Errc::kInvalid, "a connection without a program");
+    if (auto resumed = parts_.offloader.resume(*program->second, id, std::move(socket), kept.since);
+        !resumed)
+      return resumed;
+  }
+  parts_.offloader.close_books();
+  for (const auto& [number, program] : programs_)
+    hear_again(*program);
+  if (!kept.programs.empty())
+    spdlog::info("went on with {} program(s) and {} connection(s)", kept.programs.size(),
+                 kept.sockets.size());
+  kept.programs.clear();
+  kept.sockets.clear();
+  return {};
+}
+
+}  // namespace snp::daemon
