@@ -79,12 +79,15 @@ class Keeper {
     int quick_crashes = 0;
     for (;;) {
       const Instant started = engine::monotonic_now();
-      if (auto done = start_engine(); !done) return done;
+      if (auto done = start_engine(); !done) {
+        bring_home(Aim::kForGood);
+        return done;
+      }
       const int status = serve_engine();
       kept_.since = engine::monotonic_now();
       const Duration lived = kept_.since - started;
       if (WIFEXITED(status) && WEXITSTATUS(status) == kEngineStopped) {
-        if (!kept_.sockets.empty()) bring_home(Aim::kForGood);  // what it could not finish in time
+        bring_home(Aim::kForGood);  // what it could not finish in time
         return {};
       }
       if (WIFEXITED(status) && WEXITSTATUS(status) == kEngineCannotStart) {
@@ -302,11 +305,13 @@ class Keeper {
   }
 
   void bring_home(Aim aim) {
+    const bool was_anything = !kept_.sockets.empty();
     const Instant begin = engine::monotonic_now();
     auto* records = &records_.at<ipc::FlowRecord>(0);
     const RecoveryReport report =
         recover(kept_, records, *steering_, aim,
                 [](const std::string& line) { spdlog::error("{}", line); });
+    if (!was_anything) return;
     spdlog::warn(
         "{} connections came home in {} us, {} were closed, {} are lost, {} wait for the next "
         "engine",
