@@ -193,6 +193,7 @@ class Connection {
   void restart_after_idle(Instant now) noexcept;
   void on_data_sent(SegmentPlan& plan, Instant now) noexcept;
   void enter_fin_sent() noexcept;
+  [[nodiscard]] std::uint8_t flags_of_end(std::uint32_t payload) const noexcept;
   [[nodiscard]] std::uint32_t effective_mss() const noexcept;
   [[nodiscard]] std::uint32_t unsent() const noexcept;       // payload written and never sent
   [[nodiscard]] bool is_fin_due() const noexcept;            // everything is sent but the FIN
@@ -237,6 +238,7 @@ class Connection {
 
   // export_import.cpp
   void start_sending(const DelegatedState& delegated, Instant now) noexcept;
+  void start_after_timeout(Instant now) noexcept;
   void start_fin(const DelegatedState& delegated) noexcept;
   void start_receiving(const DelegatedState& delegated, Instant now) noexcept;
 

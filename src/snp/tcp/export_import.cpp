@@ -68,12 +68,18 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
 
 void Connection::start_sending(const DelegatedState& delegated, Instant now) noexcept {
   reo_round_end_ = snd_una_;
-  cc_.cwnd = delegated.cwnd_bytes != 0 ? std::max(delegated.cwnd_bytes, 2 * snd_mss_)
+  cc_.cwnd = delegated.cwnd_bytes != 0 ? std::max(delegated.cwnd_bytes, snd_mss_)
                                        : kInitialSegments * snd_mss_;
   cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
   cc_algorithm_->start(cc_, rtt_.srtt_us(), now);
   start_fin(delegated);
   board_.start(snd_una_, snd_nxt_, us(now));
+  // What is under way says how much of the window is used (RFC 7661): else the window would not
+  // grow again before it is all acknowledged.
+  if (retransmits_ != 0 && board_.outstanding() != 0) start_after_timeout(now);
+  max_in_flight_ = board_.outstanding();
+  limited_end_ = snd_nxt_;
+  was_cwnd_limited_ = max_in_flight_ + snd_mss_ > cc_.cwnd;
   persist_backoff_ = persist_probes_;
   arm_retransmission(now);
   // What was running goes on: hand-overs in quick succession must not keep a timer from expiring.
@@ -89,6 +95,15 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
     is_persisting_ = true;
     timers_.set(Timer::kRetransmission, std::min(due, now + rtt_.rto(persist_backoff_)));
   }
+}
+
+// RFC 6298 5.4, RFC 5681 3.1: what is outstanding after a timeout counts as lost, but for the first
+// segment, which was sent again. Else each hand-over on the way would cost another timeout.
+void Connection::start_after_timeout(Instant now) noexcept {
+  board_.mark_all_lost();
+  board_.on_retransmitted(snd_una_, seq_min(snd_una_ + snd_mss_, snd_nxt_), us(now));
+  recovery_ = Recovery::kTimeout;
+  recover_ = snd_nxt_;
 }
 
 // Whether our FIN is out is told by the numbers, not by the state: Linux says FIN_WAIT_1 as soon as

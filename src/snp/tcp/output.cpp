@@ -35,6 +35,13 @@ bool Connection::is_fin_due() const noexcept {
   return is_fin_queued_ && !is_fin_sent_ && unsent() == 0;
 }
 
+// Of a segment that ends where everything sent so far ends, the second time, too: the reader at the
+// other end waits for the push (RFC 9293 3.9.1.2 MUST-61).
+std::uint8_t Connection::flags_of_end(std::uint32_t payload) const noexcept {
+  const std::uint8_t push = payload != 0 && unsent() == 0 ? TcpFlags::kPsh : 0;
+  return is_fin_sent_ ? push | TcpFlags::kFin : push;
+}
+
 std::uint32_t Connection::effective_mss() const noexcept {
   const std::uint8_t blocks = sack_blocks_due();
   return blocks == 0 ? snd_mss_ : snd_mss_ - (4 + 8u * blocks);
@@ -99,7 +106,7 @@ std::optional<SegmentPlan> Connection::poll_retransmission(Instant now) noexcept
   const SeqNum end = from + length;
   const bool with_fin = is_fin_sent_ && end == snd_nxt_;
   SegmentPlan plan = make_plan(from, with_fin ? length - 1 : length, mss, now);
-  if (with_fin) plan.flags |= TcpFlags::kFin;
+  if (end == snd_nxt_) plan.flags |= flags_of_end(plan.payload_len);
   plan.is_retransmission = true;
   board_.on_retransmitted(from, end, us(now));
   prr_out_ += length;
@@ -263,7 +270,7 @@ std::optional<SegmentPlan> Connection::poll_probe(Instant now) noexcept {
     const std::uint32_t length = std::min(board_.outstanding(), mss);
     const SeqNum from = snd_nxt_ - length;
     SegmentPlan plan = make_plan(from, is_fin_sent_ ? length - 1 : length, mss, now);
-    if (is_fin_sent_) plan.flags |= TcpFlags::kFin;
+    plan.flags |= flags_of_end(plan.payload_len);
     plan.is_retransmission = true;
     board_.on_retransmitted(from, snd_nxt_, us(now));
     is_tail_probe_again_ = true;

@@ -32,6 +32,7 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
     leave_recovery();
 
   bool is_loss_found = false;
+  std::uint32_t delivered = delivery.bytes;
   if (sack_) {
     detect_losses(seg, delivery, now);
     if (advanced && board_.is_first_sacked()) {
@@ -43,7 +44,11 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
   } else {
     const bool is_duplicate = !advanced && seg.payload.empty() && !window_changed &&
                               !seg.has(TcpFlags::kFin) && board_.outstanding() != 0;
+    // RFC 6937 3: without SACK a duplicate ACK delivers a segment, and what is acknowledged later
+    // has been counted by them.
+    const std::uint32_t counted = duplicate_bytes_;
     is_loss_found = count_duplicate_ack(is_duplicate, advanced, delivery);
+    delivered += duplicate_bytes_ - std::min(counted, delivered + duplicate_bytes_);
   }
   if (is_loss_found && recovery_ != Recovery::kFast && recovery_ != Recovery::kTimeout)
     enter_recovery(Recovery::kFast, now);
@@ -54,7 +59,7 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
 
   const bool is_reducing = recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction;
   tell_algorithm(seg, delivery.bytes, advanced && !is_reducing, now);
-  if (is_reducing && !owns_window) reduce_proportionally(delivery.bytes);
+  if (is_reducing && !owns_window) reduce_proportionally(delivered);
 }
 
 // RFC 8985 6.2, steps 1 to 3.
