@@ -9,7 +9,9 @@ GOLDEN = Path(__file__).with_name("help.txt")
 WORDS = [["--help"], ["run", "--help"], ["connections", "--help"], ["why", "--help"],
          ["offload", "--help"], ["upload", "--help"], ["stats", "--help"], ["status", "--help"],
          ["settings", "--help"], ["settings", "get", "--help"], ["settings", "set", "--help"],
-         ["settings", "reset", "--help"], [], ["fly"], ["offload"], ["settings", "set", "chimney"],
+         ["settings", "reset", "--help"], ["reg", "--help"], ["reg", "query", "--help"],
+         ["reg", "add", "--help"], ["reg", "delete", "--help"], ["reg", "export", "--help"],
+         ["reg", "import", "--help"], ["reg", "import", "/nonexistent"], [], ["fly"], ["offload"], ["settings", "set", "chimney"],
          ["run"], ["run", "-x"]]
 
 

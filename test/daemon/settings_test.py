@@ -62,6 +62,29 @@ class Settings(unittest.TestCase):
         self.assertIn(str(self.config), done.stderr)
         self.assertEqual(self.get("chimney"), "automatic")
 
+    def test_registry_files(self):
+        folder = Path(__file__).resolve().parents[1] / "cli" / "reg"
+        exported = self.lab.folder / "out.reg"
+        self.lab.start_snpd(self.end)
+        self.end.snp("reg", "export", exported)
+        self.assertEqual(exported.read_bytes(), (folder / "defaults.reg").read_bytes())
+        self.end.snp("reg", "import", folder / "exported.reg")
+        self.assertEqual(self.get("enabled_local_ports"),
+                         "80, 443, 8080, 8443, 5001, 5432, 6379, 11211")
+        self.end.snp("reg", "export", exported)
+        self.assertEqual(exported.read_bytes(), (folder / "exported.reg").read_bytes())
+        done = self.end.snp("reg", "add", "/v", "TCPChimneyDisabledLocalPorts", "/d", "22,99999")
+        self.assertIn("ignored '99999': not 1 to 65535", done.stdout)
+        self.assertIn("ignored '99999': not 1 to 65535", self.end.snpd.output())
+        self.assertIn("REG_MULTI_SZ    22\n", self.end.snp("reg", "query").stdout)
+        self.end.snp("reg", "delete", "/va", "/f")
+        self.assertEqual(self.config.read_text(), "")
+        wrong = self.lab.folder / "wrong.reg"
+        wrong.write_text("REGEDIT4\n[A]\n\"b\"=dword:x\n")
+        done = self.end.snp("reg", "import", wrong, check=False)
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, f"snp: {wrong}: line 3: dword: wants up to eight hexadecimal digits\n"))
+
     def test_a_private_snpd_keeps_nothing(self):
         program = self.end.start(["sleep", "60"], attached=True)
         wait_until(lambda: self.end.snp("status", check=False).returncode == 0, 20, "snpd ready")

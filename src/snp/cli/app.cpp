@@ -24,6 +24,7 @@ struct Words {
   const CommandSpec* command = nullptr;
   CLI::App* app = nullptr;
   std::map<std::string, std::string> texts;
+  std::map<std::string, std::vector<std::string>> rests;
   std::map<std::string, bool> flags;
   bool is_json = false;
 
@@ -31,6 +32,8 @@ struct Words {
     Json json = Json::object();
     for (const auto& [name, value] : texts)
       if (!value.empty()) json[name] = value;
+    for (const auto& [name, words] : rests)
+      if (!words.empty()) json[name] = words;
     for (const auto& [name, value] : flags)
       if (value) json[name] = true;
     return json;
@@ -39,7 +42,7 @@ struct Words {
 
 void add_arguments(Words& words) {
   for (const commands::Argument& argument : words.command->arguments) {
-    const std::string name(argument.name);
+    const std::string name(argument.key());
     const std::string help(argument.help);
     if (argument.is_flag()) {
       words.app->add_flag(name, words.flags[name], help);
@@ -47,7 +50,11 @@ void add_arguments(Words& words) {
     }
     // CLI11 wants plain names; the table's may show alternatives.
     const std::string plain = name.substr(0, name.find('|'));
-    auto* option = words.app->add_option(plain, words.texts[name], help)->option_text(" ");
+    auto* option = argument.is_rest() ? words.app->add_option(plain, words.rests[name], help)
+                                      : words.app->add_option(plain, words.texts[name], help);
+    option->option_text(argument.is_option() ? std::string(argument.name.substr(name.size() + 1))
+                        : argument.is_rest() ? "..."
+                                             : " ");
     if (argument.is_required) option->required();
   }
   words.app->add_flag("--json", words.is_json, "answer in JSON");
@@ -71,8 +78,17 @@ std::vector<std::unique_ptr<Words>> add_commands(CLI::App& app) {
   return all;
 }
 
+Result<Json> answer(const CommandSpec& command, const Json& arguments) {
+  Result<Json> prepared = command.prepare != nullptr ? command.prepare(arguments) : arguments;
+  if (!prepared || command.handle == nullptr) return prepared;
+  Result<Json> result = ask(command, *prepared);
+  if (!result || command.deliver == nullptr) return result;
+  if (auto done = command.deliver(arguments, *result); !done) return tl::unexpected(done.error());
+  return result;
+}
+
 int perform(const Words& words) {
-  const auto result = ask(*words.command, words.arguments());
+  const auto result = answer(*words.command, words.arguments());
   if (!result) {
     std::fprintf(stderr, "snp: %s\n", result.error().message.c_str());
     return kFailed;

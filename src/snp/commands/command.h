@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -19,10 +20,21 @@ using Json = nlohmann::ordered_json;
 using Answer = std::function<void(Result<Json>)>;
 
 struct Argument {
-  std::string_view name;  // "FLOW", or "--all" for a flag
+  // "FLOW" a word, "WORD..." all words that are left, "--all" a flag, "--program PATH" an option.
+  std::string_view name;
   std::string_view help;
   bool is_required = false;
-  [[nodiscard]] bool is_flag() const noexcept { return name.substr(0, 2) == "--"; }
+
+  [[nodiscard]] bool is_option() const noexcept {
+    return name.front() == '-' && name.find(' ') != std::string_view::npos;
+  }
+  [[nodiscard]] bool is_flag() const noexcept { return name.front() == '-' && !is_option(); }
+  [[nodiscard]] bool is_rest() const noexcept { return name.ends_with("..."); }
+  // Under which the arguments have it.
+  [[nodiscard]] std::string_view key() const noexcept {
+    if (is_rest()) return name.substr(0, name.size() - 3);
+    return name.substr(0, name.find(' '));
+  }
 };
 
 struct CommandSpec {
@@ -32,21 +44,29 @@ struct CommandSpec {
   bool changes_things = false;  // root or the owner of snpd only
   void (*handle)(Service& service, const Json& arguments, const Answer& answer) = nullptr;
   std::string (*render)(const Json& result) = nullptr;
+  // In snp, before snpd is asked: reads the files that are named; gives what handle() gets. Without
+  // handle() it is the answer, and no snpd is needed.
+  Result<Json> (*prepare)(const Json& arguments) = nullptr;
+  // In snp, with the answer: writes the file that is named.
+  Result<> (*deliver)(const Json& arguments, const Json& result) = nullptr;
 };
 
 std::span<const CommandSpec* const> all_commands() noexcept;
 const CommandSpec* find_command(std::string_view path) noexcept;
 
 // Checks `arguments` against the command's table before handle() sees them: an object, known names,
-// texts for words and true for flags, nothing required missing.
+// texts for words and options, true for flags, a list of texts for the rest, nothing required
+// missing.
 Result<> check_arguments(const CommandSpec& command, const Json& arguments);
 
 // The text of an argument; empty when it was not given. Pre: check_arguments() passed.
 std::string argument_text(const Json& arguments, std::string_view name);
+std::vector<std::string> argument_words(const Json& arguments, std::string_view name);
 Result<FourTuple> argument_flow(const Json& arguments);  // FLOW
 
 // The commands, each in the file of its name.
 extern const CommandSpec kConnections, kOffload, kUpload, kWhy, kStats, kStatus;
 extern const CommandSpec kSettings, kSettingsGet, kSettingsSet, kSettingsReset;
+extern const CommandSpec kReg, kRegQuery, kRegAdd, kRegDelete, kRegExport, kRegImport;
 
 }  // namespace snp::commands

@@ -5,6 +5,7 @@
 
 #include "snp/commands/command.h"
 #include "snp/commands/table.h"
+#include "snp/settings/registry.h"
 
 namespace snp::commands {
 namespace {
@@ -35,6 +36,9 @@ class FakeService : public Service {
     return {};
   }
 
+  void log(const std::string& line) override { logged.push_back(line); }
+
+  std::vector<std::string> logged;
   std::vector<ConnectionRow> rows;
   StatsReport report;
   settings::Settings values, stored;
@@ -163,6 +167,84 @@ TEST(Commands, SettingsGetSetReset) {
   EXPECT_THAT(kSettings.render(*result), testing::HasSubstr("1 (then 4)"));
 }
 
+TEST(Reg, AddsInTheWordsOfWindows) {
+  FakeService service;
+  const auto add = [&](std::vector<std::string> words) {
+    return run(service, "reg add", Json{{"WORD", std::move(words)}});
+  };
+  const std::string key(settings::kRegistryKey);
+  ASSERT_TRUE(add({key, "/v", "EnableTCPChimney", "/t", "REG_DWORD", "/d", "0", "/f"}));
+  EXPECT_EQ(service.stored.text(settings::Setting::kChimney), "disabled");
+  ASSERT_TRUE(add({"/V", "minpacketsizetodma", "/d", "0x200"}));
+  EXPECT_EQ(service.stored.number(settings::Setting::kNetdmaMinBytes), 512);
+  const auto done = add(
+      {"/v", "TCPChimneyEnabledLocalPorts", "/t", "REG_MULTI_SZ", "/d", "80\\0443,0\\05001 70000"});
+  ASSERT_TRUE(done);
+  EXPECT_EQ(service.stored.to_text(settings::Setting::kEnabledLocalPorts), "80, 443, 5001");
+  EXPECT_EQ(kRegAdd.render(*done),
+            "TCPChimneyEnabledLocalPorts: ignored '0': not 1 to 65535\n"
+            "TCPChimneyEnabledLocalPorts: ignored '70000': not 1 to 65535\n"
+            "The operation completed successfully.\n");
+  EXPECT_EQ(service.logged.size(), 2u);
+  for (const std::vector<std::string>& bad :
+       std::vector<std::vector<std::string>>{{"/v"},
+                                             {"/d", "1"},
+                                             {"/v", "Other", "/d", "1"},
+                                             {"HKLM\\SOFTWARE", "/v", "EnableRSS", "/d", "1"},
+                                             {"/v", "EnableRSS", "/d", "2"},
+                                             {"/v", "EnableRSS", "/d", "x"},
+                                             {"/v", "EnableRSS", "/t", "REG_SZ", "/d", "1"},
+                                             {"/v", "EnableRSS", "/x", "1"}})
+    EXPECT_FALSE(add(bad)) << bad.front();
+  EXPECT_TRUE(service.stored.is_default(settings::Setting::kRss));
+}
+
+TEST(Reg, QueriesAndDeletes) {
+  FakeService service;
+  ASSERT_TRUE(service.stored.set("disabled_local_ports", "22 23"));
+  ASSERT_TRUE(service.stored.set("netdma", "disabled"));
+  auto result = run(service, "reg query", Json{{"WORD", {"/v", "TCPChimneyDisabledLocalPorts"}}});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(kRegQuery.render(*result),
+            "\nHKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\n"
+            "    TCPChimneyDisabledLocalPorts    REG_MULTI_SZ    22\\023\n\n");
+  result = run(service, "reg query", Json::object());
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->at("values").size(), 12u);
+  EXPECT_THAT(kRegQuery.render(*result),
+              testing::HasSubstr("    EnableTCPA    REG_DWORD    0x0\n"));
+  ASSERT_TRUE(run(service, "reg delete", Json{{"WORD", {"/v", "EnableTCPA", "/f"}}}));
+  EXPECT_EQ(service.stored.text(settings::Setting::kNetdma), "enabled");
+  ASSERT_TRUE(run(service, "reg delete", Json{{"WORD", {"/va"}}}));
+  EXPECT_TRUE(service.stored.is_default(settings::Setting::kDisabledLocalPorts));
+  EXPECT_FALSE(run(service, "reg delete", Json{{"WORD", {"/f"}}}));
+}
+
+TEST(Reg, ImportsAFileOfWindowsAllOrNothing) {
+  FakeService service;
+  ASSERT_TRUE(service.stored.set("rss", "disabled"));
+  const auto import = [&](const std::string& path) -> Result<Json> {
+    const auto arguments = kRegImport.prepare(Json{{"FILE", path}});
+    if (!arguments) return tl::unexpected(arguments.error());
+    return run(service, "reg import", *arguments);
+  };
+  const std::string folder = std::string(SNP_SOURCE_DIR) + "/test/cli/reg/";
+  const auto done = import(folder + "windows.reg");
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(kRegImport.render(*done),
+            "ignored 5 entries that are not of snp\nThe operation completed successfully.\n");
+  EXPECT_EQ(service.stored.text(settings::Setting::kRss), "enabled");  // deleted: the default
+  EXPECT_EQ(service.stored.to_text(settings::Setting::kEnabledLocalPorts),
+            "80, 443, 8080, 3389, 22");
+  EXPECT_EQ(service.stored.number(settings::Setting::kNetdmaMinBytes), 4096);
+  EXPECT_FALSE(import(folder + "nothing.reg"));
+  const settings::Settings before = service.stored;
+  EXPECT_FALSE(
+      run(service, "reg import",
+          Json{{"FILE", R"({"path":"x","others":0,"values":{"EnableRSS":0,"RssBaseCpu":9999}})"}}));
+  EXPECT_TRUE(before.is_same(settings::Setting::kRss, service.stored));
+}
+
 TEST(Commands, StatsTotalIsTheSum) {
   FakeService service;
   service.report.host = {2, 100, 200};
@@ -181,7 +263,7 @@ TEST(Commands, StatsTotalIsTheSum) {
 TEST(Commands, PathsAreUniqueAndComplete) {
   for (const CommandSpec* command : all_commands()) {
     EXPECT_EQ(find_command(command->path), command);
-    EXPECT_NE(command->handle, nullptr);
+    EXPECT_TRUE(command->handle != nullptr || command->prepare != nullptr);
     EXPECT_NE(command->render, nullptr);
     EXPECT_FALSE(command->help.empty());
   }

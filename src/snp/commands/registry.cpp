@@ -1,17 +1,27 @@
+#include <algorithm>
+
 #include "snp/commands/command.h"
 
 namespace snp::commands {
 namespace {
 
 constexpr const CommandSpec* kAll[] = {
-    &kConnections, &kWhy,      &kOffload,     &kUpload,      &kStats,
-    &kStatus,      &kSettings, &kSettingsGet, &kSettingsSet, &kSettingsReset,
+    &kConnections, &kWhy,         &kOffload,     &kUpload,        &kStats, &kStatus,
+    &kSettings,    &kSettingsGet, &kSettingsSet, &kSettingsReset, &kReg,   &kRegQuery,
+    &kRegAdd,      &kRegDelete,   &kRegExport,   &kRegImport,
 };
 
 const Argument* find_argument(const CommandSpec& command, std::string_view name) {
   for (const Argument& argument : command.arguments)
-    if (argument.name == name) return &argument;
+    if (argument.key() == name) return &argument;
   return nullptr;
+}
+
+bool has_right_type(const Argument& argument, const Json& value) {
+  if (argument.is_flag()) return value.is_boolean();
+  if (!argument.is_rest()) return value.is_string();
+  return value.is_array() &&
+         std::all_of(value.begin(), value.end(), [](const Json& word) { return word.is_string(); });
 }
 
 }  // namespace
@@ -32,11 +42,11 @@ Result<> check_arguments(const CommandSpec& command, const Json& arguments) {
     const Argument* argument = find_argument(command, name);
     if (argument == nullptr)
       return fail(Errc::kInvalid, std::string(command.path) + " has no argument " + name);
-    if (argument->is_flag() ? !value.is_boolean() : !value.is_string())
+    if (!has_right_type(*argument, value))
       return fail(Errc::kInvalid, "argument " + name + " has the wrong type");
   }
   for (const Argument& argument : command.arguments)
-    if (argument.is_required && !arguments.contains(argument.name))
+    if (argument.is_required && !arguments.contains(argument.key()))
       return fail(Errc::kInvalid, std::string(command.path) + " needs " +
                                       std::string(argument.name) + ": " +
                                       std::string(argument.help));
@@ -46,6 +56,12 @@ Result<> check_arguments(const CommandSpec& command, const Json& arguments) {
 std::string argument_text(const Json& arguments, std::string_view name) {
   const auto found = arguments.find(name);
   return found == arguments.end() ? std::string() : found->get<std::string>();
+}
+
+std::vector<std::string> argument_words(const Json& arguments, std::string_view name) {
+  const auto found = arguments.find(name);
+  return found == arguments.end() ? std::vector<std::string>()
+                                  : found->get<std::vector<std::string>>();
 }
 
 Result<FourTuple> argument_flow(const Json& arguments) {

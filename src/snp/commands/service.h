@@ -85,6 +85,7 @@ class Service {
   [[nodiscard]] virtual bool is_storing() const = 0;  // false: changes end with snpd
   // `wanted` is stored_settings() with changes: all of them are kept and take effect, or none.
   virtual Result<> change_settings(const settings::Settings& wanted) = 0;
+  virtual void log(const std::string& line) = 0;  // a warning in snpd's log
 };
 
 }  // namespace snp::commands

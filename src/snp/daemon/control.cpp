@@ -356,7 +356,7 @@ void Control::run_command(Session& session, std::string_view text) {
   const Json request = Json::parse(text);
   const std::string path = request.at("command").get<std::string>();
   const commands::CommandSpec* command = commands::find_command(path);
-  if (command == nullptr)
+  if (command == nullptr || command->handle == nullptr)
     return reply(number, fail(Errc::kNotFound, "snpd knows no command '" + path +
                                                    "'; snp and snpd are of different versions"));
   const Json arguments = request.value("arguments", Json::object());

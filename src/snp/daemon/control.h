@@ -52,6 +52,7 @@ class Control final : public commands::Service {
   [[nodiscard]] const settings::Settings& stored_settings() const override { return stored_; }
   [[nodiscard]] bool is_storing() const override { return !config_path_.empty(); }
   Result<> change_settings(const settings::Settings& wanted) override;
+  void log(const std::string& line) override;
 
  private:
   struct Found {

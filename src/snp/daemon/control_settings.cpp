@@ -51,6 +51,10 @@ Result<> Control::change_settings(const settings::Settings& wanted) {
   return {};
 }
 
+void Control::log(const std::string& line) {
+  spdlog::warn("{}", line);
+}
+
 // What can change live becomes as in `wanted`.
 void Control::apply_settings(const settings::Settings& wanted) {
   const std::string mode = parts_.settings.text(Setting::kChimney);
