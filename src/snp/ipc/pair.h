@@ -32,28 +32,36 @@ using PairIndex = SlotId;  // of a connection in its pair, < kSlots
 using LaneId = WaitSetId;
 
 // PairEnd::flags bits, set once for the life of the connection in the pair. Written by the side
-// itself, or by snpd for a process that is dead.
+// itself (by compare-and-swap, add_flags()), or for a process that is dead: by snpd, or, while snpd
+// is away, by the other side.
 namespace pair_flag {
 inline constexpr std::uint32_t kEnd = 1u << 0;    // end of file after tx_head (shutdown, close)
 inline constexpr std::uint32_t kGone = 1u << 1;   // closed: what is sent to it now draws a reset
 inline constexpr std::uint32_t kReset = 1u << 2;  // closed with unread data, linger 0: RST
+// As kFrozen in the positions: no bit can be added any more.
+inline constexpr std::uint32_t kFrozenFlags = 1u << 31;
 }  // namespace pair_flag
 
 // In tx_head and rx_tail: snpd takes the connection apart, nothing can be committed any more. The
-// caller goes back to the gate. Positions never reach it.
+// caller goes back to the gate, which snpd has closed on both sides before it froze anything: a
+// frozen word behind an open gate is the other side's scribbling. Positions never reach it.
 inline constexpr std::uint64_t kFrozen = 1ull << 63;
 
-// One side of a connection. Positions count as in StreamRing.
+// One side of a connection. Positions count as in StreamRing. Two cache lines: the other side needs
+// the first at every call, and the second only when the ring looks full to it.
 struct alignas(64) PairEnd {
   std::atomic<std::uint64_t> tx_head{kFirstPosition};  // after the last byte written by this side
   std::atomic<std::uint32_t> flags{0};                 // pair_flag
   std::atomic<std::uint32_t> cpu{0xffffffff};          // where this side wrote last
-  std::array<std::uint32_t, 12> reserved_writer{};
+  // Not 0: tell me when at most wants_write - 1 of my bytes are unread. Who tells takes it back
+  // to 0.
+  std::atomic<std::uint32_t> wants_write{0};
+  std::atomic<std::uint32_t> receive_buffer{0};  // SO_RCVBUF, if this side's user set it
+  std::array<std::atomic<LaneId>, kWaitSetsPerSlot> lanes{};  // who is to be told; 0: nobody
+  std::array<std::uint32_t, 8> reserved_front{};
 
   std::atomic<std::uint64_t> rx_tail{kFirstPosition};  // next byte that this side reads
-  std::atomic<std::uint32_t> wants_write{0};  // tell me of room; the other side takes it back to 0
-  std::array<std::atomic<LaneId>, kWaitSetsPerSlot> lanes{};  // who is to be told; 0: nobody
-  std::array<std::uint32_t, 11> reserved_reader{};
+  std::array<std::uint32_t, 14> reserved_back{};
 };
 static_assert(sizeof(PairEnd) == 128);
 

@@ -46,15 +46,32 @@ constexpr std::optional<std::uint32_t> bytes_between(std::uint64_t tail, std::ui
 // as far as anybody can see, and the caller goes back to the gate.
 [[nodiscard]] inline bool commit(std::atomic<std::uint64_t>& position, std::uint64_t from,
                                  std::uint64_t n) noexcept {
-  return position.compare_exchange_strong(from, from + n);
+  return (from & kFrozen) == 0 && position.compare_exchange_strong(from, from + n);
 }
 
-// snpd's side: after this neither position of the end moves any more. Returns where they stand.
+// Adds flags. False: frozen, nothing happened, the caller goes back to the gate.
+[[nodiscard]] inline bool add_flags(std::atomic<std::uint32_t>& flags,
+                                    std::uint32_t bits) noexcept {
+  std::uint32_t before = flags.load(std::memory_order_relaxed);
+  do {
+    if ((before & pair_flag::kFrozenFlags) != 0) return false;
+  } while (!flags.compare_exchange_weak(before, before | bits));
+  return true;
+}
+
+// snpd's side: after this nothing of the end can be committed any more. Returns how it stands. Pre:
+// the gates of both sides are closed (or their process is dead), so that a caller whose commit
+// fails does not come back before the connection is elsewhere.
 struct FrozenEnd {
   std::uint64_t tx_head = 0, rx_tail = 0;
+  std::uint32_t flags = 0;  // without kFrozenFlags
 };
 inline FrozenEnd freeze(PairEnd& end) noexcept {
-  return {position_of(end.tx_head.fetch_or(kFrozen)), position_of(end.rx_tail.fetch_or(kFrozen))};
+  FrozenEnd frozen;
+  frozen.tx_head = position_of(end.tx_head.fetch_or(kFrozen));
+  frozen.rx_tail = position_of(end.rx_tail.fetch_or(kFrozen));
+  frozen.flags = end.flags.fetch_or(pair_flag::kFrozenFlags) & ~pair_flag::kFrozenFlags;
+  return frozen;
 }
 
 // As mark(), for a bit that is often set already: then only a load. The sequentially consistent
