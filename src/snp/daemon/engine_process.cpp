@@ -12,6 +12,7 @@
 #include "snp/daemon/control.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/offloader.h"
+#include "snp/daemon/presence.h"
 #include "snp/device/drivers/af_packet/af_packet_device.h"
 #include "snp/device/fault_queue.h"
 #include "snp/device/pcap_queue.h"
@@ -72,6 +73,24 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inherita
                                &inheritance.records->at<ipc::FlowRecord>(0));
 }
 
+// The programs before the taps, and the taps off before the programs: a shard never gets what
+// reaches the host, too.
+Result<std::unique_ptr<Presence>> make_presence(EventLoop& loop, engine::Engine& engine,
+                                                steer::Steering& steering,
+                                                const std::set<std::uint32_t>& ifindexes) {
+  const auto come = [&](std::uint32_t ifindex) -> Result<> {
+    if (auto attached = steering.attach(ifindex); !attached) return attached;
+    auto tapped = engine.tap(ifindex);
+    if (!tapped) (void)steering.detach(ifindex);
+    return tapped;
+  };
+  const auto go = [&](std::uint32_t ifindex) -> Result<> {
+    if (auto untapped = engine.untap(ifindex); !untapped) return untapped;
+    return steering.detach(ifindex);
+  };
+  return Presence::open(loop, ifindexes, {come, go});
+}
+
 Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socket) {
   KeeperLink keeper(std::move(keeper_socket));
   settings::Settings values = inheritance.config;
@@ -83,19 +102,22 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   if (!devices) return tl::unexpected(devices.error());
   auto engine = start_engine(inheritance, *devices);
   if (!engine) return tl::unexpected(engine.error());
-  // A hand-over is some 0.2 ms of work during which a connection is quiet: nobody's slice comes
-  // between. The shards started before and keep their share.
-  ::setpriority(PRIO_PROCESS, 0, -15);
   std::set<std::uint32_t> ifindexes;
   for (const auto& device : *devices)
     ifindexes.insert(device->ifindex());
-  Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper,
+  auto presence = make_presence(**loop, **engine, *inheritance.steering, ifindexes);
+  if (!presence) return tl::unexpected(presence.error());
+  // A hand-over is some 0.2 ms of work during which a connection is quiet: nobody's slice comes
+  // between. The shards started before and keep their share.
+  ::setpriority(PRIO_PROCESS, 0, -15);
+  Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,
                        &inheritance.records->at<ipc::FlowRecord>(0), values, std::move(ifindexes),
                        inheritance.max_connections});
   Control control({inheritance, **loop, **engine, **network, keeper, offloader, values});
   if (auto started = control.start(); !started) return started;
   spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
                values.number(Setting::kShards), values.text(Setting::kChimney));
+  if (!kept.sockets.empty()) (*presence)->come_now();
   if (auto adopted = control.adopt(kept); !adopted) {
     // The shards may have begun: this is as a kill, and the records are good at any moment.
     spdlog::error("cannot go on with the connections of the engine before: {}",
@@ -104,6 +126,7 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
     ::_exit(kEngineCannotResume);
   }
   (*loop)->run();
+  (*presence)->stop();
   (*engine)->stop();
   return {};
 }
@@ -112,7 +135,7 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
 
 int run_engine(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socket) {
   const auto served = serve(inheritance, kept, std::move(keeper_socket));
-  // The keeper undoes the steering; if it is gone, that is ours to do.
+  // The keeper clears the devices; if it is gone, that is ours to do.
   if (::getppid() != inheritance.keeper_pid) inheritance.steering->detach_all();
   if (served) return kEngineStopped;
   spdlog::error("{}", served.error().message);

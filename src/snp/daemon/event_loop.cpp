@@ -60,23 +60,26 @@ int EventLoop::timeout_ms(Instant now) const {
 }
 
 void EventLoop::run() {
-  std::array<epoll_event, 64> events{};
-  while (!is_stopping_) {
-    const bool is_busy = before_sleep_ && before_sleep_();
-    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
-                                   is_busy ? 0 : timeout_ms(engine::monotonic_now()));
-    if (after_sleep_) after_sleep_();
-    for (int i = 0; i < count; ++i) {
-      const auto& event = events[static_cast<std::size_t>(i)];
-      const auto found = handlers_.find(event.data.fd);
-      if (found == handlers_.end()) continue;
-      // A handler may remove itself: it stays alive while it runs.
-      const std::shared_ptr<Handler> handler = found->second;
-      (*handler)(event.events);
-    }
-    run_due(engine::monotonic_now());
-    run_soon();
+  while (!is_stopping_)
+    turn();
+}
+
+void EventLoop::turn() {
+  std::array<epoll_event, 64> events;
+  const bool is_busy = before_sleep_ && before_sleep_();
+  const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
+                                 is_busy ? 0 : timeout_ms(engine::monotonic_now()));
+  if (after_sleep_) after_sleep_();
+  for (int i = 0; i < count; ++i) {
+    const auto& event = events[static_cast<std::size_t>(i)];
+    const auto found = handlers_.find(event.data.fd);
+    if (found == handlers_.end()) continue;
+    // A handler may remove itself: it stays alive while it runs.
+    const std::shared_ptr<Handler> handler = found->second;
+    (*handler)(event.events);
   }
+  run_due(engine::monotonic_now());
+  run_soon();
 }
 
 }  // namespace snp::daemon

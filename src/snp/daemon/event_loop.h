@@ -36,7 +36,8 @@ class EventLoop {
     after_sleep_ = std::move(after);
   }
 
-  void run();  // until stop()
+  void run();   // until stop()
+  void turn();  // one wait, and what came of it
   void stop() noexcept { is_stopping_ = true; }
 
  private:

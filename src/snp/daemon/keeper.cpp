@@ -76,6 +76,13 @@ class Keeper {
   }
 
   Result<> run() {
+    auto result = run_engines();
+    clear_devices();
+    return result;
+  }
+
+ private:
+  Result<> run_engines() {
     int quick_crashes = 0;
     for (;;) {
       const Instant started = engine::monotonic_now();
@@ -103,6 +110,7 @@ class Keeper {
         return fail(Errc::kSystem,
                     "the engine died " + std::to_string(quick_crashes) +
                         " times within seconds; every connection is in the host; please report it");
+      if (kept_.sockets.empty()) clear_devices();  // else the next engine goes on with them
       ++inheritance_.restarts;
       if (quick_crashes > 1) pause(milliseconds(100) * (1 << quick_crashes));
       if (is_told_to_stop_) {
@@ -112,7 +120,6 @@ class Keeper {
     }
   }
 
- private:
   Result<> choose_devices() {
     std::vector<std::string> names = inheritance_.config.list(settings::Setting::kDevices);
     if (names.empty()) names = links_that_are_up();
@@ -161,11 +168,26 @@ class Keeper {
     auto steering = steer::Steering::load(inheritance_.max_connections);
     if (!steering) return tl::unexpected(steering.error());
     steering_ = std::move(*steering);
-    for (const DeviceChoice& device : inheritance_.devices)
-      if (auto done = steering_->attach(::if_nametoindex(device.name.c_str())); !done)
-        return with_context(device.name, done.error());
+    for (const DeviceChoice& device : inheritance_.devices) {
+      const std::uint32_t ifindex = ::if_nametoindex(device.name.c_str());
+      if (auto done = try_steering(ifindex); !done) return with_context(device.name, done.error());
+      ifindexes_.push_back(ifindex);
+    }
     inheritance_.steering = steering_.get();
     return {};
+  }
+
+  // The engine attaches when there are flows (presence.h). What would be in its way is said now,
+  // and what a killed snpd left is gone.
+  Result<> try_steering(std::uint32_t ifindex) {
+    if (auto attached = steering_->attach(ifindex); !attached) return attached;
+    return steering_->detach(ifindex);
+  }
+
+  // Whatever an engine that is gone had put there.
+  void clear_devices() {
+    for (const std::uint32_t ifindex : ifindexes_)
+      (void)steer::Steering::cleanup(ifindex);  // the device may be gone, too
   }
 
   Result<> watch_signals() {
@@ -337,6 +359,7 @@ class Keeper {
   ipc::SharedMemory records_;
   ipc::SharedMemory bulletin_;
   std::unique_ptr<steer::Steering> steering_;
+  std::vector<std::uint32_t> ifindexes_;  // of the devices
   Kept kept_;
   std::string kept_settings_;  // TOML
   pid_t engine_ = -1;

@@ -223,10 +223,12 @@ Flow& Offloader::enter(std::unique_ptr<Flow> owned) {
   note.flow = flow.id;
   note.tuple = flow.tuple;
   flows_.emplace(flow.id, std::move(owned));
+  env_.presence.keep();
   return flow;
 }
 
-Reason Offloader::start_offload(Program& program, ipc::SlotId slot_id, const Done& done) {
+std::optional<Reason> Offloader::start_offload(Program& program, ipc::SlotId slot_id,
+                                               const Done& done) {
   auto owned = std::make_unique<Flow>();
   owned->program = &program;
   owned->slot = slot_id;
@@ -238,6 +240,15 @@ Reason Offloader::start_offload(Program& program, ipc::SlotId slot_id, const Don
       env_.max_connections,
       static_cast<std::size_t>(env_.settings.number(Setting::kMaxConnections)));
   if (free_ids_.empty() || flows_.size() >= most) return Reason::kTargetFull;
+  // Before the gate closes: the connection is not quiet meanwhile.
+  switch (env_.presence.want(owned->path.ifindex)) {
+    case Presence::Answer::kHere:
+      break;
+    case Presence::Answer::kComing:
+      return std::nullopt;
+    case Presence::Answer::kFailed:
+      return Reason::kNoSteering;
+  }
 
   owned->quiet_since = engine::monotonic_now();
   const ipc::FlowId id = enrol(std::move(owned)).id;

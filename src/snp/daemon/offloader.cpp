@@ -44,6 +44,7 @@ Result<> reason_as_result(const FourTuple& flow, Reason reason) {
 Offloader::Offloader(Surroundings surroundings) : env_(std::move(surroundings)) {
   for (ipc::FlowId id = ipc::kFlowRecords; id > 0; --id)
     free_ids_.push_back(id - 1);
+  env_.presence.on_change([this] { take_waiting_jobs(); });
 }
 
 Flow* Offloader::find(ipc::FlowId id) {
@@ -158,7 +159,9 @@ void Offloader::run_offload(OffloadJob job) {
     if (job.done) flow->waiting.push_back(std::move(job.done));
     return;
   }
-  const Reason reason = start_offload(program, job.slot, job.done);
+  const std::optional<Reason> started = start_offload(program, job.slot, job.done);
+  if (!started) return waiting_jobs_.push_back(std::move(job));
+  const Reason reason = *started;
   if (reason == Reason::kOffloaded) return;
   program.slot(job.slot).engine.reason.store(static_cast<std::uint16_t>(reason));
   if (is_worth_a_retry(reason) && ++note.attempts < kAttempts) {
@@ -176,6 +179,12 @@ void Offloader::retry_later(OffloadJob job, std::uint32_t attempt) {
   const Duration wait = milliseconds(5) * (1 << (2 * attempt));  // 20 ms, 80, ... 5 s
   env_.loop.call_at(engine::monotonic_now() + wait,
                     [this, shared] { offload_queue_.push_back(std::move(*shared)); });
+}
+
+void Offloader::take_waiting_jobs() {
+  for (OffloadJob& job : waiting_jobs_)
+    offload_queue_.push_back(std::move(job));
+  waiting_jobs_.clear();
 }
 
 void Offloader::run_upload(Flow& flow) {
@@ -262,6 +271,7 @@ void Offloader::drop_flow(Flow& flow) {
   free_ids_.push_back(flow.id);
   --program.flows;
   flows_.erase(flow.id);
+  env_.presence.let_go();
 }
 
 void Offloader::free_rings(Program& program, std::uint64_t offset, std::uint32_t size) {

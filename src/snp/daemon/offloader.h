@@ -19,6 +19,7 @@
 #include "snp/commands/service.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/keeper_link.h"
+#include "snp/daemon/presence.h"
 #include "snp/daemon/program.h"
 #include "snp/daemon/quiet_times.h"
 #include "snp/engine/engine.h"
@@ -35,6 +36,7 @@ struct Surroundings {
   steer::Steering& steering;
   host::Network& network;
   KeeperLink& keeper;
+  Presence& presence;
   ipc::FlowRecord* records;
   const settings::Settings& settings;
   std::set<std::uint32_t> devices;  // ifindexes that are served
@@ -133,6 +135,7 @@ class Offloader final : public chimney::TargetEvents {
   void run_offload(OffloadJob job);
   void run_upload(Flow& flow);
   void retry_later(OffloadJob job, std::uint32_t attempt);
+  void take_waiting_jobs();
 
   // Tells the lifecycle what happened, does what it says, tells it what came of that, and so on.
   // The flow may be gone afterwards.
@@ -141,7 +144,9 @@ class Offloader final : public chimney::TargetEvents {
   void notice_close(Flow& flow);
 
   // The steps of an offload.
-  chimney::Reason start_offload(Program& program, ipc::SlotId slot, const Done& done);
+  // Nothing: what steering needs is coming to the devices; try again then.
+  std::optional<chimney::Reason> start_offload(Program& program, ipc::SlotId slot,
+                                               const Done& done);
   chimney::Reason examine(Program& program, ipc::SlotId slot, Flow& flow,
                           host::SocketSurvey& survey);
   chimney::Reason find_way(Flow& flow);
@@ -176,6 +181,7 @@ class Offloader final : public chimney::TargetEvents {
   std::unordered_map<std::uint32_t, Program*> programs_;  // that have hand-overs or flows
   std::unordered_map<std::uint32_t, std::function<void()>> gone_;
   std::deque<OffloadJob> offload_queue_;
+  std::vector<OffloadJob> waiting_jobs_;  // for the presence
   std::deque<ipc::FlowId> upload_queue_;
   std::uint32_t initiating_ = 0;  // the shard has not answered yet
   std::uint32_t uploads_running_ = 0;

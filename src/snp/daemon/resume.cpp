@@ -44,6 +44,8 @@ Result<> Offloader::resume(Program& program, ipc::FlowId id, UniqueFd socket, In
   if (record.slot >= ipc::kSlots || record.shard >= shards)
     return cannot("the record names no slot or shard");
   if (!env_.devices.contains(record.constant.ifindex)) return cannot("its device is gone");
+  if (env_.presence.want(record.constant.ifindex) != Presence::Answer::kHere)
+    return cannot("its device takes no steering");
   const auto seen = host::survey(socket.get());
   if (!seen) return tl::unexpected(seen.error());
   if (!program.rings.take(record.rx_ring, record.rx_size)) return cannot("its ring is taken");

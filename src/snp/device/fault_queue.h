@@ -35,6 +35,10 @@ class FaultQueue final : public PacketQueue {
   [[nodiscard]] int wait_fd() const noexcept override { return inner_->wait_fd(); }
   // The queue's own: a frame that this wire loses was sent.
   [[nodiscard]] QueueStats stats() const noexcept override { return inner_->stats(); }
+  Result<> tap() override { return inner_->tap(); }
+  Result<int> prepare_untap() override { return inner_->prepare_untap(); }
+  void untap() noexcept override { inner_->untap(); }
+  void finish_untap() noexcept override { inner_->finish_untap(); }
   [[nodiscard]] const FaultCounters& faults() const noexcept { return faults_; }
 
  private:

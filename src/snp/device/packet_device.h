@@ -67,6 +67,20 @@ class PacketQueue {
   // on it. -1: poll only.
   [[nodiscard]] virtual int wait_fd() const noexcept = 0;
   [[nodiscard]] virtual QueueStats stats() const noexcept = 0;
+
+  // The tap: the queue's hook in the device's receive path. Every frame of the device pays for it,
+  // so a queue opens without one: it sends, and receives nothing. tap() and the outer two steps of
+  // untapping come from one thread at a time that may wait, not the shard's; what untap() leaves
+  // must be finished before the next tap(). The defaults are for devices where a tap costs nobody.
+  virtual Result<> tap() { return {}; }
+  // Makes a receiving end without a tap. Answers its wait_fd, to be waited on before untap(); -1:
+  // the old one stays.
+  virtual Result<int> prepare_untap() { return -1; }
+  // The shard's thread, between two receive(): goes over to that end. Frames that still wait in the
+  // old one are lost.
+  virtual void untap() noexcept {}
+  // Closes the old end. The tap is gone when it returns; slow.
+  virtual void finish_untap() noexcept {}
 };
 
 class PacketDevice {
@@ -75,7 +89,7 @@ class PacketDevice {
   [[nodiscard]] virtual const DeviceCaps& caps() const noexcept = 0;
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   [[nodiscard]] virtual std::uint32_t ifindex() const noexcept = 0;
-  // Start-up only, queue 0 .. shards-1, once each.
+  // Start-up only, queue 0 .. shards-1, once each. The device outlives its queues.
   virtual Result<std::unique_ptr<PacketQueue>> open_queue(std::uint32_t queue) = 0;
 };
 

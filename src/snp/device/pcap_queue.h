@@ -27,6 +27,10 @@ class PcapQueue final : public PacketQueue {
   bool reinject(const RxFrame& frame) noexcept override { return inner_->reinject(frame); }
   [[nodiscard]] int wait_fd() const noexcept override { return inner_->wait_fd(); }
   [[nodiscard]] QueueStats stats() const noexcept override { return inner_->stats(); }
+  Result<> tap() override { return inner_->tap(); }
+  Result<int> prepare_untap() override { return inner_->prepare_untap(); }
+  void untap() noexcept override { inner_->untap(); }
+  void finish_untap() noexcept override { inner_->finish_untap(); }
 
  private:
   PcapQueue(std::unique_ptr<PacketQueue> inner, UniqueFd file);

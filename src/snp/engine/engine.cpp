@@ -50,6 +50,9 @@ class EngineImpl final : public Engine {
   void notify(Arena& arena, ipc::SlotId slot) override;
   void detach(Arena& arena) override;
 
+  Result<> tap(std::uint32_t ifindex) override;
+  Result<> untap(std::uint32_t ifindex) override;
+
   [[nodiscard]] int event_fd() const noexcept override { return answers_fd_.get(); }
   void dispatch(chimney::TargetEvents& events) override;
   [[nodiscard]] bool info(chimney::ConnectionId id, tcp::Info& out) const override;
@@ -271,6 +274,44 @@ void EngineImpl::remove_if_unused(std::uint32_t number) {
     if (const int number_of_fd = fd.load(std::memory_order_relaxed); number_of_fd >= 0)
       ::close(number_of_fd);
   arenas_.erase(found);
+}
+
+device::PacketQueue& queue_of(const ShardThread& shard, std::uint32_t ifindex) {
+  const auto ports = shard.shard().ports();
+  const auto found = std::find_if(ports.begin(), ports.end(),
+                                  [&](const DevicePort& port) { return port.ifindex == ifindex; });
+  SNP_ASSERT(found != ports.end());
+  return *found->queue;
+}
+
+Result<> EngineImpl::tap(std::uint32_t ifindex) {
+  for (const auto& shard : shards_) {
+    if (auto tapped = queue_of(*shard, ifindex).tap(); !tapped) {
+      (void)untap(ifindex);
+      return tapped;
+    }
+  }
+  return {};
+}
+
+Result<> EngineImpl::untap(std::uint32_t ifindex) {
+  for (const auto& shard : shards_) {
+    const auto fd = queue_of(*shard, ifindex).prepare_untap();
+    if (!fd) return tl::unexpected(fd.error());
+    if (*fd < 0) continue;
+    if (auto watched = shard->watch_queue(*fd); !watched) return watched;
+  }
+  const auto is_done = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(shards_.size()));
+  for (const auto& shard : shards_) {
+    Mail& mail = make_mail(MailKind::kUntap, 0);
+    mail.handoff.state.constant.ifindex = ifindex;
+    mail.is_done = is_done;
+    shard->post(mail);
+  }
+  is_done->wait();
+  for (const auto& shard : shards_)
+    queue_of(*shard, ifindex).finish_untap();
+  return {};
 }
 
 void EngineImpl::dispatch(chimney::TargetEvents& events) {

@@ -64,6 +64,13 @@ class Engine : public chimney::Target {
   // Where the Handoff's rings belong: set in the flow record (arena, slot, shard, rings) before
   // initiate(). [initiate, terminate, update, release_frames: chimney::Target]
 
+  // The shards' taps in a device's receive path (device::PacketQueue), there while flows come by
+  // it. Both wait, untap() for tens of milliseconds: one thread at a time, neither the control
+  // thread nor a shard, and not during stop(). When tap() fails, none is left. Pre of untap(): no
+  // flow is steered.
+  virtual Result<> tap(std::uint32_t ifindex) = 0;
+  virtual Result<> untap(std::uint32_t ifindex) = 0;
+
   // Answers and events. Readable fd; dispatch() calls `events` on the control thread.
   [[nodiscard]] virtual int event_fd() const noexcept = 0;
   virtual void dispatch(chimney::TargetEvents& events) = 0;

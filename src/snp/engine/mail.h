@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <latch>
+#include <memory>
 #include <vector>
 
 #include "snp/chimney/target.h"
@@ -21,6 +23,7 @@ enum class MailKind : std::uint8_t {
   kTerminate,      // id
   kUpdate,         // id, handoff.state.cached
   kReleaseFrames,  // handoff.state.constant, forged_segment
+  kUntap,          // handoff.state.constant.ifindex, is_done
   // Back.
   kInitiated,        // id
   kTerminated,       // id, flow, handoff
@@ -40,6 +43,7 @@ struct Mail : MailNode {
   ShardArena* arena = nullptr;
   chimney::Handoff handoff;
   std::vector<std::byte> forged_segment;
+  std::shared_ptr<std::latch> is_done;
 };
 
 }  // namespace snp::engine

@@ -65,6 +65,10 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
     case MailKind::kReleaseFrames:
       release_frames(mail, now);
       return answer(mail, MailKind::kDone);
+    case MailKind::kUntap:
+      ports_[port_of(mail.handoff.state.constant.ifindex)].queue->untap();
+      mail.is_done->count_down();
+      return answer(mail, MailKind::kDone);
     default:
       SNP_ASSERT(false);
   }

@@ -51,8 +51,8 @@ Result<std::unique_ptr<ShardThread>> ShardThread::open(std::unique_ptr<Shard> sh
     return tl::unexpected(watched.error());
   for (const DevicePort& port : self->shard_->ports()) {
     if (port.queue->wait_fd() < 0) continue;
-    if (auto added = add_to_epoll(self->epoll_, port.queue->wait_fd(), EPOLLIN); !added)
-      return tl::unexpected(added.error());
+    if (auto watched = self->watch_queue(port.queue->wait_fd()); !watched)
+      return tl::unexpected(watched.error());
   }
   return self;
 }
@@ -90,6 +90,10 @@ void ShardThread::post(Mail& mail) noexcept {
 
 Result<> ShardThread::watch(int bell) {
   return add_to_epoll(epoll_, bell, EPOLLIN | EPOLLET);
+}
+
+Result<> ShardThread::watch_queue(int fd) {
+  return add_to_epoll(epoll_, fd, EPOLLIN);
 }
 
 void ShardThread::unwatch(int bell) noexcept {

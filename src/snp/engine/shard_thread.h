@@ -32,6 +32,8 @@ class ShardThread {
   // A descriptor that wakes the shard, edge-triggered, never read.
   Result<> watch(int bell);
   void unwatch(int bell) noexcept;
+  // A descriptor that keeps the shard awake while it is readable.
+  Result<> watch_queue(int fd);
 
   [[nodiscard]] Mailbox& inbox() noexcept { return shard_->inbox(); }
   [[nodiscard]] const Shard& shard() const noexcept { return *shard_; }

@@ -1,5 +1,6 @@
 #include "snp/steer/clsact.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string>
@@ -57,20 +58,29 @@ bpf_tc_opts make_options(std::uint32_t handle) {
   return options;
 }
 
-bool has_name(std::uint32_t program_id, std::string_view name) {
-  const UniqueFd fd(::bpf_prog_get_fd_by_id(program_id));
-  if (!fd.is_open()) return false;
+bpf_prog_info info_of(int program_fd) {
   bpf_prog_info info{};
   std::uint32_t length = sizeof(info);
-  if (::bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return false;
-  return name == info.name;
+  if (::bpf_obj_get_info_by_fd(program_fd, &info, &length) != 0) return {};
+  return info;
+}
+
+bool has_name(std::uint32_t program_id, std::string_view name) {
+  const UniqueFd fd(::bpf_prog_get_fd_by_id(program_id));
+  return fd.is_open() && name == info_of(fd.get()).name;
+}
+
+// The program of the filter at that handle; 0: there is none.
+std::uint32_t program_at(std::uint32_t ifindex, const Direction& direction, std::uint32_t handle) {
+  const bpf_tc_hook hook = make_hook(ifindex, direction.point);
+  bpf_tc_opts options = make_options(handle);
+  return ::bpf_tc_query(&hook, &options) == 0 ? options.prog_id : 0;
 }
 
 // Whether a filter of ours stands at that handle; a stranger's stays where it is.
 bool is_ours(std::uint32_t ifindex, const Direction& direction, std::uint32_t handle) {
-  const bpf_tc_hook hook = make_hook(ifindex, direction.point);
-  bpf_tc_opts options = make_options(handle);
-  return ::bpf_tc_query(&hook, &options) == 0 && has_name(options.prog_id, direction.program);
+  const std::uint32_t program = program_at(ifindex, direction, handle);
+  return program != 0 && has_name(program, direction.program);
 }
 
 struct FilterDumpRequest {
@@ -159,6 +169,16 @@ Result<> attach_to_clsact(std::uint32_t ifindex, const ClsactPrograms& programs)
     return tl::unexpected(error);
   }
   return {};
+}
+
+bool is_attached_to_clsact(std::uint32_t ifindex, const ClsactPrograms& programs) {
+  const auto is_at = [&](const Direction& direction, int program_fd) {
+    return std::any_of(kHandles.begin(), kHandles.end(), [&](std::uint32_t handle) {
+      const std::uint32_t program = program_at(ifindex, direction, handle);
+      return program != 0 && program == info_of(program_fd).id;
+    });
+  };
+  return is_at(kIngress, programs.ingress_fd) && is_at(kEgress, programs.egress_fd);
 }
 
 Result<> remove_from_clsact(std::uint32_t ifindex) {

@@ -17,6 +17,9 @@ struct ClsactPrograms {
 // Pre: no programs of ours are on the device (remove_from_clsact() first).
 Result<> attach_to_clsact(std::uint32_t ifindex, const ClsactPrograms& programs);
 
+// Whether these very programs are there, both.
+bool is_attached_to_clsact(std::uint32_t ifindex, const ClsactPrograms& programs);
+
 // Takes programs with our names off; none there is no error.
 Result<> remove_from_clsact(std::uint32_t ifindex);
 

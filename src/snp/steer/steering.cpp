@@ -89,10 +89,12 @@ class BpfSteering final : public Steering {
 
   Result<> attach(std::uint32_t ifindex) override {
     if (auto fit = check_device(ifindex); !fit) return fit;
-    if (auto clean = remove_from_clsact(ifindex); !clean) return clean;
     const ClsactPrograms programs = {::bpf_program__fd(programs_->progs.snp_ingress),
                                      ::bpf_program__fd(programs_->progs.snp_egress)};
-    if (auto result = attach_to_clsact(ifindex, programs); !result) return result;
+    if (!is_attached_to_clsact(ifindex, programs)) {
+      if (auto clean = remove_from_clsact(ifindex); !clean) return clean;
+      if (auto result = attach_to_clsact(ifindex, programs); !result) return result;
+    }
     if (std::find(devices_.begin(), devices_.end(), ifindex) == devices_.end())
       devices_.push_back(ifindex);
     return {};

@@ -40,8 +40,10 @@ class Steering {
   // Undoes every attach(), unless disowned.
   virtual ~Steering() = default;
 
+  // attach() and detach(): one thread at a time, whatever another does with flows meanwhile.
   // Attaches clsact ingress and egress programs to a device. Refuses nothing that others attached;
-  // replaces what a killed process of ours left.
+  // replaces what a killed process of ours left, unless these very programs are there (of a process
+  // that had them from the same load()).
   virtual Result<> attach(std::uint32_t ifindex) = 0;
   // Takes our programs off a device, and the clsact qdisc if we made it and nobody else uses it.
   virtual Result<> detach(std::uint32_t ifindex) = 0;

@@ -34,6 +34,7 @@ struct End {
     SNP_ASSERT(steering->attach(device->ifindex()));
     SNP_ASSERT(steering->set(flow, steer::FlowSteering::kActive, 0));
     queue = std::move(*device->open_queue(0));
+    SNP_ASSERT(queue->tap());
   }
 };
 

@@ -13,10 +13,19 @@ namespace {
 // The largest IPv4 packet without its header and the longest TCP header; it fits IPv6, too.
 constexpr std::uint32_t kMaxFramePayload = 65535 - 20 - 60;
 
+// What the queues of a device have in common.
+struct Shared {
+  std::uint32_t ifindex = 0;
+  AfPacketOptions options;
+  int socket_filter_fd = -1;
+  Fanout fanout;  // whoever taps
+};
+
 class AfPacketQueue final : public PacketQueue {
  public:
-  AfPacketQueue(std::unique_ptr<AfPacketReceiver> receiver, std::unique_ptr<AfPacketSender> sender)
-      : receiver_(std::move(receiver)), sender_(std::move(sender)) {}
+  AfPacketQueue(Shared& shared, std::unique_ptr<AfPacketReceiver> receiver,
+                std::unique_ptr<AfPacketSender> sender)
+      : shared_(shared), receiver_(std::move(receiver)), sender_(std::move(sender)) {}
 
   std::size_t receive(std::span<RxFrame> out) noexcept override { return receiver_->receive(out); }
   bool transmit(const TxFrame& frame) noexcept override { return sender_->transmit(frame); }
@@ -24,16 +33,43 @@ class AfPacketQueue final : public PacketQueue {
   bool reinject(const RxFrame& frame) noexcept override { return sender_->reinject(frame); }
   [[nodiscard]] int wait_fd() const noexcept override { return receiver_->fd(); }
   [[nodiscard]] QueueStats stats() const noexcept override {
-    QueueStats stats;
+    QueueStats stats = past_;
     receiver_->update_drops();
     receiver_->add_to(stats);
     sender_->add_to(stats);
     return stats;
   }
 
+  Result<> tap() override {
+    if (auto tapped = receiver_->tap(shared_.ifindex); !tapped) return tapped;
+    if (shared_.options.queues == 1) return {};
+    auto joined = receiver_->join(shared_.fanout);
+    is_member_ = joined.has_value();
+    return joined;
+  }
+  Result<int> prepare_untap() override {
+    auto fresh = AfPacketReceiver::open(shared_.ifindex, shared_.options, shared_.socket_filter_fd);
+    if (!fresh) return tl::unexpected(fresh.error());
+    other_ = std::move(*fresh);
+    return other_->fd();
+  }
+  void untap() noexcept override {
+    receiver_->update_drops();
+    receiver_->add_to(past_);
+    receiver_.swap(other_);
+  }
+  void finish_untap() noexcept override {
+    other_.reset();
+    if (std::exchange(is_member_, false)) --shared_.fanout.members;
+  }
+
  private:
+  Shared& shared_;
   std::unique_ptr<AfPacketReceiver> receiver_;
+  std::unique_ptr<AfPacketReceiver> other_;  // the next, or the last, while untapping
   std::unique_ptr<AfPacketSender> sender_;
+  QueueStats past_;  // of receivers that are gone
+  bool is_member_ = false;
 };
 
 class AfPacketDevice final : public PacketDevice {
@@ -41,10 +77,7 @@ class AfPacketDevice final : public PacketDevice {
   AfPacketDevice(std::string name, std::uint32_t ifindex, const AfPacketOptions& options,
                  const steer::Steering& steering)
       : name_(std::move(name)),
-        ifindex_(ifindex),
-        options_(options),
-        socket_filter_fd_(steering.socket_filter_fd()),
-        fanout_fd_(steering.fanout_fd()) {
+        shared_{ifindex, options, steering.socket_filter_fd(), {steering.fanout_fd()}} {
     // Checksums and segmentation that the device cannot do are done by the kernel on the way.
     caps_.max_frame_payload = kMaxFramePayload;
     caps_.tx_checksum = true;
@@ -53,7 +86,7 @@ class AfPacketDevice final : public PacketDevice {
 
   [[nodiscard]] const DeviceCaps& caps() const noexcept override { return caps_; }
   [[nodiscard]] std::string_view name() const noexcept override { return name_; }
-  [[nodiscard]] std::uint32_t ifindex() const noexcept override { return ifindex_; }
+  [[nodiscard]] std::uint32_t ifindex() const noexcept override { return shared_.ifindex; }
 
   Result<std::unique_ptr<PacketQueue>> open_queue(std::uint32_t queue) override {
     auto opened = open(queue);
@@ -63,27 +96,21 @@ class AfPacketDevice final : public PacketDevice {
 
  private:
   Result<std::unique_ptr<PacketQueue>> open(std::uint32_t queue) {
-    if (queue != opened_ || queue >= options_.queues)
-      return fail(Errc::kInvalid, "queues are opened in order, once each, up to " +
-                                      std::to_string(options_.queues));
-    auto receiver = AfPacketReceiver::open(ifindex_, options_, socket_filter_fd_);
+    const AfPacketOptions& options = shared_.options;
+    if (queue != opened_ || queue >= options.queues)
+      return fail(Errc::kInvalid,
+                  "queues are opened in order, once each, up to " + std::to_string(options.queues));
+    auto receiver = AfPacketReceiver::open(shared_.ifindex, options, shared_.socket_filter_fd);
     if (!receiver) return tl::unexpected(receiver.error());
-    if (options_.queues > 1)
-      if (auto joined = (*receiver)->join_fanout(&fanout_group_, fanout_fd_); !joined)
-        return tl::unexpected(joined.error());
-    auto sender = AfPacketSender::open(ifindex_, options_);
+    auto sender = AfPacketSender::open(shared_.ifindex, options);
     if (!sender) return tl::unexpected(sender.error());
     ++opened_;
-    return std::make_unique<AfPacketQueue>(std::move(*receiver), std::move(*sender));
+    return std::make_unique<AfPacketQueue>(shared_, std::move(*receiver), std::move(*sender));
   }
 
   std::string name_;
-  std::uint32_t ifindex_;
-  AfPacketOptions options_;
-  int socket_filter_fd_;
-  int fanout_fd_;
+  Shared shared_;
   DeviceCaps caps_;
-  std::uint32_t fanout_group_ = 0;
   std::uint32_t opened_ = 0;
 };
 

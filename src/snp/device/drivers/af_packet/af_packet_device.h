@@ -25,7 +25,8 @@ struct AfPacketOptions {
   bool qdisc_bypass = false;
 };
 
-// Pre: `steering` outlives the call; it is attached to the device before flows are set.
+// Pre: `steering` outlives the device; it is attached to it, and every queue tapped, before flows
+// are set.
 Result<std::unique_ptr<PacketDevice>> open_af_packet(const std::string& device,
                                                      const AfPacketOptions& options,
                                                      const steer::Steering& steering);

@@ -1,6 +1,8 @@
 // The driver against the kernel: what is steered, what comes back, what happens on bad days.
+#include <fstream>
 #include <numeric>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include <sys/wait.h>
@@ -35,6 +37,8 @@ class AfPacketTest : public testing::Test {
     device_ = std::move(*open_af_packet("snp0", options, *steering_));
     for (std::uint32_t i = 0; i < options.queues; ++i)
       queues_.push_back(std::move(*device_->open_queue(i)));
+    for (const auto& opened : queues_)
+      ASSERT_TRUE(opened->tap());
   }
   PacketQueue& queue(std::size_t i = 0) { return *queues_[i]; }
 
@@ -238,6 +242,76 @@ TEST_F(AfPacketTest, EachShardHasItsFlows) {
       EXPECT_EQ(frame.bytes[port] << 8 | frame.bytes[port + 1], pairs[shard].flow.local.port);
     }
   }
+}
+
+// The packet sockets that are hooked into the receive path: the R column of /proc/net/packet.
+struct Hooks {
+  int hooked = 0;
+  int all = 0;
+};
+
+Hooks count_hooks() {
+  std::ifstream file("/proc/thread-self/net/packet");
+  std::string line;
+  Hooks hooks;
+  for (std::getline(file, line); std::getline(file, line);) {
+    std::istringstream fields(line);
+    std::string socket, references, type, protocol, device, is_running;
+    fields >> socket >> references >> type >> protocol >> device >> is_running;
+    ++hooks.all;
+    if (is_running == "1") ++hooks.hooked;
+  }
+  return hooks;
+}
+
+// Untapping as the engine does it, with the test in the place of the shard.
+void untap(PacketQueue& queue) {
+  const auto fd = queue.prepare_untap();
+  ASSERT_TRUE(fd) << fd.error().message;
+  queue.untap();
+  EXPECT_EQ(queue.wait_fd(), *fd);
+  queue.finish_untap();
+}
+
+TEST_F(AfPacketTest, AQueueIsHookedOnlyWhileItIsTapped) {
+  for (const std::uint32_t queues : {1u, 3u}) {
+    SCOPED_TRACE(queues);
+    AfPacketOptions options;
+    options.queues = queues;
+    options.rx_slots = 64;
+    device_ = std::move(*open_af_packet("snp0", options, *steering_));
+    for (std::uint32_t i = 0; i < queues; ++i)
+      queues_.push_back(std::move(*device_->open_queue(i)));
+    const int sockets = count_hooks().all;
+    const TcpPair pair(net_);
+    for (int round = 0; round < 3; ++round) {
+      EXPECT_EQ(count_hooks().hooked, 0);
+      for (const auto& each : queues_)
+        ASSERT_TRUE(each->tap());
+      EXPECT_EQ(count_hooks().hooked, static_cast<int>(queues));
+      // Each shard gets its own in every round: the group is made anew.
+      for (std::uint32_t shard = 0; shard < queues; ++shard) {
+        ASSERT_TRUE(steering_->set(pair.flow, FlowSteering::kShadow, shard));
+        EXPECT_TRUE(TcpPair::passes(pair.there, pair.here));
+        EXPECT_GE(collect(queue(shard), 1).size(), 1u) << shard;
+      }
+      ASSERT_TRUE(steering_->remove(pair.flow));
+      for (const auto& each : queues_)
+        untap(*each);
+      EXPECT_EQ(count_hooks().all, sockets) << "the old ends are closed";
+    }
+    EXPECT_GE(queue().stats().rx_frames, 3u) << "of all rounds";
+    queues_.clear();
+  }
+}
+
+TEST_F(AfPacketTest, ATapOnARemovedDeviceIsRefused) {
+  AfPacketOptions options;
+  device_ = std::move(*open_af_packet("snp0", options, *steering_));
+  queues_.push_back(std::move(*device_->open_queue(0)));
+  net_.here.run("ip link del snp0");
+  EXPECT_FALSE(queue().tap());
+  EXPECT_FALSE(queue().prepare_untap());
 }
 
 TEST_F(AfPacketTest, AFullRingDropsCountsAndRecovers) {

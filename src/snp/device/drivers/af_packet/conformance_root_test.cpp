@@ -27,6 +27,8 @@ struct End {
     SNP_ASSERT(steering->set(flow, steer::FlowSteering::kActive, shard));
     for (std::uint32_t i = 0; i < options.queues; ++i)
       queues.push_back(std::move(*device->open_queue(i)));
+    for (const auto& queue : queues)
+      SNP_ASSERT(queue->tap());
   }
 };
 

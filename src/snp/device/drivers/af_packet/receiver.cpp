@@ -54,8 +54,7 @@ Result<std::unique_ptr<AfPacketReceiver>> AfPacketReceiver::open(std::uint32_t i
   }
   auto ring = PacketRing::map(*fd, PACKET_RX_RING, options.rx_slots, options.slot_bytes);
   if (!ring) return tl::unexpected(ring.error());
-  if (auto bound = bind_to_device(*fd, ifindex, ETH_P_ALL); !bound)
-    return tl::unexpected(bound.error());
+  if (auto bound = bind_to_device(*fd, ifindex, 0); !bound) return tl::unexpected(bound.error());
 
   std::unique_ptr<AfPacketReceiver> receiver(new AfPacketReceiver);
   receiver->fd_ = std::move(*fd);
@@ -66,19 +65,26 @@ Result<std::unique_ptr<AfPacketReceiver>> AfPacketReceiver::open(std::uint32_t i
   return receiver;
 }
 
-Result<> AfPacketReceiver::join_fanout(std::uint32_t* group, int fanout_fd) {
-  const bool is_first = *group == 0;
+Result<> AfPacketReceiver::tap(std::uint32_t ifindex) {
+  return bind_to_device(fd_, ifindex, ETH_P_ALL);
+}
+
+Result<> AfPacketReceiver::join(Fanout& group) {
+  const bool is_first = group.members == 0;
   const std::uint32_t mode =
       PACKET_FANOUT_EBPF | (is_first ? static_cast<std::uint32_t>(PACKET_FANOUT_FLAG_UNIQUEID) : 0);
-  auto joined = set_option(fd_, SOL_PACKET, PACKET_FANOUT, "PACKET_FANOUT", *group | mode << 16);
-  if (!joined || !is_first) return joined;
+  auto joined = set_option(fd_, SOL_PACKET, PACKET_FANOUT, "PACKET_FANOUT",
+                           (is_first ? 0 : group.id) | mode << 16);
+  if (!joined) return joined;
+  ++group.members;
+  if (!is_first) return {};
   std::uint32_t made = 0;
   socklen_t length = sizeof(made);
   if (::getsockopt(fd_.get(), SOL_PACKET, PACKET_FANOUT, &made, &length) != 0)
     return fail_errno("cannot ask for the fanout group");
-  *group = made & 0xffff;
+  group.id = made & 0xffff;
   return set_option(fd_, SOL_PACKET, PACKET_FANOUT_DATA, "PACKET_FANOUT_DATA",
-                    static_cast<std::uint32_t>(fanout_fd));
+                    static_cast<std::uint32_t>(group.program_fd));
 }
 
 std::size_t AfPacketReceiver::receive(std::span<RxFrame> out) noexcept {

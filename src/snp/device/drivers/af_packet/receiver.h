@@ -18,16 +18,26 @@ struct tpacket2_hdr;
 
 namespace snp::device {
 
+// The group of sockets that a device's frames are spread over; all of them are members, or none.
+struct Fanout {
+  int program_fd = -1;
+  std::uint32_t id = 0;
+  std::uint32_t members = 0;
+};
+
 class AfPacketReceiver {
  public:
-  // The filter is on before the socket hears anything.
+  // Without a tap. The filter is on before the socket hears anything.
   static Result<std::unique_ptr<AfPacketReceiver>> open(std::uint32_t ifindex,
                                                         const AfPacketOptions& options,
                                                         int socket_filter_fd);
 
-  // Joins the group that spreads a device's frames over its queues; *group: 0 makes a new one and
-  // says which.
-  Result<> join_fanout(std::uint32_t* group, int fanout_fd);
+  // Frames come from now on. Only closing the socket ends that: a bound one keeps its protocol
+  // (binding it to protocol 0 changes nothing), a member of a fanout group cannot be bound again,
+  // and it leaves its group only when it is closed.
+  Result<> tap(std::uint32_t ifindex);
+  // Pre: tap(). Joins the group that spreads a device's frames over its queues, or makes it.
+  Result<> join(Fanout& group);
 
   std::size_t receive(std::span<RxFrame> out) noexcept;
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }

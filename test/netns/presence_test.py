@@ -1,0 +1,214 @@
+"""An idle snpd is free: tc programs and packet taps are on the device only while flows are steered."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from netlab import DEVICE, Lab, LabError, wait_until  # noqa: E402
+
+import control  # noqa: E402
+
+PORT = 7100
+CONNECTIONS = 4
+LINGER_S = 3  # daemon/presence.h
+RETRY_S = 10
+TRIAL_S = 2.5  # daemon/keeper.cpp: an engine that lived so long is followed by one that goes on
+# Only commands move connections.
+BY_COMMAND = {"automatic_bytes": 0, "automatic_calls": 0}
+
+
+def hooks(end):
+    """The packet sockets of the namespace that are hooked into a receive path."""
+    lines = Path(f"/proc/{end.snpd.pid}/net/packet").read_text().splitlines()[1:]
+    return sum(line.split()[5] == "1" for line in lines)
+
+
+def programs(end, device=DEVICE):
+    """The hooks of tc where a program of ours is."""
+    found = []
+    for where in ("ingress", "egress"):
+        done = subprocess.run(["tc", "-n", end.name, "filter", "show", "dev", device, where],
+                              capture_output=True, text=True)
+        found += [where] if f"snp_{where}" in done.stdout else []
+    return found
+
+
+class Presence(unittest.TestCase):
+    def setUp(self):
+        self.lab = Lab()
+        self.lab.__enter__()
+        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.seed = int.from_bytes(os.urandom(4), "little")
+        self.random = random.Random(self.seed)
+
+    def start(self, shards=1):
+        self.shards = shards
+        self.lab.start_snpd(self.lab.a, settings={**BY_COMMAND, "shards": shards})
+
+    def start_streams(self):
+        """Streams that verify every byte; one end attached."""
+        peer = str(self.lab.bin / "torture_peer")
+        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "level", "--rate",
+                   2_000_000]
+        self.server = self.lab.b.start([peer, "listen", PORT, *options], name="listen")
+        self.server.wait_listening(PORT)
+        self.client = self.lab.a.start([peer, "connect", self.lab.b.v4, PORT, *options],
+                                       attached=True, name="connect")
+        wait_until(lambda: len(self.flows()) == CONNECTIONS, 20, "the streams")
+
+    def finish_streams(self):
+        time.sleep(0.5)
+        self.server.expect_running()
+        os.kill(self.client.pid, signal.SIGTERM)  # it finishes its streams then
+        client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
+                          for process in (self.client, self.server))
+        self.assertEqual(len(client), CONNECTIONS)
+        for number, end in client.items():
+            self.assertGreater(end["sent"], 0, f"seed {self.seed}")
+            self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
+            self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
+
+    def flows(self):
+        return control.flows(self.lab.a, PORT)
+
+    def move(self, verb, count=CONNECTIONS):
+        """Offloads or uploads some of the streams; a busy one is asked again."""
+        for flow in list(self.flows())[:count]:
+            wait_until(lambda flow=flow: control.ask(self.lab.a, verb, FLOW=flow)[0], 20,
+                       f"{verb} of {flow}", every=0.02)
+
+    def expect_here(self):
+        self.assertEqual(programs(self.lab.a), ["ingress", "egress"], f"seed {self.seed}")
+        self.assertEqual(hooks(self.lab.a), self.shards, f"seed {self.seed}")
+
+    def is_away(self):
+        return "clsact" not in self.lab.a.qdiscs() and hooks(self.lab.a) == 0
+
+    def wait_away(self):
+        wait_until(self.is_away, LINGER_S + 10, f"programs and taps off (seed {self.seed})")
+
+    def engine(self):
+        return self.lab.a.snp_json("status")["pid"]
+
+    def kill_engine(self):
+        old = self.engine()
+        os.kill(old, signal.SIGKILL)
+        def is_new():
+            try:
+                return self.engine() != old
+            except LabError:
+                return False  # it does not answer yet
+        wait_until(is_new, 20, "a new engine", every=0.05)
+
+    def comes_and_goes(self):
+        self.assertTrue(self.is_away(), "an idle snpd")
+        self.start_streams()
+        self.assertTrue(self.is_away(), "an attached program whose connections are in the host")
+        self.move("offload", 1)
+        self.expect_here()
+        self.move("offload")
+        self.move("upload", CONNECTIONS - 1)
+        time.sleep(LINGER_S + 0.5)
+        self.expect_here()  # one flow is left
+        self.move("upload")
+        self.expect_here()  # for a while
+        self.wait_away()
+        self.move("offload")
+        self.expect_here()
+        self.finish_streams()
+
+    def test_comes_with_the_first_flow_and_goes_after_the_last(self):
+        self.start()
+        self.comes_and_goes()
+        self.lab.stop_snpd()  # with connections in TIME_WAIT; looks at the qdiscs
+
+    def test_with_several_shards(self):
+        self.start(shards=3)
+        self.comes_and_goes()
+
+    def test_churn_around_the_going(self):
+        self.start(shards=2)
+        self.start_streams()
+        for _ in range(5):
+            self.move("offload")
+            self.expect_here()
+            self.move("upload")
+            time.sleep(LINGER_S + self.random.uniform(-0.05, 0.08))
+        self.wait_away()
+        self.finish_streams()
+
+    def test_engine_killed(self):
+        """With flows the next engine goes on; without, or when they came home, the device is clear."""
+        self.start(shards=2)
+        self.start_streams()
+        self.move("offload")
+        time.sleep(TRIAL_S)
+        self.kill_engine()
+        self.assertEqual([row["offload_state"] for row in self.flows().values()],
+                         ["Offloaded"] * CONNECTIONS)
+        self.expect_here()
+        self.kill_engine()  # at once: they come home
+        self.assertEqual({row["offload_state"] for row in self.flows().values()}, {"InHost"})
+        self.wait_away()
+        for _ in range(2):
+            self.move("offload")
+            self.expect_here()
+            self.move("upload")
+            time.sleep(LINGER_S + self.random.uniform(-0.02, 0.05))
+            self.kill_engine()
+            self.wait_away()
+        self.finish_streams()
+
+    def test_a_late_refusal_is_a_reason(self):
+        self.start()
+        self.start_streams()
+        tc = ["tc", "qdisc", "add", "dev", DEVICE, "ingress"]
+        self.lab.a.run(tc)
+        flow = next(iter(self.flows()))
+        for _ in range(3):
+            done, error = control.ask(self.lab.a, "offload", FLOW=flow)
+            self.assertFalse(done)
+            self.assertIn("no-steering", error)
+        self.assertEqual(self.flows()[flow]["reason"], "no-steering")
+        self.assertEqual(self.lab.a.snpd.output().count("ingress qdisc"), 1, "one line")
+        self.assertEqual(hooks(self.lab.a), 0)
+        tc[2] = "del"
+        self.lab.a.run(tc)
+        wait_until(lambda: control.ask(self.lab.a, "offload", FLOW=flow)[0], RETRY_S + 10,
+                   "another try", every=0.5)
+        self.expect_here()
+        self.finish_streams()
+
+    def test_a_device_that_disappears(self):
+        """Another device than the flows': they go on, and the rest is still taken off."""
+        a = self.lab.a
+        a.run(["ip", "link", "add", "extra0", "up", "type", "veth", "peer", "name", "extra1"])
+        config = self.lab.folder / "by-command.toml"
+        config.write_text("".join(f"{name} = {value}\n" for name, value in BY_COMMAND.items()))
+        a.snpd = a.start([self.lab.snpd, "--config", config, "--device", DEVICE, "--device",
+                          "extra0"], name="snpd")
+        wait_until(lambda: a.snp("status", check=False).returncode == 0, 20, "snpd")
+        self.start_streams()
+        self.assertTrue(self.is_away())
+        self.move("offload")
+        self.assertEqual(hooks(a), 2)
+        self.assertEqual(programs(a, "extra0"), ["ingress", "egress"])
+        a.run(["ip", "link", "del", "extra0"])
+        time.sleep(0.2)
+        self.move("upload")
+        self.wait_away()
+        self.move("offload")
+        self.assertEqual(programs(a), ["ingress", "egress"])
+        self.assertEqual(hooks(a), 1)
+        self.finish_streams()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
