@@ -22,6 +22,7 @@ struct Packet {
   Segment segment;  // payload empty, see `bytes`
   std::vector<std::byte> bytes;
   bool is_ect = false;
+  std::size_t flow = 0;  // the pair of hosts it belongs to
 };
 
 class Link {

@@ -5,6 +5,8 @@
 #include <iostream>
 #include <sstream>
 
+#include "snp/ipc/flow_record.h"
+
 namespace snp::sim {
 namespace {
 
@@ -16,15 +18,29 @@ constexpr std::uint32_t kPatternBytes = 1u << 16;
 // shows.
 class Pattern {
  public:
-  explicit Pattern(std::uint64_t seed) : block_(kPatternBytes + 1) {
+  explicit Pattern(std::uint64_t seed) {
     Random random(seed);
-    for (std::byte& b : block_)
-      b = static_cast<std::byte>(random());
+    for (std::size_t i = 0; i < kPatternBytes; i += sizeof(std::uint64_t)) {
+      const std::uint64_t word = random();
+      std::memcpy(block_.data() + i, &word, sizeof word);
+    }
+    block_.back() = static_cast<std::byte>(random());
   }
-  [[nodiscard]] std::byte at(std::uint64_t n) const { return block_[n % (kPatternBytes + 1)]; }
+  // Calls use(bytes, done) for the pieces of [n, n + length), until it returns false.
+  template <class Use>
+  bool walk(std::uint64_t n, std::uint64_t length, Use&& use) const {
+    for (std::uint64_t done = 0; done < length;) {
+      const auto at = static_cast<std::size_t>((n + done) % block_.size());
+      const auto most = static_cast<std::size_t>(length - done);
+      const auto piece = std::span(block_).subspan(at, std::min(most, block_.size() - at));
+      if (!use(piece, done)) return false;
+      done += piece.size();
+    }
+    return true;
+  }
 
  private:
-  std::vector<std::byte> block_;
+  std::array<std::byte, kPatternBytes + 1> block_;
 };
 
 }  // namespace
@@ -49,10 +65,12 @@ std::string describe(const Config& config) {
 
 class Host {
  public:
-  Host(const Config& config, std::size_t index, SeqNum iss, SeqNum peer_iss, Instant now)
+  // The host of pair `flow` on side `index`.
+  Host(const Config& config, std::size_t flow, std::size_t index, SeqNum iss, SeqNum peer_iss,
+       Instant now)
       : config_(config.hosts[index]),
-        written_(config.seed * 2 + index),
-        expected_(config.seed * 2 + 1 - index),
+        written_((config.seed + flow * 1000) * 2 + index),
+        expected_((config.seed + flow * 1000) * 2 + 1 - index),
         expected_bytes_(config.hosts[1 - index].bytes),
         tx_(config_.ring),
         rx_(config_.ring) {
@@ -66,7 +84,8 @@ class Host {
     state.constant.ecn = config.ecn;
     state.constant.window_scaling = config.wind_shift != 0;
     state.constant.snd_wind_shift = state.constant.rcv_wind_shift = config.wind_shift;
-    std::strncpy(state.cached.congestion_control.data(), config.congestion_control, 15);
+    const char* name = config.flows.empty() ? config.congestion_control : config.flows[flow];
+    std::strncpy(state.cached.congestion_control.data(), name, 15);
     state.cached.no_delay = (config.seed & 1) != 0;
     DelegatedState& d = state.delegated;
     d.snd_una = d.snd_nxt = d.snd_max = iss;
@@ -81,7 +100,8 @@ class Host {
                                {rx_.data(), config_.ring},
                                {kFirstPosition, kFirstPosition}};
     connection_.emplace(state, streams, limits(), now);
-    next_read_ = next_write_ = now;
+    next_read_ = now;
+    next_write_ = now + static_cast<std::int64_t>(flow) * config.flow_start_gap;
   }
 
   [[nodiscard]] tcp::Limits limits() const {
@@ -103,8 +123,10 @@ class Host {
     std::uint64_t count =
         std::min({room, config_.bytes - sent_, static_cast<std::uint64_t>(config_.write_most)});
     if (count > 1 && config_.write_most != 0xffffffff) count = 1 + random() % count;
-    for (std::uint64_t i = 0; i < count; ++i)
-      s.tx.data[(s.tx_range.end + i) & (s.tx.size - 1)] = written_.at(sent_ + i);
+    written_.walk(sent_, count, [&](std::span<const std::byte> piece, std::uint64_t done) {
+      s.tx.copy_in(s.tx_range.end + done, piece);
+      return true;
+    });
     sent_ += count;
     if (count != 0) connection_->on_written(static_cast<std::uint32_t>(count), now);
     if (sent_ == config_.bytes) {
@@ -123,9 +145,13 @@ class Host {
       next_read_ = now + config_.read_pause;
       if (count > 1) count = 1 + random() % count;
     }
-    for (std::uint64_t i = 0; i < count; ++i)
-      if (s.rx.data[(s.rx_range.begin + i) & (s.rx.size - 1)] != expected_.at(received_ + i))
-        return "wrong byte at offset " + std::to_string(received_ + i);
+    const bool is_right =
+        expected_.walk(received_, count, [&](std::span<const std::byte> piece, std::uint64_t done) {
+          read_.resize(piece.size());
+          s.rx.copy_out(s.rx_range.begin + done, read_);
+          return std::ranges::equal(piece, read_);
+        });
+    if (!is_right) return "a wrong byte after offset " + std::to_string(received_);
     received_ += count;
     if (received_ > expected_bytes_) return "more bytes than were sent";
     if (received_ == expected_bytes_ && !done_at_) done_at_ = now;
@@ -146,6 +172,8 @@ class Host {
     return {};
   }
 
+  [[nodiscard]] std::uint64_t received() const { return received_; }
+
   [[nodiscard]] Instant next_event() const {
     Instant next = connection_->next_timeout();
     if (!is_shut_) next = std::min(next, next_write_);
@@ -163,11 +191,12 @@ class Host {
   std::optional<Instant> done_at_;
   Instant next_handover_ = kNever;
   Instant held_until_{};  // hand-over under way: packets wait
+  std::uint64_t payload_sent_ = 0;
 
  private:
   Pattern written_, expected_;
   std::uint64_t expected_bytes_;
-  std::vector<std::byte> tx_, rx_;
+  std::vector<std::byte> tx_, rx_, read_;
   std::uint64_t sent_ = 0, received_ = 0;
   bool is_shut_ = false, is_peer_closed_ = false;
   Instant next_read_, next_write_;
@@ -178,16 +207,20 @@ Simulation::Simulation(const Config& config)
       random_(config.seed),
       now_(kStart),
       links_{Link(config.links[0]), Link(config.links[1])} {
-  // Near the wrap, half of the time.
-  const SeqNum iss[2] = {SeqNum(static_cast<std::uint32_t>(random_())),
-                         SeqNum(0xffffffffu - static_cast<std::uint32_t>(random_() % 50'000))};
-  for (std::size_t i = 0; i < 2; ++i) {
-    hosts_[i] = std::make_unique<Host>(config_, i, iss[i], iss[1 - i], now_);
-    if (config.handovers_per_s > 0)
-      hosts_[i]->next_handover_ =
-          now_ + Duration(static_cast<std::int64_t>(
-                     std::exponential_distribution<>(config.handovers_per_s)(random_) * 1e9));
+  for (std::size_t flow = 0; flow < std::max<std::size_t>(config_.flows.size(), 1); ++flow) {
+    // Near the wrap, half of the time.
+    const SeqNum iss[2] = {SeqNum(static_cast<std::uint32_t>(random_())),
+                           SeqNum(0xffffffffu - static_cast<std::uint32_t>(random_() % 50'000))};
+    for (std::size_t i = 0; i < 2; ++i) {
+      hosts_.push_back(std::make_unique<Host>(config_, flow, i, iss[i], iss[1 - i], now_));
+      if (config.handovers_per_s > 0) hosts_.back()->next_handover_ = next_hand_over();
+    }
   }
+}
+
+Instant Simulation::next_hand_over() {
+  return now_ + Duration(static_cast<std::int64_t>(
+                    std::exponential_distribution<>(config_.handovers_per_s)(random_) * 1e9));
 }
 
 Simulation::~Simulation() = default;
@@ -200,41 +233,77 @@ tcp::Info Simulation::info(std::size_t i) const {
   return hosts_[i]->connection_->info();
 }
 
+std::uint64_t Simulation::received(std::size_t flow) const {
+  return hosts_[2 * flow + 1]->received();
+}
+
+std::uint64_t Simulation::payload_sent(std::size_t flow) const {
+  return hosts_[2 * flow]->payload_sent_;
+}
+
+Instant Simulation::held_until(std::size_t side) const {
+  Instant until{};
+  for (std::size_t i = side; i < hosts_.size(); i += 2)
+    until = std::max(until, hosts_[i]->held_until_);
+  return until;
+}
+
 Instant Simulation::next_event() const {
   Instant next = kNever;
-  for (std::size_t i = 0; i < 2; ++i) {
-    const Host& host = *hosts_[i];
-    next = std::min({next, host.next_event(), host.next_handover_,
-                     std::max(links_[1 - i].next_arrival(), host.held_until_)});
-  }
+  for (const auto& host : hosts_)
+    next = std::min({next, host->next_event(), host->next_handover_});
+  for (std::size_t side = 0; side < 2; ++side)
+    next = std::min(next, std::max(links_[1 - side].next_arrival(), held_until(side)));
+  if (next_change_ < config_.changes.size() && next != kNever)
+    next = std::min(next, kStart + config_.changes[next_change_].at);
   return std::max(next, now_);
 }
 
+bool Simulation::is_done() const {
+  return std::all_of(hosts_.begin(), hosts_.end(), [](const auto& h) { return h->is_done(); });
+}
+
 bool Simulation::run() {
+  if (!advance(kStart + config_.limit)) return false;
+  if (!is_done()) failure_ = "not done after the time limit";
+  return is_done();
+}
+
+bool Simulation::run_for(Duration time) {
+  return advance(kStart + time);
+}
+
+bool Simulation::advance(Instant until) {
   for (std::uint64_t steps = 0; steps < 20'000'000; ++steps) {
+    change_path();
     if (!step()) return false;
-    if (hosts_[0]->is_done() && hosts_[1]->is_done()) return true;
+    if (is_done()) return true;
     const Instant next = next_event();
     if (next == kNever) {
       failure_ = "nothing will ever happen again";
       return false;
     }
-    if (next > kStart + config_.limit) {
-      failure_ = "not done after the time limit";
-      return false;
-    }
+    if (next > until) return true;
     now_ = next;
   }
   failure_ = "too many steps: something is busy without progress";
   return false;
 }
 
+void Simulation::change_path() {
+  for (; next_change_ < config_.changes.size(); ++next_change_) {
+    const Change& change = config_.changes[next_change_];
+    if (kStart + change.at > now_) return;
+    links_[change.link].change(change.config);
+  }
+}
+
 // Everything that is due at now_.
 bool Simulation::step() {
-  for (std::size_t i = 0; i < 2; ++i) {
+  for (std::size_t i = 0; i < hosts_.size(); ++i) {
     Host& host = *hosts_[i];
     if (host.next_handover_ <= now_ && !hand_over(i)) return false;
-    if (host.held_until_ <= now_ && !deliver(i)) return false;
+    if (i < 2 && held_until(i) <= now_ && !deliver(i)) return false;
     if (host.connection().next_timeout() <= now_) {
       host.connection().on_timeout(now_);
       if (!drain(i)) return false;
@@ -245,40 +314,51 @@ bool Simulation::step() {
   return true;
 }
 
-bool Simulation::deliver(std::size_t to) {
-  Link& link = links_[1 - to];
-  Host& host = *hosts_[to];
-  while (auto packet = link.receive(now_)) {
-    Segment segment = packet->segment;
-    const auto size = static_cast<std::uint16_t>(packet->bytes.size());
-    while (host.config_.merges && size != 0) {
-      const Packet* next = link.peek(now_);
-      const auto have = static_cast<std::uint32_t>(packet->bytes.size());
-      if (next == nullptr || next->bytes.empty() || have % size != 0 || have + size > 65000 ||
-          next->bytes.size() > size || next->segment.seg_seq != segment.seg_seq + have ||
-          next->segment.seg_ack != segment.seg_ack ||
-          (segment.flags & ~TcpFlags::kPsh) != TcpFlags::kAck ||
-          (next->segment.flags & ~TcpFlags::kPsh) != TcpFlags::kAck ||
-          segment.options.sack_count != 0 || next->segment.options.sack_count != 0)
-        break;
-      segment.gso_size = size;
-      segment.flags |= next->segment.flags;
-      const auto more = link.receive(now_);
-      packet->bytes.insert(packet->bytes.end(), more->bytes.begin(), more->bytes.end());
-    }
-    if (host.connection().state() == TcpState::kClosed) {
-      if (!segment.has(TcpFlags::kRst)) refuse(to, segment);
-      continue;
-    }
-    segment.payload = packet->bytes;
-    const bool is_acceptable = host.connection().on_segment(segment, now_);
-    if (config_.trace)
-      std::cerr << (now_ - kStart) / microseconds(1) << " us  " << to << " receives "
-                << segment.seg_seq.value() << " +" << packet->bytes.size() << " ack "
-                << segment.seg_ack.value() << (is_acceptable ? "" : " NOT ACCEPTABLE") << "\n";
-    if (!drain(to)) return false;
+// Makes one segment of those that have arrived together, as GRO does.
+void Simulation::merge(std::size_t side, Packet& packet) {
+  Link& link = links_[1 - side];
+  const auto size = static_cast<std::uint16_t>(packet.bytes.size());
+  while (size != 0) {
+    const Packet* next = link.peek(now_);
+    const auto have = static_cast<std::uint32_t>(packet.bytes.size());
+    if (next == nullptr || next->flow != packet.flow || next->bytes.empty() || have % size != 0 ||
+        have + size > 65000 || next->bytes.size() > size ||
+        next->segment.seg_seq != packet.segment.seg_seq + have ||
+        next->segment.seg_ack != packet.segment.seg_ack ||
+        (packet.segment.flags & ~TcpFlags::kPsh) != TcpFlags::kAck ||
+        (next->segment.flags & ~TcpFlags::kPsh) != TcpFlags::kAck ||
+        packet.segment.options.sack_count != 0 || next->segment.options.sack_count != 0)
+      return;
+    packet.segment.gso_size = size;
+    packet.segment.flags |= next->segment.flags;
+    const auto more = link.receive(now_);
+    packet.bytes.insert(packet.bytes.end(), more->bytes.begin(), more->bytes.end());
+  }
+}
+
+bool Simulation::deliver(std::size_t side) {
+  while (auto packet = links_[1 - side].receive(now_)) {
+    const std::size_t to = 2 * packet->flow + side;
+    if (hosts_[to]->config_.merges) merge(side, *packet);
+    if (!give(to, std::move(*packet))) return false;
   }
   return true;
+}
+
+bool Simulation::give(std::size_t to, Packet packet) {
+  tcp::Connection& connection = hosts_[to]->connection();
+  Segment segment = packet.segment;
+  if (connection.state() == TcpState::kClosed) {
+    if (!segment.has(TcpFlags::kRst)) refuse(to, segment);
+    return true;
+  }
+  segment.payload = packet.bytes;
+  const bool is_acceptable = connection.on_segment(segment, now_);
+  if (config_.trace)
+    std::cerr << (now_ - kStart) / microseconds(1) << " us  " << to << " receives "
+              << segment.seg_seq.value() << " +" << packet.bytes.size() << " ack "
+              << segment.seg_ack.value() << (is_acceptable ? "" : " NOT ACCEPTABLE") << "\n";
+  return drain(to);
 }
 
 // RFC 9293 3.10.7.1: what a host says of a connection that it no longer knows.
@@ -286,7 +366,8 @@ void Simulation::refuse(std::size_t from, const Segment& segment) {
   Packet reset;
   reset.segment.seg_seq = segment.seg_ack;
   reset.segment.flags = TcpFlags::kRst;
-  links_[from].send(std::move(reset), now_, random_);
+  reset.flow = from / 2;
+  links_[from % 2].send(std::move(reset), now_, random_);
 }
 
 void Simulation::print(std::size_t from, const Packet& packet) const {
@@ -313,11 +394,13 @@ bool Simulation::drain(std::size_t from) {
       return false;
     }
     const std::uint32_t piece = std::max(plan->gso_size, 1u);
+    host.payload_sent_ += plan->payload_len;
     std::uint32_t sent = 0;
     do {
       const std::uint32_t length = std::min(piece, plan->payload_len - sent);
       Packet packet;
       packet.is_ect = plan->is_ect;
+      packet.flow = from / 2;
       packet.segment.seg_seq = plan->seq + sent;
       packet.segment.seg_ack = plan->ack;
       packet.segment.seg_wnd = plan->wnd;
@@ -329,7 +412,7 @@ bool Simulation::drain(std::size_t from) {
       if (length != 0)
         host.connection().streams().tx.copy_out(plan->payload_pos + sent, packet.bytes);
       if (config_.trace) print(from, packet);
-      const bool is_lost = !links_[from].send(std::move(packet), now_, random_);
+      const bool is_lost = !links_[from % 2].send(std::move(packet), now_, random_);
       if (config_.trace && is_lost) std::cerr << "    lost\n";
       sent += length;
     } while (sent < plan->payload_len);
@@ -338,19 +421,30 @@ bool Simulation::drain(std::size_t from) {
   return failure_.empty();
 }
 
+namespace {
+
+// The state as the next owner reads it from the flow record.
+ConnectionState through_flow_record(const tcp::Connection& connection, Instant now) {
+  const auto record = std::make_unique<ipc::FlowRecord>();
+  const tcp::Streams& streams = connection.streams();
+  ipc::store_state(*record, connection.export_state(now), streams.rx_range, streams.tx_range,
+                   to_ms_ticks(now));
+  return ipc::state_of(*record, to_ms_ticks(now));
+}
+
+}  // namespace
+
 bool Simulation::hand_over(std::size_t i) {
   Host& host = *hosts_[i];
-  host.next_handover_ =
-      now_ + Duration(static_cast<std::int64_t>(
-                 std::exponential_distribution<>(config_.handovers_per_s)(random_) * 1e9));
+  host.next_handover_ = next_hand_over();
   if (host.connection().state() == TcpState::kClosed) {
     host.next_handover_ = kNever;
     return true;
   }
   host.connection().freeze(now_);
   if (!drain(i)) return false;
-  const ConnectionState state = host.connection().export_state(now_);
   const tcp::Streams streams = host.connection().streams();
+  const ConnectionState state = through_flow_record(host.connection(), now_);
   host.connection_.emplace(state, streams, host.limits(), now_);
   host.held_until_ = now_ + config_.handover_time;
   ++handovers_;

@@ -153,6 +153,8 @@ class Connection {
   // process_ack.cpp
   void process_ack(const Segment& seg, Instant now) noexcept;
   void process_sack(const Segment& seg, Delivery& delivery) noexcept;
+  void note_reported_duplicate(SackBlock block, Delivery& delivery) noexcept;
+  void note_resent(SeqNum from, SeqNum to) noexcept;
   void update_send_window(const Segment& seg, bool& has_changed) noexcept;
   void advance_una(SeqNum seg_ack, Delivery& delivery, Instant now) noexcept;
   void take_rtt(const Segment& seg, const Delivery& delivery, bool advanced, Instant now) noexcept;
@@ -183,6 +185,7 @@ class Connection {
   std::optional<SegmentPlan> poll_probe(Instant now) noexcept;
   [[nodiscard]] std::uint32_t sendable(std::uint32_t mss, Hold& hold) noexcept;
   [[nodiscard]] bool may_send_small(bool is_last) const noexcept;
+  [[nodiscard]] std::uint32_t burst_size(std::uint32_t mss) const noexcept;
   [[nodiscard]] bool defers_burst(std::uint32_t room, std::uint32_t unsent_bytes,
                                   std::uint32_t mss) const noexcept;
   SegmentPlan make_plan(SeqNum seq, std::uint32_t length, std::uint32_t mss, Instant now) noexcept;
@@ -206,6 +209,7 @@ class Connection {
                         Instant now) noexcept;
   void detect_losses(const Segment& seg, const Delivery& delivery, Instant now) noexcept;
   void mark_losses(Instant now) noexcept;
+  [[nodiscard]] std::uint32_t used_window() const noexcept;
   bool count_duplicate_ack(bool is_duplicate, bool advanced, const Delivery& delivery) noexcept;
   void enter_recovery(Recovery recovery, Instant now) noexcept;
   void leave_recovery() noexcept;
@@ -317,8 +321,10 @@ class Connection {
   std::uint32_t duplicate_acks_ = 0, duplicate_bytes_ = 0;          // without SACK (RFC 6582)
   std::uint32_t prr_delivered_ = 0, prr_out_ = 0, recover_fs_ = 0;  // RFC 6937
   std::uint32_t undo_ts_ = 0;
-  std::uint32_t undo_resent_ = 0;  // bytes sent again since, that no DSACK has named
-  CongestionState undo_cc_;        // before the last reduction
+  std::uint32_t undo_resent_ = 0;        // bytes sent again since, that no DSACK has named
+  SeqNum undo_from_, undo_to_;           // all of them lie between
+  std::uint32_t resent_unreported_ = 0;  // bytes ever sent again that no DSACK has named
+  CongestionState undo_cc_;              // before the last reduction
   DeliveryRate rate_;
   RateSample rate_sample_;  // of the last ACK
   Instant pacing_at_{};     // what has left is paid for at this moment

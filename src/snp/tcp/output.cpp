@@ -110,7 +110,7 @@ std::optional<SegmentPlan> Connection::poll_retransmission(Instant now) noexcept
   plan.is_retransmission = true;
   board_.on_retransmitted(from, end, us(now));
   prr_out_ += length;
-  undo_resent_ += length;
+  note_resent(from, end);
   pace(length, now);
   ++total_retransmits_;
   is_first_of_recovery_ = false;
@@ -142,12 +142,22 @@ bool Connection::may_send_small(bool is_last) const noexcept {
   return small_end_ <= snd_una_;
 }
 
+// What is worth waiting for: about a millisecond's worth at twice the present rate, as Linux's
+// tcp_tso_autosize; on a short path, where the bursts of a round trip follow each other closely,
+// all that the device takes. Longer bursts at a low rate only fill the path's queues.
+std::uint32_t Connection::burst_size(std::uint32_t mss) const noexcept {
+  const std::uint32_t most = most_at_once(mss) - most_at_once(mss) % mss;
+  if (rtt_.srtt_us() == 0 || most < 2 * mss) return most;
+  const std::uint64_t per_ms = 2000ull * cc_.cwnd / rtt_.srtt_us();
+  const std::uint64_t bytes = per_ms + (most >> std::min(rtt_.min_rtt_us() / 512, 31u));
+  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(bytes, 2 * mss, most));
+}
+
 // A burst for the device's segmentation is worth waiting for, while enough is in flight to bring
 // ACKs without delay (as Linux's tcp_tso_should_defer).
 bool Connection::defers_burst(std::uint32_t room, std::uint32_t unsent_bytes,
                               std::uint32_t mss) const noexcept {
-  const std::uint32_t most = most_at_once(mss);
-  const std::uint32_t burst = most - most % mss;
+  const std::uint32_t burst = burst_size(mss);
   if (burst <= mss || room >= unsent_bytes) return false;
   if (recovery_ != Recovery::kOpen || board_.in_flight() < 4 * mss) return false;
   return room < std::min(burst, std::min(cc_.cwnd, snd_wnd_) / 3);
@@ -273,6 +283,7 @@ std::optional<SegmentPlan> Connection::poll_probe(Instant now) noexcept {
     plan.flags |= flags_of_end(plan.payload_len);
     plan.is_retransmission = true;
     board_.on_retransmitted(from, snd_nxt_, us(now));
+    resent_unreported_ += length;
     is_tail_probe_again_ = true;
     ++total_retransmits_;
     return plan;

@@ -55,13 +55,30 @@ void Connection::process_sack(const Segment& seg, Delivery& delivery) noexcept {
                                          (count > 1 && seg.options.sack[1].start <= block.start &&
                                           block.end <= seg.options.sack[1].end));
     if (is_duplicate) {
-      delivery.saw_duplicate = true;
-      delivery.duplicate_bytes += std::min(block.end - block.start, max_snd_wnd_);
+      note_reported_duplicate(block, delivery);
       continue;
     }
     if (block.start < seg.seg_ack || block.start < snd_una_ || block.end > snd_nxt_) continue;
     board_.on_sacked(block.start, block.end, delivery);
   }
+}
+
+// RFC 2883 4. More than we sent again was duplicated by the path: it says nothing about us (as
+// Linux's tcp_dsack_seen). And only what this recovery sent again can have been in vain.
+void Connection::note_reported_duplicate(SackBlock block, Delivery& delivery) noexcept {
+  const std::uint32_t bytes = std::min(block.end - block.start, max_snd_wnd_);
+  if (resent_unreported_ < bytes) return;
+  resent_unreported_ -= bytes;
+  delivery.saw_duplicate = true;
+  if (block.start >= undo_from_ && block.end <= undo_to_) delivery.duplicate_bytes += bytes;
+}
+
+// What is sent again may come back as a duplicate.
+void Connection::note_resent(SeqNum from, SeqNum to) noexcept {
+  resent_unreported_ = std::min(resent_unreported_ + (to - from), 1u << 30);
+  undo_from_ = undo_resent_ == 0 ? from : seq_min(undo_from_, from);
+  undo_to_ = undo_resent_ == 0 ? to : seq_max(undo_to_, to);
+  undo_resent_ += to - from;
 }
 
 // Pre: snd_una < seg_ack <= snd_nxt.
@@ -84,6 +101,13 @@ void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool adv
   rtt_sample_us_ = 0;
   if (delivery.has_rtt && !delivery.saw_resent) {
     rtt_sample_us_ = std::max(us(now) - delivery.rtt_sent_us, 1u);
+    rtt_.on_sample(rtt_sample_us_);
+    return;
+  }
+  // A SACK alone times what it delivers: on a path that reorders, most of it.
+  const NewestDelivered& newest = delivery.newest;
+  if (!advanced && newest.is_set && !newest.is_retransmitted) {
+    rtt_sample_us_ = std::max(us(now) - newest.sent_us, 1u);
     rtt_.on_sample(rtt_sample_us_);
     return;
   }

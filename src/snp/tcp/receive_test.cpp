@@ -218,11 +218,20 @@ TEST(Receive, TimestampsEchoTheSegmentThatIsAcknowledgedFirst) {
   EXPECT_EQ(state.delegated.ts_recent, 5'000'100u);  // RFC 7323 4.3
 }
 
-TEST(Receive, ARepeatedSegmentIsEchoedByItsOwnTimestamp) {
+TEST(Receive, ARepeatedSegmentIsEchoedByItsOwnTimestampWhereNothingIsMissing) {
   Steps steps;
   steps.receive({.seq = 0, .len = 3000, .gso = 1000}).forget_output();
   steps.receive({.seq = 0, .len = 1000, .ts_val = 5'007'000}, false).expect({.ack = 3000});
   EXPECT_EQ(steps.connection().export_state(steps.now()).delegated.ts_recent, 5'007'000u);
+}
+
+// The repetition overtakes what it was not sent for: PAWS must not drop that.
+TEST(Receive, ARepeatedSegmentDoesNotMakeALateOneLookOld) {
+  Steps steps;
+  steps.receive({.seq = 0, .len = 2000, .gso = 1000}).forget_output();
+  steps.receive({.seq = 3000, .len = 1000, .ts_val = 5'000'020}).forget_output();
+  steps.receive({.seq = 0, .len = 1000, .ts_val = 5'000'050}, false).forget_output();
+  steps.receive({.seq = 2000, .len = 1000, .ts_val = 5'000'010}).expect({.ack = 4000});
 }
 
 TEST(Receive, EcnMarksAreEchoedUntilCwr) {

@@ -58,8 +58,15 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
     enter_recovery(Recovery::kReduction, now);
 
   const bool is_reducing = recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction;
-  tell_algorithm(seg, delivery.bytes, advanced && !is_reducing, now);
+  // Where order tells little, a SACK is as good an ACK (as Linux's tcp_may_raise_cwnd).
+  tell_algorithm(seg, delivery.bytes, (advanced || has_reordering_) && !is_reducing, now);
   if (is_reducing && !owns_window) reduce_proportionally(delivered);
+}
+
+// RFC 9438 4.6: a reduction starts from what was used. What waits here only until the device can
+// take more at once was used, too.
+std::uint32_t Connection::used_window() const noexcept {
+  return was_cwnd_limited_ ? std::max(cc_.cwnd, flight_size_) : flight_size_;
 }
 
 // RFC 8985 6.2, steps 1 to 3.
@@ -134,8 +141,8 @@ void Connection::enter_recovery(Recovery recovery, Instant now) noexcept {
   if (recovery_ == Recovery::kOpen) {  // once per window
     remember_for_undo(now);
     cc_algorithm_->on_congestion(
-        cc_, recovery == Recovery::kReduction ? Congestion::kMark : Congestion::kLoss, flight_size_,
-        now);
+        cc_, recovery == Recovery::kReduction ? Congestion::kMark : Congestion::kLoss,
+        used_window(), now);
     recover_ = snd_nxt_;
     prr_delivered_ = prr_out_ = 0;
     recover_fs_ = std::max(flight_size_, 1u);
@@ -211,7 +218,7 @@ void Connection::end_tail_probe(const Segment& seg, const Delivery& delivery, bo
   } else if (advanced && seg.seg_ack > tail_probe_end_) {
     has_tail_probe_ = false;
     if (recovery_ == Recovery::kOpen) {
-      cc_algorithm_->on_congestion(cc_, Congestion::kLoss, flight_size_, now);
+      cc_algorithm_->on_congestion(cc_, Congestion::kLoss, used_window(), now);
       if (!cc_algorithm_->owns_window) cc_.cwnd = std::min(cc_.cwnd, cc_.ssthresh);
     }
   }

@@ -15,6 +15,25 @@ constexpr std::uint32_t later(std::uint32_t a_us, std::uint32_t b_us) noexcept {
   return is_before(a_us, b_us) ? b_us : a_us;
 }
 
+constexpr std::uint32_t first_sent_us(const SentRange& range) noexcept {
+  return range.sent_us - range.spread * SentRange::kSpreadUs;
+}
+
+// Pre: first_us is not after range.sent_us.
+void set_first_sent(SentRange& range, std::uint32_t first_us) noexcept {
+  const std::uint32_t units =
+      (range.sent_us - first_us + SentRange::kSpreadUs / 2) / SentRange::kSpreadUs;
+  range.spread = static_cast<std::uint16_t>(std::min(units, 0xffffu));
+}
+
+// Both were sent; `range` follows `before`.
+void join_times(SentRange& before, const SentRange& range) noexcept {
+  const std::uint32_t a = first_sent_us(before);
+  const std::uint32_t b = first_sent_us(range);
+  before.sent_us = later(before.sent_us, range.sent_us);
+  set_first_sent(before, is_before(b, a) ? b : a);
+}
+
 }  // namespace
 
 void SackScoreboard::start(SeqNum una, SeqNum end, std::uint32_t now_us) noexcept {
@@ -24,7 +43,7 @@ void SackScoreboard::start(SeqNum una, SeqNum end, std::uint32_t now_us) noexcep
   head_ = count_ = sacked_bytes_ = lost_bytes_ = 0;
   if (una == end) return;
   // Karn: when it was sent is not known, so it gives no round-trip time.
-  ranges_[0] = {end, now_us, Fate::kInFlight, true};
+  ranges_[0] = {end, now_us, Fate::kInFlight, true, 0};
   count_ = 1;
 }
 
@@ -35,9 +54,9 @@ void SackScoreboard::on_sent(SeqNum to, std::uint32_t now_us) noexcept {
     // A crowded board records larger pieces: precision where it is cheap.
     const bool is_crowded =
         count_ >= kCapacity / 2 && end_ - start_of(count_ - 1) < outstanding() / (kCapacity / 4);
-    if (alike && (last.sent_us == now_us || is_crowded || !ensure_room(1))) {
+    if (alike && (last.sent_us == now_us || is_crowded)) {
       last.end = end_ = to;
-      last.sent_us = now_us;
+      join_times(last, {to, now_us});
       return;
     }
     if (!ensure_room(1)) {  // Post of compact(): then nothing is alike; let the last one grow
@@ -45,11 +64,12 @@ void SackScoreboard::on_sent(SeqNum to, std::uint32_t now_us) noexcept {
       SentRange& tail = at(count_ - 1);
       tail.end = end_ = to;
       tail.sent_us = now_us;
+      tail.spread = 0;
       return;
     }
   }
   end_ = to;
-  at(count_) = {to, now_us, Fate::kInFlight, false};
+  at(count_) = {to, now_us};
   ++count_;
 }
 
@@ -66,31 +86,36 @@ std::uint32_t SackScoreboard::find(SeqNum seq) const noexcept {
   return low;
 }
 
-void SackScoreboard::erase(std::uint32_t first, std::uint32_t last) noexcept {
-  for (std::uint32_t from = last, to = first; from < count_; ++from, ++to)
-    at(to) = at(from);
-  count_ -= last - first;
+// The times of what is SACKed matter no more. Pre: `range` follows `before`.
+bool SackScoreboard::merge(SentRange& before, const SentRange& range) noexcept {
+  if (before.fate != range.fate) return false;
+  if (range.fate != Fate::kSacked) {
+    if (before.is_retransmitted != range.is_retransmitted) return false;
+    join_times(before, range);
+  }
+  before.end = range.end;
+  return true;
 }
 
-// Joins neighbours that differ at most in their time.
-void SackScoreboard::compact() noexcept {
+// Joins neighbours that are SACKed; and of the others, two and two, so that what was sent at
+// different times does not become one.
+void SackScoreboard::compact(bool merges_sent) noexcept {
   std::uint32_t kept = 0;
+  bool has_grown = false;
   for (std::uint32_t i = 1; i < count_; ++i) {
     SentRange& before = at(kept);
-    const SentRange& range = at(i);
-    if (before.fate == range.fate && before.is_retransmitted == range.is_retransmitted) {
-      before.end = range.end;
-      before.sent_us = later(before.sent_us, range.sent_us);
-    } else {
-      at(++kept) = range;
-    }
+    const SentRange range = at(i);
+    const bool may = range.fate == Fate::kSacked || (merges_sent && !has_grown);
+    has_grown = may && merge(before, range);
+    if (!has_grown) at(++kept) = range;
   }
   if (count_ != 0) count_ = kept + 1;
 }
 
 bool SackScoreboard::ensure_room(std::uint32_t slots) noexcept {
   if (count_ + slots <= kCapacity) return true;
-  compact();
+  compact(false);
+  if (count_ + slots > kCapacity) compact(true);
   return count_ + slots <= kCapacity;
 }
 
@@ -101,7 +126,15 @@ void SackScoreboard::split_at(SeqNum seq) noexcept {
   for (std::uint32_t j = count_; j > i; --j)
     at(j) = at(j - 1);
   ++count_;
-  at(i).end = seq;
+  SentRange& left = at(i);
+  SentRange& right = at(i + 1);
+  const std::uint32_t first_us = first_sent_us(left);
+  const std::uint64_t part = seq - start_of(i);
+  const std::uint64_t whole = right.end - start_of(i);
+  left.end = seq;
+  left.sent_us = first_us + static_cast<std::uint32_t>((right.sent_us - first_us) * part / whole);
+  set_first_sent(left, first_us);
+  set_first_sent(right, left.sent_us);
 }
 
 void SackScoreboard::set_fate(std::uint32_t i, Fate fate) noexcept {
@@ -124,6 +157,7 @@ void SackScoreboard::on_retransmitted(SeqNum from, SeqNum to, std::uint32_t now_
     if (at(i).fate == Fate::kSacked) continue;
     set_fate(i, Fate::kInFlight);
     at(i).sent_us = now_us;
+    at(i).spread = 0;
     at(i).is_retransmitted = true;
   }
 }

@@ -1,7 +1,8 @@
 // What was sent and not acknowledged: ranges of sequence numbers with the time they were last sent
 // and what became of them. Serves SACK (RFC 2018, 6675), RACK (RFC 8985), round-trip times and the
-// amount in flight. Fixed size: when it is full neighbours are merged, with the later time, so that
-// nothing is taken for lost too early.
+// amount in flight. Fixed size: when it is crowded neighbours are merged, which keeps the time of
+// their first and last byte; when a piece of one has to be told apart again, its time is estimated
+// between the two.
 #pragma once
 
 #include <array>
@@ -15,10 +16,13 @@ namespace snp::tcp {
 struct SentRange {
   enum class Fate : std::uint8_t { kInFlight, kSacked, kLost };
 
-  SeqNum end;  // it starts where the one before ends
-  std::uint32_t sent_us = 0;
+  SeqNum end;                 // it starts where the one before ends
+  std::uint32_t sent_us = 0;  // its last byte
   Fate fate = Fate::kInFlight;
   bool is_retransmitted = false;
+  std::uint16_t spread = 0;  // how much earlier its first byte was sent, in units of kSpreadUs
+
+  static constexpr std::uint32_t kSpreadUs = 16;
 };
 
 // The most recently sent of the segments an ACK newly covers (RFC 8985 6.2 step 2).
@@ -100,8 +104,8 @@ class SackScoreboard {
   [[nodiscard]] std::uint32_t find(SeqNum seq) const noexcept;  // the range that holds seq
   void split_at(SeqNum seq) noexcept;  // a range begins at seq after it. Pre: room for one
   bool ensure_room(std::uint32_t slots) noexcept;
-  void compact() noexcept;
-  void erase(std::uint32_t first, std::uint32_t last) noexcept;
+  void compact(bool merges_sent) noexcept;
+  [[nodiscard]] static bool merge(SentRange& before, const SentRange& range) noexcept;
   void take_first(SeqNum upto, Delivery& delivery) noexcept;
   void set_fate(std::uint32_t i, SentRange::Fate fate) noexcept;
   static void note_delivered(const SentRange& range, SeqNum highest, Delivery& delivery) noexcept;

@@ -132,9 +132,11 @@ void Connection::answer_unacceptable(const Segment& seg, Instant now) noexcept {
   if (seg.has(TcpFlags::kFin) && state_ == TcpState::kTimeWait && seg.seg_seq < rcv_nxt_)
     timers_.set(Timer::kEnd, now + time_wait_);  // RFC 9293 3.10.7.4, eighth, TIME-WAIT
   if (seg.seg_len() != 0 && !seg.has(TcpFlags::kSyn)) {
-    // When it was our ACK that got lost, the answer must echo this copy: else the peer would take
-    // the time since the first one for a round trip.
-    if (timestamps_ && seg.options.has_timestamps) update_ts_recent(seg, now);
+    // RFC 7323 5.3: R2 comes before R3, so TS.Recent stays: a repetition carries a new time, and
+    // would make what it has overtaken look old. One departure: where nothing is missing, our ACK
+    // got lost. The answer must echo this copy, or the peer would take the time since the first one
+    // for a round trip, wait longer for the next, and lose more of our ACKs meanwhile.
+    if (timestamps_ && seg.options.has_timestamps && !has_gap()) update_ts_recent(seg, now);
     if (length != 0 && seg.seg_seq < rcv_nxt_)
       note_duplicate(seg.seg_seq, seq_min(seg.seg_seq + length, rcv_nxt_));
     ack_now_ = true;

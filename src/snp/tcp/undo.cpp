@@ -16,7 +16,7 @@ void Connection::remember_for_undo(Instant now) noexcept {
 bool Connection::undo_spurious(const Segment& seg, const Delivery& delivery,
                                bool advanced) noexcept {
   // Each looks, whatever the others found: they keep books.
-  const bool by_echo = advanced && is_echo_of_original(seg);
+  const bool by_echo = delivery.saw_resent && is_echo_of_original(seg);
   const bool by_duplicates = delivery.saw_duplicate && are_all_repeats_duplicates(delivery);
   const bool by_progress = is_timeout_spurious(delivery, advanced);
   if (!by_echo && !by_duplicates && !by_progress) return false;
@@ -25,9 +25,12 @@ bool Connection::undo_spurious(const Segment& seg, const Delivery& delivery,
 }
 
 // RFC 3522 3.2 step 5: an echo older than our retransmission says that the first copy had arrived.
+// Pre: something sent again is acknowledged by it; the echo of a late segment below says nothing of
+// what this recovery has sent again.
 bool Connection::is_echo_of_original(const Segment& seg) const noexcept {
   return recovery_ != Recovery::kOpen && can_undo_ && timestamps_ && seg.options.has_timestamps &&
-         seg.options.ts_ecr != 0 && static_cast<std::int32_t>(seg.options.ts_ecr - undo_ts_) < 0;
+         undo_resent_ != 0 && seg.seg_ack > undo_from_ && seg.options.ts_ecr != 0 &&
+         static_cast<std::int32_t>(seg.options.ts_ecr - undo_ts_) < 0;
 }
 
 // RFC 3708: also when the recovery is over already, as long as no other has begun.
@@ -52,6 +55,8 @@ bool Connection::is_timeout_spurious(const Delivery& delivery, bool advanced) no
 }
 
 void Connection::undo() noexcept {
+  // It came late, and not because of us: the order of this path tells little (RFC 8985 6.2 step 3).
+  if (recovery_ == Recovery::kFast) has_reordering_ = true;
   board_.unmark_lost();
   const std::uint32_t cwnd = std::max(cc_.cwnd, undo_cc_.cwnd);
   const std::uint32_t ssthresh = std::max(cc_.ssthresh, undo_cc_.ssthresh);

@@ -267,6 +267,12 @@ void on_congestion(CongestionState& state, Congestion what, std::uint32_t /*in_f
     own.prior_cwnd = state.cwnd;
   else
     own.prior_cwnd = std::max(own.prior_cwnd, state.cwnd);
+  if (what != Congestion::kTimeout) return;
+  // As Linux's bbr_set_state: one segment is under way, so conserving packets would never bring
+  // more; the window grows by what is acknowledged. And the pipe must be found full again.
+  own.is_recovering = true;
+  own.conserves = false;
+  own.full_bandwidth = 0;
 }
 
 // 4.3.4.4: go on at the rate that the path had.

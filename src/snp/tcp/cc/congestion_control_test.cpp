@@ -235,6 +235,17 @@ TEST_F(BbrModel, ALossIsRepairedAndTheWindowComesBack) {
   EXPECT_GE(state_.cwnd, before);
 }
 
+// No round ends while a long flight is repaired after a timeout.
+TEST_F(BbrModel, AfterATimeoutTheWindowGrowsByWhatIsAcknowledged) {
+  for (int i = 0; i < 40; ++i)
+    pass_round();
+  algorithm_.on_congestion(state_, Congestion::kTimeout, state_.cwnd, now_);
+  state_.cwnd = kMss;
+  for (int i = 0; i < 20; ++i)
+    algorithm_.on_acked(state_, {.bytes = kMss, .in_flight = kMss, .is_recovering = true}, now_);
+  EXPECT_GE(state_.cwnd, 20 * kMss);
+}
+
 TEST_F(BbrModel, ASlowApplicationDoesNotLowerTheEstimate) {
   for (int i = 0; i < 40; ++i)
     pass_round();
