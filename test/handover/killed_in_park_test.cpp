@@ -1,13 +1,9 @@
 // The engine is killed inside park(), after each of its system calls in turn: the keeper's recovery
 // brings the connection home from the flow record, and not a byte is lost (design section 4).
 #include <array>
-#include <chrono>
 #include <csignal>
 #include <string>
-#include <thread>
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -15,21 +11,14 @@
 
 #include <gtest/gtest.h>
 
-#include "snp/daemon/record_journal.h"
-#include "snp/daemon/recovery.h"
-#include "snp/daemon/slot_access.h"
 #include "snp/host/socket_calls.h"
-#include "snp/ipc/slot_gate.h"
 #include "snp/wire/segment.h"
 
-#include "test/handover/parking_lab.h"
+#include "test/handover/recovery_lab.h"
 
 namespace snp::test {
 namespace {
 
-constexpr std::uint32_t kRing = 1 << 20;
-constexpr ipc::SlotId kSlot = 3;
-constexpr std::uint32_t kArena = 7;
 constexpr std::size_t kBytesARound = 700;
 
 // Runs `work` in a child process that is killed as it comes out of its `last`-th system call.
@@ -59,53 +48,14 @@ bool is_killed_after(int last, Work work) {
 
 enum class Half { kBothOpen, kPeerHasShut, kHostHasShut };
 
-class KilledInPark : public testing::TestWithParam<Half> {
+class KilledInPark : public RecoveryLab, public testing::WithParamInterface<Half> {
  protected:
-  KilledInPark()
-      : arena_(*ipc::SharedMemory::create("test.arena", kRings + 2 * std::size_t{kRing})),
-        records_(*ipc::SharedMemory::create("test.flows", sizeof(ipc::FlowRecord))),
-        slot_(daemon::slot_at(arena_, kSlot)),
-        record_(records_.at<ipc::FlowRecord>(0)) {
-    const NetnsLab::Side& left = lab_.net().left();
-    path_ = {.ifindex = left.ifindex,
-             .local_mac = left.mac,
-             .next_hop_mac = lab_.net().right().mac,
-             .next_hop = lab_.net().right().v4};
-    for (const int option : {SO_KEEPALIVE, SO_REUSEADDR})
-      host::set_option(c_.host.get(), SOL_SOCKET, option, 1);
-    slot_.app.in_use = 1;
-    slot_.app.tx_head = slot_.app.rx_tail = ipc::kFirstPosition;
-  }
-
-  // The engine's way up to park().
-  void close_gate_and_hold() {
-    ipc::set_mode(slot_, ipc::SlotMode::kOffloading);
-    for (const auto state : {steer::FlowSteering::kShadow, steer::FlowSteering::kHold})
-      ASSERT_TRUE(lab_.steering().set(c_.tuple, state, 0));
-    record_.arena = kArena;
-    record_.slot = kSlot;
-    record_.rx_ring = kRings;
-    record_.tx_ring = kRings + kRing;
-    record_.rx_size = record_.tx_size = kRing;
-    record_.constant.tuple = c_.tuple;
-    record_.status = ipc::FlowStatus::kParking;
-  }
-
   void park() {
-    daemon::RecordJournal journal(record_, path_);
-    const StreamRing rx{arena_.data() + record_.rx_ring, kRing};
-    const StreamRing tx{arena_.data() + record_.tx_ring, kRing};
-    if (!host::park(c_.host.get(), rx, slot_.app.rx_tail, tx, slot_.app.tx_head, &journal))
-      ::_exit(1);
+    if (!park_socket()) ::_exit(1);
   }
 
-  void recover() {
-    daemon::Kept kept;
-    kept.programs[kArena] = std::make_unique<daemon::KeptProgram>(
-        kArena, *ipc::SharedMemory::map(UniqueFd(::dup(arena_.fd())), arena_.size(), true));
-    kept.sockets[0].reset(::dup(c_.host.get()));
-    const auto report = daemon::recover(kept, &record_, lab_.steering(), daemon::Aim::kResume,
-                                        [](const std::string& line) { FAIL() << line; });
+  void recover_and_look() {
+    const auto report = recover(daemon::Aim::kResume);
     EXPECT_EQ(report.home, 1u);
     EXPECT_EQ(ipc::mode_of(slot_.engine.mode_word), ipc::SlotMode::kInHost);
     EXPECT_EQ(record_.status, ipc::FlowStatus::kFree);
@@ -115,27 +65,12 @@ class KilledInPark : public testing::TestWithParam<Half> {
     EXPECT_TRUE(survey);
     EXPECT_EQ(chimney::text_of(survey->reason).name, "offloaded") << "as fit to move as before";
   }
-
-  void wait_for_unread(std::size_t bytes) {
-    for (int i = 0; i < 4000 && host::ioctl_count(c_.host.get(), SIOCINQ) != bytes; ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    ASSERT_EQ(host::ioctl_count(c_.host.get(), SIOCINQ), bytes);
-  }
-
-  static constexpr std::size_t kRings = ipc::kRingsOffset;
-  ParkingLab lab_;
-  InNamespace inside_{lab_.net().left()};  // as snpd is
-  Connection c_ = lab_.connect_pair(Family::kV4);
-  ipc::SharedMemory arena_;
-  ipc::SharedMemory records_;
-  ipc::Slot& slot_;
-  ipc::FlowRecord& record_;
-  host::Path path_;
 };
 
 TEST_P(KilledInPark, NoByteIsLost) {
   const bool peer_writes = GetParam() != Half::kPeerHasShut;
   const bool host_writes = GetParam() != Half::kHostHasShut;
+  connect(Family::kV4);
   WireTap tap(lab_.net());
   Bytes from_peer = pattern(2, 5000);
   Bytes from_host = pattern(1, 3000);
@@ -170,7 +105,7 @@ TEST_P(KilledInPark, NoByteIsLost) {
     is_killed = is_killed_after(call, [this] { park(); });
     ++seen[static_cast<std::size_t>(record_.status.load())];
     seen_empty += kernel_state(c_.host.get()) == host::kKernelClose ? 1 : 0;
-    recover();
+    recover_and_look();
     if (HasFailure()) return;
   }
   EXPECT_GT(seen[static_cast<std::size_t>(ipc::FlowStatus::kParking)], 0);
