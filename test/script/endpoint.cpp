@@ -73,7 +73,8 @@ void Endpoint::drain(bool is_owed) {
       break;
     }
     check_payload(*plan);
-    sent_.push_back({*plan, now_, is_owed});
+    const bool is_bare = plan->payload_len == 0 && plan->flags == TcpFlags::kAck;
+    sent_.push_back({*plan, now_, is_owed && is_bare});
   }
   const std::uint32_t events = connection_->take_events();
   events_ |= events;
@@ -170,7 +171,7 @@ void Endpoint::offload() {
   streams_.rx_range = {record_.rx_begin.load(), snapshot.rcv_pos};
   connection_.emplace(state, streams_, limits_, now_);
   if (has_closed_) connection_->close(now_);
-  drain();
+  drain(true);
   for (const Packet& packet : std::exchange(held_, {}))
     deliver(packet);
 }

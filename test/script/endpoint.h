@@ -20,7 +20,7 @@ namespace snp::script {
 struct Sent {
   tcp::SegmentPlan plan;
   Instant when;
-  bool is_owed = false;  // the ACK that whoever gives the connection away sends first
+  bool is_owed = false;  // the ACK that is sent because the connection changes hands
 };
 
 // How a connection changes hands: orderly, as an upload and an offload do it (freeze, the ACK that

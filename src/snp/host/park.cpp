@@ -105,6 +105,7 @@ void fill_congestion(const tcp_info& info, DelegatedState& to) {
                           ? 0xffffffff
                           : to_bytes(info.tcpi_snd_ssthresh, info.tcpi_snd_mss);
   to.retransmits = info.tcpi_retransmits;
+  to.silence_ms = std::min(info.tcpi_last_data_recv, info.tcpi_last_ack_recv);
   (to.snd_wnd == 0 ? to.persist_probes : to.keepalive_probes) = info.tcpi_probes;
 }
 

@@ -96,12 +96,18 @@ struct DelegatedState {
   std::uint32_t ssthresh_bytes = 0xffffffff;
   std::uint8_t retransmits = 0;  // of the segment at snd_una
   std::uint8_t keepalive_probes = 0;
-  std::uint8_t persist_probes = 0;
+  std::uint8_t persist_probes = 0;   // unanswered
+  std::uint8_t persist_backoff = 0;  // doublings of the persist timer: an answer does not end them
   // Timers, in ms from the hand-over (reference 4.3): -1 not running, 0 expires at once.
   std::int32_t retransmit_delta_ms = -1;  // retransmission or persist
   std::int32_t keepalive_delta_ms = -1;
   std::int32_t end_delta_ms = -1;  // FIN_WAIT_2 after close, TIME_WAIT
-  bool fin_pending = false;        // the application has shut down writing; its FIN is not sent yet
+  // How long ago, in ms, rounded up: what counts from there is not put off (reference 4.3,
+  // TotalRT).
+  std::uint32_t silence_ms = 0;  // since a segment came
+  std::uint32_t stall_ms = 0;    // since snd_una moved, or sending began
+  bool loss_probe_sent = false;  // RFC 8985 7: one for what is outstanding, then the timeout
+  bool fin_pending = false;      // the application has shut down writing; its FIN is not sent yet
 };
 
 // The kernel's number of a state, as TCP_INFO tells it (tcp_states.h).

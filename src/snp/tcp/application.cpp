@@ -34,7 +34,8 @@ void Connection::close(Instant now) noexcept {
   shutdown_write(now);
   is_closed_by_application_ = true;
   may_predict_ = false;
-  if (state_ == TcpState::kFinWait2) timers_.set(Timer::kEnd, now + time_wait_);
+  if (state_ == TcpState::kFinWait2 && !timers_.is_running(Timer::kEnd))
+    timers_.set(Timer::kEnd, now + time_wait_);
 }
 
 // RFC 9293 3.10.5.

@@ -222,7 +222,7 @@ class Connection {
   void on_tail_probe_timer(Instant now) noexcept;
   void on_persist_timer(Instant now) noexcept;
   void arm_retransmission(Instant now) noexcept;
-  void set_retransmission_timer(Instant now) noexcept;
+  void set_retransmission_timer(Instant since) noexcept;  // since: when something left last
   void arm_persist(Instant now) noexcept;
   [[nodiscard]] Duration probe_timeout() const noexcept;  // RFC 8985 7.2
   [[nodiscard]] std::uint32_t pipe() const noexcept;

@@ -16,6 +16,11 @@ std::int32_t remaining_ms(Instant deadline, Instant now) noexcept {
       std::min<std::int64_t>((deadline - now) / milliseconds(1), 0x7fffffff));
 }
 
+std::uint32_t elapsed_ms(Instant since, Instant now) noexcept {
+  const auto ms = (now - since + milliseconds(1) - Duration(1)) / milliseconds(1);
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(ms, 0, 0xffffffff));
+}
+
 }  // namespace
 
 Connection::Connection(const ConnectionState& state, const Streams& streams, const Limits& limits,
@@ -38,7 +43,7 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       rcv_mss_(536),
       streams_(streams),
       ts_recent_time_(now - milliseconds(state.delegated.ts_recent_age_ms)),
-      last_received_(now),
+      last_received_(now - milliseconds(state.delegated.silence_ms)),
       last_data_received_(now),
       last_sent_(now),
       cc_algorithm_(&congestion_algorithm_or_default(state.cached.congestion_control.data())),
@@ -52,7 +57,7 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       max_segment_payload_(limits.max_segment_payload),
       rtt_({state.delegated.srtt_us, state.delegated.rttvar_us, state.delegated.min_rtt_us,
             state.delegated.rto_ms * 1000}),
-      last_progress_(now),
+      last_progress_(now - milliseconds(state.delegated.stall_ms)),
       ts_base_(state.delegated.ts_val + 1),  // never the value that was sent last
       start_(now),
       last_challenge_(now - seconds(1)),
@@ -80,7 +85,11 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
   max_in_flight_ = board_.outstanding();
   limited_end_ = snd_nxt_;
   was_cwnd_limited_ = max_in_flight_ + snd_mss_ > cc_.cwnd;
-  persist_backoff_ = persist_probes_;
+  // RFC 9293 3.7.4: whether a small segment is out is told by what is outstanding.
+  if (board_.outstanding() % snd_mss_ != 0) small_end_ = snd_nxt_;
+  // Nothing was sent since an answer came: RFC 5681 4.1 counts the pause from there.
+  if (board_.outstanding() == 0) last_sent_ = last_received_;
+  persist_backoff_ = std::max(delegated.persist_backoff, persist_probes_);
   arm_retransmission(now);
   // What was running goes on: hand-overs in quick succession must not keep a timer from expiring.
   // The host does not say how long its timer has been running: a timeout that it had backed off
@@ -90,7 +99,9 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
   const Instant due = now + (is_known ? milliseconds(delegated.retransmit_delta_ms) : rtt_.rto(0));
   if (board_.outstanding() != 0) {
     retransmission_deadline_ = std::min(retransmission_deadline_, due);
-    set_retransmission_timer(now);
+    has_tail_probe_ = delegated.loss_probe_sent;
+    tail_probe_end_ = snd_nxt_;
+    set_retransmission_timer(retransmission_deadline_ - rtt_.rto(retransmits_));
   } else if (is_known && unsent() != 0) {
     is_persisting_ = true;
     timers_.set(Timer::kRetransmission, std::min(due, now + rtt_.rto(persist_backoff_)));
@@ -131,8 +142,9 @@ void Connection::start_receiving(const DelegatedState& delegated, Instant now) n
   // honest smaller window lets the peer probe instead of sending in vain (RFC 9293 3.8.6).
   rcv_adv_ = seq_max(seq_min(rcv_adv_, offerable_edge()), rcv_nxt_);
   if (rcv_nxt_ != last_ack_sent_) {
+    // How long it has been owed is not known, and there is a limit (RFC 9293 3.8.6.3 MUST-58).
     unacked_bytes_ = rcv_nxt_ - last_ack_sent_;
-    timers_.set(Timer::kDelayedAck, now + max_ack_delay_);
+    ack_now_ = true;
   }
   if (delegated.end_delta_ms >= 0)
     timers_.set(Timer::kEnd,
@@ -185,10 +197,14 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
   out.retransmits = retransmits_;
   out.keepalive_probes = keepalive_probes_;
   out.persist_probes = persist_probes_;
+  out.persist_backoff = persist_backoff_;
   out.retransmit_delta_ms = remaining_ms(
       is_persisting_ ? timers_.at(Timer::kRetransmission) : retransmission_deadline_, now);
   out.keepalive_delta_ms = remaining_ms(timers_.at(Timer::kKeepalive), now);
   out.end_delta_ms = remaining_ms(timers_.at(Timer::kEnd), now);
+  out.silence_ms = elapsed_ms(last_received_, now);
+  out.stall_ms = elapsed_ms(last_progress_, now);
+  out.loss_probe_sent = has_tail_probe_;
   out.fin_pending = is_fin_queued_ && !is_fin_sent_;
   return out;
 }

@@ -248,11 +248,11 @@ void Connection::arm_retransmission(Instant now) noexcept {
 }
 
 // The loss probe comes before the timeout when there is one to be sent.
-void Connection::set_retransmission_timer(Instant now) noexcept {
+void Connection::set_retransmission_timer(Instant since) noexcept {
   const bool may_probe = sack_ && recovery_ == Recovery::kOpen && !has_tail_probe_ &&
                          retransmits_ == 0 && board_.sacked_bytes() == 0;
   timers_.set(Timer::kRetransmission,
-              may_probe ? std::min(now + probe_timeout(), retransmission_deadline_)
+              may_probe ? std::min(since + probe_timeout(), retransmission_deadline_)
                         : retransmission_deadline_);
 }
 
