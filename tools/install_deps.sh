@@ -9,7 +9,7 @@ build=(cmake ninja-build make g++ ccache pkg-config git python3
 check=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev libclang-rt-14-dev
        clang-format clang-tidy shellcheck)
 # Programs that tests and demo run, unmodified, and the tools that prepare their networks.
-programs=(redis-server redis-tools nginx-light memcached iperf3 curl socat iproute2 ethtool nftables
+programs=(redis-server redis-tools nginx-light wrk memcached iperf3 curl socat iproute2 ethtool nftables
           procps)
 
 missing=()

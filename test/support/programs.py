@@ -27,10 +27,10 @@ def redis_server(end, *, attached, port=REDIS_PORT, cpus=None, options=()):
 
 
 def redis_benchmark(end, host, *, attached, clients, requests, port=REDIS_PORT, cpus=None,
-                    tests="get,set"):
+                    tests="get,set", pipeline=1):
     """{"GET": {"requests_per_second", "p50_us", "p99_us"}, "SET": ...}"""
     out = end.run(["redis-benchmark", "-h", host, "-p", port, "-c", clients, "-n", requests, "-P",
-                   1, "-t", tests, "--csv"], attached=attached, cpus=cpus, timeout=300).stdout
+                   pipeline, "-t", tests, "--csv"], attached=attached, cpus=cpus, timeout=300).stdout
     figures = {}
     for row in csv.DictReader(io.StringIO(out)):
         figures[row["test"]] = {"requests_per_second": float(row["rps"]),
@@ -132,6 +132,30 @@ def memcached(end, *, attached, threads=4, port=MEMCACHED_PORT, cpus=None):
                         "-t", threads], attached=attached, cpus=cpus)
     server.wait_listening(port)
     return server
+
+
+_WRK_UNITS = {"us": 1, "ms": 1000, "s": 1e6, "m": 60e6}
+
+
+def wrk(end, url, *, attached, connections, seconds, cpus=None):
+    """{"requests", "requests_per_second", "p50_us", "p99_us"} of one thread of wrk."""
+    out = end.run(["wrk", "-t", 1, "-c", connections, "-d", seconds, "--latency", url],
+                  attached=attached, cpus=cpus, timeout=seconds + 60).stdout
+    found = {}
+    for line in out.splitlines():
+        words = line.split()
+        if "Socket errors" in line or "Non-2xx" in line:
+            raise LabError(f"wrk: {line.strip()}")
+        if words[:1] in (["50%"], ["99%"]):
+            unit = words[1].lstrip("0123456789.")
+            found[f"p{words[0][:2]}_us"] = float(words[1].removesuffix(unit)) * _WRK_UNITS[unit]
+        elif words[1:3] == ["requests", "in"]:
+            found["requests"] = int(words[0])
+        elif words[:1] == ["Requests/sec:"]:
+            found["requests_per_second"] = float(words[1])
+    if len(found) != 4:
+        raise LabError(f"wrk printed no figures: {out[-400:]!r}")
+    return found
 
 
 class CpuMeter:

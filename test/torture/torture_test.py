@@ -2,6 +2,7 @@
 from both ends, while frames are lost, duplicated and reordered.
 
     torture_test.py [--hand-overs 2000] [--connections 64] [--seed N] [--seconds 300] [--kernel]
+    torture_test.py --local    both programs on one host: between host and local target
 
 Passes when every byte arrived, no connection was reset, none waited longer than a second for data,
 and at least so many offloads and so many uploads were done. Prints its seed.
@@ -16,7 +17,7 @@ import threading
 import time
 
 import control
-from netlab import Lab, LabError, say
+from netlab import Lab, LabError, say, wait_until
 
 PORT = 7100
 LONGEST_WAIT_MS = 1000
@@ -32,9 +33,9 @@ PASSING = ("tried again", "busy", "out of order", "on its way", "already", "prog
 class Mover(threading.Thread):
     """Moves connections of one end at random until it is told to stop."""
 
-    def __init__(self, end, ports, seed):
+    def __init__(self, end, ports, seed, local=False):
         super().__init__(daemon=True)
-        self.end, self.ports, self.dice = end, ports, random.Random(seed)
+        self.end, self.ports, self.dice, self.local = end, ports, random.Random(seed), local
         self.done = {"offload": 0, "upload": 0}
         self.put_off = {}
         self.problem = ""
@@ -45,7 +46,8 @@ class Mover(threading.Thread):
             rows = {}
             for port in self.ports:
                 rows.update(control.flows(self.end, port))
-            offloaded = {flow: row["offload_state"] == "Offloaded" for flow, row in rows.items()}
+            offloaded = {flow: row["offload_state"] == "Offloaded" for flow, row in rows.items()
+                         if not self.local or is_listening_end(row, self.ports)}
             while not self.stopping.is_set():
                 self.move(offloaded, self.dice.choice(list(offloaded)))
                 if self.dice.random() < 0.2:
@@ -55,7 +57,9 @@ class Mover(threading.Thread):
 
     def move(self, offloaded, flow):
         verb = "upload" if offloaded[flow] else "offload"
-        done, answer = control.ask(self.end, verb, FLOW=flow)
+        # The two ends of a local connection move together, whichever is named.
+        named = self.dice.choice((flow, "-".join(reversed(flow.split("-"))))) if self.local else flow
+        done, answer = control.ask(self.end, verb, FLOW=named)
         if done:
             self.done[verb] += 1
             offloaded[flow] = not offloaded[flow]
@@ -65,21 +69,39 @@ class Mover(threading.Thread):
             raise LabError(f"{verb} {flow}: {answer}")
 
 
+def is_listening_end(row, ports):
+    return any(row["local"].endswith(f":{port}") for port in ports)
+
+
+def ends_of(lab, args):
+    return (lab.a,) if args.local else (lab.a, lab.b)
+
+
 def start_pairs(lab, args):
     """[(port, listening process, connecting process)], one pair for each of STYLES."""
     pairs = []
+    far_end = ends_of(lab, args)[-1]
     share = max(args.connections // len(STYLES), 1)
     for number, (near, far) in enumerate(STYLES):
         port = PORT + number
-        host = (lab.b.v4, lab.b.v6)[number % 2]
+        host = ("127.0.0.1", "::1", lab.a.v4, lab.a.v6)[number % 4] if args.local else \
+            (lab.b.v4, lab.b.v6)[number % 2]
         common = ["--connections", share, "--seed", args.seed + number, "--rate", args.rate]
-        server = lab.b.start([lab.bin / "torture_peer", "listen", port, *common, "--style", far],
-                             attached=not args.kernel, name=f"peer-{far}")
+        server = far_end.start([lab.bin / "torture_peer", "listen", port, *common, "--style", far],
+                               attached=not args.kernel, name=f"peer-{far}")
         server.wait_listening(port)
         client = lab.a.start([lab.bin / "torture_peer", "connect", host, port, *common, "--style",
                               near], attached=not args.kernel, name=f"peer-{near}")
         pairs.append((port, server, client))
     return pairs
+
+
+def expect_local(lab, pairs):
+    """Every connection is at the local target before the moves begin."""
+    def arrived():
+        rows = [row for port, _, _ in pairs for row in control.flows(lab.a, port).values()]
+        return rows and all(row["target"] == "local" for row in rows)
+    wait_until(arrived, 10, "all connections at the local target")
 
 
 def expect_peers(lab, pairs):
@@ -107,8 +129,8 @@ def move_until_done(lab, pairs, args):
     if args.kernel:
         time.sleep(args.seconds)
         return {}
-    movers = [Mover(end, [port for port, _, _ in pairs], args.seed + number)
-              for number, end in enumerate((lab.a, lab.b))]
+    movers = [Mover(end, [port for port, _, _ in pairs], args.seed + number, args.local)
+              for number, end in enumerate(ends_of(lab, args))]
     for mover in movers:
         mover.start()
     deadline = time.monotonic() + args.seconds
@@ -163,14 +185,16 @@ def finish(lab, pairs):
     say(f"  {total >> 20} MB compared; the longest wait for data was {longest:.0f} ms")
 
 
-def show_counters(lab, faults):
-    for end in (lab.a, lab.b):
+def show_counters(lab, args, faults):
+    for end in ends_of(lab, args):
         _, stats = control.ask(end, "stats")
         for verb in ("offload", "upload"):
             row = stats[verb]
             say(f"  quiet time of {verb}s in {end.name}: p50 {row['quiet_p50_us']} us, p99 "
                 f"{row['quiet_p99_us']} us, max {row['quiet_max_us']} us; {row['done']} done, "
                 f"{row['failed']} failed, {row['queued_bytes']} bytes moved in queues")
+        if args.local:
+            continue
         engine = stats["engine"]
         say("  " + ", ".join(f"{name} {engine[name]}" for name in ENGINE_COUNTERS))
         if faults and not (engine["segments_retransmitted"] and engine["frames_unacceptable"]):
@@ -185,21 +209,24 @@ def main():
     parser.add_argument("--seconds", type=int, default=300, help="most time for the hand-overs")
     parser.add_argument("--rate", type=int, default=400_000, help="bytes/s of each direction")
     parser.add_argument("--no-faults", action="store_true")
+    parser.add_argument("--local", action="store_true", help="both programs on one host")
     parser.add_argument("--kernel", action="store_true", help="the program alone, without snp")
     args = parser.parse_args()
     say(f"seed {args.seed}")
-    faults = {} if args.no_faults else {**FAULTS, "fault_seed": args.seed}
+    faults = {} if args.no_faults or args.local else {**FAULTS, "fault_seed": args.seed}
     try:
         with Lab(needs_product=not args.kernel) as lab:
             if not args.kernel:
-                lab.start_snpd(settings={"chimney": "enabled", **faults})
+                lab.start_snpd(*ends_of(lab, args), settings={"chimney": "enabled", **faults})
             pairs = start_pairs(lab, args)
             time.sleep(1)
             expect_peers(lab, pairs)
+            if args.local and not args.kernel:
+                expect_local(lab, pairs)
             counts = move_until_done(lab, pairs, args)
             finish(lab, pairs)
             if not args.kernel:
-                show_counters(lab, faults)
+                show_counters(lab, args, faults)
                 lab.stop_snpd()
     except LabError as error:
         sys.exit(f"FAILED: {error}\nrepeat with --seed {args.seed}")

@@ -33,20 +33,38 @@ VARIANTS = {v.name: v for v in (KERNEL, CHIMNEY, UNATTACHED, DISABLED)}
 
 @dataclass
 class Bench:
-    """One run's surroundings: the lab, the two cores, how long."""
+    """One run's surroundings: the lab, the two cores, how long, and whether the two programs are on
+    one host."""
     lab: object
     client_core: int
     server_core: int
     seconds: float
     variant: Variant = KERNEL
     settings: dict = field(default_factory=dict)
+    local: bool = False
 
     def __enter__(self):
         if self.variant.snpd:
-            lab = self.lab
-            lab.start_snpd(settings={"chimney": self.variant.chimney, **self.settings},
-                           cpus={lab.a: self.client_core, lab.b: self.server_core})
+            cores = {self.lab.a: self.client_core, self.lab.b: self.server_core}
+            self.lab.start_snpd(*self.ends, cpus=cores,
+                                settings={"chimney": self.variant.chimney, **self.settings})
         return self
+
+    @property
+    def client_end(self):
+        return self.lab.a
+
+    @property
+    def server_end(self):
+        return self.lab.a if self.local else self.lab.b
+
+    @property
+    def ends(self):
+        return (self.lab.a,) if self.local else (self.lab.a, self.lab.b)
+
+    @property
+    def server_address(self):
+        return "127.0.0.1" if self.local else self.lab.b.v4
 
     def __exit__(self, kind, _value, _trace):
         if kind is None:
@@ -54,32 +72,32 @@ class Bench:
         return False
 
     def serve(self, program, port, *options):
-        server = self.lab.b.start([self.lab.bin / program, port, *options],
-                                  attached=self.variant.attached, cpus=self.server_core)
+        server = self.server_end.start([self.lab.bin / program, port, *options],
+                                       attached=self.variant.attached, cpus=self.server_core)
         server.wait_listening(port)
         return server
 
     def ask(self, program, *options):
-        out = self.lab.a.run([self.lab.bin / program, self.lab.b.v4, *options],
-                             attached=self.variant.attached, cpus=self.client_core)
+        out = self.client_end.run([self.lab.bin / program, self.server_address, *options],
+                                  attached=self.variant.attached, cpus=self.client_core)
         return json.loads(out.stdout)
 
     def meter(self):
-        return CpuMeter([self.client_core, self.server_core])
+        return CpuMeter({self.client_core, self.server_core})
 
     def expect_path(self, moved_bytes):
         """A figure counts only when the traffic went the way its variant says."""
         if not self.variant.snpd:
             return
-        for end in (self.lab.a, self.lab.b):
+        for end in self.ends:
             stats = end.snp_json("stats")
             target = stats["target"]["bytes_in"] + stats["target"]["bytes_out"]
             wanted = self.variant is CHIMNEY
             if wanted and target < 0.5 * moved_bytes:
                 raise LabError(f"{end.name}: only {target} of {moved_bytes:.0f} bytes went through "
-                               f"the engine; declined: {stats['declined']}")
+                               f"the target; declined: {stats['declined']}")
             if not wanted and target > 0:
-                raise LabError(f"{end.name}: {target} bytes went through the engine in variant "
+                raise LabError(f"{end.name}: {target} bytes went through the target in variant "
                                f"{self.variant.name}")
 
 
@@ -93,6 +111,8 @@ class Point:
     tso: bool = True
     higher_is_better: bool = True
     rounds: int = 0  # 0: as the command line says
+    local: bool = False  # both programs on one host
+    one_core: bool = False  # both on the client's core
 
 
 def request_response(connections):
@@ -113,15 +133,16 @@ def request_response(connections):
     return run
 
 
-def redis(clients, test):
+def redis(clients, test, pipeline=1):
     def run(bench):
-        server = programs.redis_server(bench.lab.b, attached=bench.variant.attached,
+        server = programs.redis_server(bench.server_end, attached=bench.variant.attached,
                                        cpus=bench.server_core)
-        requests = int(80_000 * bench.seconds)
+        requests = int(80_000 * bench.seconds * min(pipeline, 8))
         meter = bench.meter()
         result = programs.redis_benchmark(
-            bench.lab.a, bench.lab.b.v4, attached=bench.variant.attached, clients=clients,
-            requests=requests, cpus=bench.client_core, tests=test.lower())[test]
+            bench.client_end, bench.server_address, attached=bench.variant.attached,
+            clients=clients, requests=requests, cpus=bench.client_core, tests=test.lower(),
+            pipeline=pipeline)[test]
         cpu = meter.stop()
         bench.expect_path(40 * requests)
         server.stop()
@@ -130,9 +151,9 @@ def redis(clients, test):
     return run
 
 
-def bulk(direction):
+def bulk(direction, *server_options):
     def run(bench):
-        server = bench.serve("bulk_server", BULK_PORT)
+        server = bench.serve("bulk_server", BULK_PORT, *server_options)
         meter = bench.meter()
         result = bench.ask("bulk_client", BULK_PORT, "--direction", direction, "--seconds",
                            bench.seconds)
@@ -148,8 +169,8 @@ def neighbour(connections):
     """What a busy program on the server's core gets done while the benchmark runs beside it."""
     def run(bench):
         def burn():
-            return bench.lab.b.start([bench.lab.bin / "neighbour", "--seconds", bench.seconds],
-                                     cpus=bench.server_core)
+            return bench.server_end.start(
+                [bench.lab.bin / "neighbour", "--seconds", bench.seconds], cpus=bench.server_core)
         alone = json.loads(burn().result(bench.seconds + 30))["rounds_per_second"]
         server = bench.serve("rr_server", RR_PORT)
         burner = burn()
@@ -162,6 +183,26 @@ def neighbour(connections):
         return {"neighbour_percent": 100 * beside / alone,
                 "requests_per_second": result["requests_per_second"],
                 "taken_us_per_request": 1e6 * taken / result["requests_per_second"]}
+    return run
+
+
+def nginx(connections, size):
+    """wrk against nginx, keep-alive, one file."""
+    def run(bench):
+        server = programs.nginx(bench.server_end, attached=bench.variant.attached,
+                                cpus=bench.server_core)
+        programs.make_file(server.www / "file", size)
+        meter = bench.meter()
+        result = programs.wrk(bench.client_end, f"http://{bench.server_address}:"
+                              f"{programs.NGINX_PORT}/file", attached=bench.variant.attached,
+                              connections=connections, seconds=max(1, round(bench.seconds)),
+                              cpus=bench.client_core)
+        cpu = meter.stop()
+        bench.expect_path(size * result["requests"])
+        server.stop()
+        return {"requests_per_second": result["requests_per_second"], "p50_us": result["p50_us"],
+                "p99_us": result["p99_us"],
+                "cpu_percent": 100 * cpu["busy_seconds"] / cpu["seconds"]}
     return run
 
 
@@ -220,6 +261,22 @@ ALL = (
           (KERNEL, UNATTACHED, DISABLED), rounds=7),
     Point("busy neighbour of the server, 1 connection", "neighbour_percent", "% of alone",
           neighbour(1)),
+    *(Point(f"local: request-response 64 B, {n} connection{'s' if n > 1 else ''}"
+            + (", one core" if one else ""), "requests_per_second", "requests/s",
+            request_response(n), local=True, one_core=one)
+      for one in (False, True) for n in (1, 16, 64, 128)),
+    *(Point(f"local: redis {test}, {n} clients" + (f", pipeline {p}" if p > 1 else ""),
+            "requests_per_second", "requests/s", redis(n, test, p), local=True)
+      for test, n, p in (("GET", 64, 1), ("SET", 64, 1), ("GET", 64, 16))),
+    *(Point(f"local: bulk, client {'sends' if d == 'send' else 'receives'}"
+            + (", one core" if one else ""), "gigabits_per_second", "Gbit/s", bulk(d), local=True,
+            one_core=one) for one in (False, True) for d in ("send", "receive")),
+    Point("local: bulk, server reads 1 GB/s at most", "gigabits_per_second", "Gbit/s",
+          bulk("send", "--rate", 1_000_000_000), local=True),
+    Point("local: wrk and nginx, 64 connections, 1 KB", "requests_per_second", "requests/s",
+          nginx(64, 1024), local=True),
+    Point("local: busy neighbour of the server, 1 connection", "neighbour_percent", "% of alone",
+          neighbour(1), local=True),
     Point("quiet time of a hand-over, 16 connections", "offload_quiet_p50_us", "us", quiet_time(16),
           (CHIMNEY,), higher_is_better=False, rounds=1),
 )
