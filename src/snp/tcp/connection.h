@@ -155,6 +155,7 @@ class Connection {
   void process_sack(const Segment& seg, Delivery& delivery) noexcept;
   void note_reported_duplicate(SackBlock block, Delivery& delivery) noexcept;
   void note_resent(SeqNum from, SeqNum to) noexcept;
+  void note_rtt(std::uint32_t rtt_us, Instant now) noexcept;
   void update_send_window(const Segment& seg, bool& has_changed) noexcept;
   void advance_una(SeqNum seg_ack, Delivery& delivery, Instant now) noexcept;
   void take_rtt(const Segment& seg, const Delivery& delivery, bool advanced, Instant now) noexcept;
@@ -306,6 +307,7 @@ class Connection {
   bool can_undo_ = false;            // by an echo (RFC 3522)
   bool is_tail_probe_again_ = false;
   bool has_tail_probe_ = false;
+  bool has_rtt_since_probe_ = true;  // RFC 8985 7.3: probes must not keep the estimate from growing
   std::uint8_t retransmits_ = 0;     // expiries for the segment at snd_una
   std::uint8_t persist_probes_ = 0;  // unanswered
   std::uint8_t persist_backoff_ = 0, keepalive_probes_ = 0;

@@ -101,19 +101,24 @@ void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool adv
   rtt_sample_us_ = 0;
   if (delivery.has_rtt && !delivery.saw_resent) {
     rtt_sample_us_ = std::max(us(now) - delivery.rtt_sent_us, 1u);
-    rtt_.on_sample(rtt_sample_us_);
+    note_rtt(rtt_sample_us_, now);
     return;
   }
   // A SACK alone times what it delivers: on a path that reorders, most of it.
   const NewestDelivered& newest = delivery.newest;
   if (!advanced && newest.is_set && !newest.is_retransmitted) {
     rtt_sample_us_ = std::max(us(now) - newest.sent_us, 1u);
-    rtt_.on_sample(rtt_sample_us_);
+    note_rtt(rtt_sample_us_, now);
     return;
   }
   if (!advanced || !timestamps_ || !seg.options.has_timestamps || seg.options.ts_ecr == 0) return;
   const std::uint32_t elapsed_ms = ts_now(now) - seg.options.ts_ecr;
-  if (elapsed_ms < RttEstimator::kMaxRtoUs / 1000) rtt_.on_sample(std::max(elapsed_ms, 1u) * 1000);
+  if (elapsed_ms < RttEstimator::kMaxRtoUs / 1000) note_rtt(std::max(elapsed_ms, 1u) * 1000, now);
+}
+
+void Connection::note_rtt(std::uint32_t rtt_us, Instant now) noexcept {
+  rtt_.on_sample(rtt_us, us(now));
+  has_rtt_since_probe_ = true;
 }
 
 void Connection::tell_algorithm(const Segment& seg, std::uint32_t bytes, bool may_grow,

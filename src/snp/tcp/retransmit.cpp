@@ -250,7 +250,7 @@ void Connection::arm_retransmission(Instant now) noexcept {
 // The loss probe comes before the timeout when there is one to be sent.
 void Connection::set_retransmission_timer(Instant since) noexcept {
   const bool may_probe = sack_ && recovery_ == Recovery::kOpen && !has_tail_probe_ &&
-                         retransmits_ == 0 && board_.sacked_bytes() == 0;
+                         has_rtt_since_probe_ && retransmits_ == 0 && board_.sacked_bytes() == 0;
   timers_.set(Timer::kRetransmission,
               may_probe ? std::min(since + probe_timeout(), retransmission_deadline_)
                         : retransmission_deadline_);
@@ -278,6 +278,7 @@ void Connection::on_retransmission_timer(Instant now) noexcept {
 // RFC 8985 7.3.
 void Connection::on_tail_probe_timer(Instant now) noexcept {
   has_tail_probe_ = true;
+  has_rtt_since_probe_ = false;
   is_tail_probe_again_ = false;
   may_predict_ = false;
   tail_probe_end_ = snd_nxt_;

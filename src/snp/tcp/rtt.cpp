@@ -17,9 +17,9 @@ RttEstimator::RttEstimator(const Known& known) noexcept
 }
 
 // RFC 6298 2.2, 2.3.
-void RttEstimator::on_sample(std::uint32_t rtt_us) noexcept {
+void RttEstimator::on_sample(std::uint32_t rtt_us, std::uint32_t now_us) noexcept {
   rtt_us = std::clamp(rtt_us, 1u, kMaxRtoUs);
-  if (min_rtt_us_ == 0 || rtt_us < min_rtt_us_) min_rtt_us_ = rtt_us;
+  update_min(rtt_us, now_us);
   if (srtt_us_ == 0) {
     srtt_us_ = rtt_us;
     rttvar_us_ = rtt_us / 2;
@@ -30,6 +30,16 @@ void RttEstimator::on_sample(std::uint32_t rtt_us) noexcept {
     srtt_us_ = std::max(srtt_us_, 1u);
   }
   update_rto();
+}
+
+void RttEstimator::update_min(std::uint32_t rtt_us, std::uint32_t now_us) noexcept {
+  if (half_min_us_ == 0 || now_us - half_since_us_ > kHalfWindowUs) {
+    if (half_min_us_ != 0) min_rtt_us_ = half_min_us_;
+    half_min_us_ = rtt_us;
+    half_since_us_ = now_us;
+  }
+  half_min_us_ = std::min(half_min_us_, rtt_us);
+  min_rtt_us_ = min_rtt_us_ == 0 ? rtt_us : std::min(min_rtt_us_, rtt_us);
 }
 
 // As Linux: the floor is under the variance term, so that a peer's delayed ACK on a long path does

@@ -76,7 +76,7 @@ bool Connection::segment_arrives_synchronized(const Segment& seg, Instant now) n
     check_reset(seg, now);
     return true;
   }
-  if (seg.has(TcpFlags::kSyn)) {  // fourth, as RFC 5961 4.2 and MUST-100 want it
+  if (seg.has(TcpFlags::kSyn)) {  // fourth, as RFC 5961 4.2 wants it
     send_challenge_ack(now);
     return false;
   }
