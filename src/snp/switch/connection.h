@@ -121,7 +121,10 @@ inline void count(Connection& c, std::atomic<std::uint64_t>& total,
   constexpr auto kRelaxed = std::memory_order_relaxed;
   total.store(total.load(kRelaxed) + static_cast<std::uint64_t>(bytes), kRelaxed);
   calls.store(calls.load(kRelaxed) + 1, kRelaxed);
-  if (!c.has_asked.load(kRelaxed)) consider_offload(c);
+  if (c.has_asked.load(kRelaxed) ||
+      c.session->bulletin->chimney.load(kRelaxed) == ipc::ChimneyMode::kDisabled)
+    return;
+  consider_offload(c);
 }
 inline void count_in(Connection& c, long bytes) noexcept {
   count(c, c.slot->facts.host_bytes_in, c.slot->facts.host_calls_in, bytes);

@@ -53,7 +53,7 @@ SNP_EXPORT int epoll_ctl(int epoll_fd, int operation, int fd, epoll_event* event
 
 SNP_EXPORT int epoll_wait(int fd, epoll_event* events, int most, int timeout) {
   EpollInstance* instance = epoll_in(entry_of(fd));
-  if (instance == nullptr) return real().epoll_pwait(fd, events, most, timeout, nullptr);
+  if (instance == nullptr) return real().epoll_wait(fd, events, most, timeout);
   return wait_on(fd, events, most, from_ms(timeout), nullptr, *instance);
 }
 

@@ -17,6 +17,16 @@ constexpr std::uint32_t kRoundsWithoutKernel = 8;
 
 constexpr Duration kLostSlice = milliseconds(50);  // between looks at a snpd that hung up
 
+constexpr int kNotWhole = -2;
+
+// As epoll_wait() takes it: -1 without a limit.
+int in_whole_ms(Duration timeout) noexcept {
+  if (timeout == Duration::zero()) return 0;
+  if (timeout >= kForever) return -1;
+  const auto ms = std::chrono::duration_cast<milliseconds>(timeout);
+  return ms == timeout && ms.count() < 0x7fffffff ? static_cast<int>(ms.count()) : kNotWhole;
+}
+
 }  // namespace
 
 bool EpollInstance::may_be_ready() const noexcept {
@@ -69,7 +79,7 @@ int EpollInstance::collect(epoll_event* events, int most) noexcept {
 }
 
 // An event of the real set that carries one of our registrations. Pre: locked.
-bool EpollInstance::translate_one(epoll_event& event) noexcept {
+inline bool EpollInstance::translate_one(epoll_event& event) noexcept {
   auto& entry = *static_cast<EpollEntry*>(event.data.ptr);
   if (entry.owner != this) return false;
   if (mode(*entry.connection) == ipc::SlotMode::kInHost) {
@@ -83,6 +93,7 @@ bool EpollInstance::translate_one(epoll_event& event) noexcept {
 }
 
 int EpollInstance::translate(epoll_event* events, int count) noexcept {
+  if (count == 0) return 0;
   int kept = 0;
   const Guard guard(lock_);
   for (int i = 0; i < count; ++i) {
@@ -102,15 +113,15 @@ int EpollInstance::translate(epoll_event* events, int count) noexcept {
 
 int EpollInstance::ask_kernel(epoll_event* events, int most, Duration timeout,
                               const sigset_t* mask) noexcept {
-  const auto ms = std::chrono::duration_cast<milliseconds>(timeout);
+  const int ms = in_whole_ms(timeout);
   int n = 0;
-  if (timeout >= kForever) {
-    n = real().epoll_pwait(epoll_fd_, events, most, -1, mask);
-  } else if (ms == timeout && ms.count() < 0x7fffffff) {
-    n = real().epoll_pwait(epoll_fd_, events, most, static_cast<int>(ms.count()), mask);
-  } else {
+  if (ms == kNotWhole) {
     const timespec time = to_timespec(timeout);
     n = real().epoll_pwait2(epoll_fd_, events, most, &time, mask);
+  } else if (mask == nullptr) {  // costs the kernel less
+    n = real().epoll_wait(epoll_fd_, events, most, ms);
+  } else {
+    n = real().epoll_pwait(epoll_fd_, events, most, ms, mask);
   }
   return n < 0 ? -errno : translate(events, n);
 }
@@ -130,12 +141,16 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
   sleepers_.fetch_add(1);
   if (offloaded_.load(std::memory_order_relaxed) != 0)
     wait_set_->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);
-  wait_set_->sleeping.store(1);
+  // It may be 1 still, see below. Whoever takes it back from here on writes the eventfd.
+  if (wait_set_->sleeping.load() == 0) wait_set_->sleeping.store(1);
   const bool is_lost = session_->lost.load(std::memory_order_relaxed) && offloaded_.load() != 0;
   const Duration limit = is_lost ? std::min(timeout, kLostSlice) : timeout;
   const long n = may_be_ready() ? 0 : ask_kernel(events, most, limit, mask);
   if (sleepers_.fetch_sub(1) == 1 && !has_outer_waiter_.load(std::memory_order_relaxed)) {
-    wait_set_->sleeping.store(0, std::memory_order_relaxed);
+    // While everything is in the host nobody wakes us but a hand-over: one write too many then, for
+    // none of ours at every call.
+    if (offloaded_.load(std::memory_order_relaxed) != 0)
+      wait_set_->sleeping.store(0, std::memory_order_relaxed);
   } else {
     // Others sleep on: the shard took `sleeping` back when it woke one of us.
     wait_set_->sleeping.store(1);
@@ -185,9 +200,9 @@ long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
       rounds_.fetch_add(1, std::memory_order_relaxed);
       return n;
     }
-    const Duration left = deadline.left();
-    if (left == Duration::zero()) return ask_kernel(events, most, left, mask);
     const bool has_offloaded = offloaded_.load(std::memory_order_relaxed) != 0;
+    const Duration left = has_offloaded ? deadline.left() : deadline.left_roughly();
+    if (left == Duration::zero()) return ask_kernel(events, most, left, mask);
     const Instant began = has_offloaded ? now() : Instant();
     if (has_offloaded && spinner_.spin(*session_, [this] { return may_be_ready(); })) continue;
     n = sleep(events, most, left, mask);

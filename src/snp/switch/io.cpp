@@ -13,14 +13,12 @@ namespace snp::switch_ {
 namespace {
 
 ssize_t receive_one(Connection& c, int fd, void* buffer, std::size_t length, int flags) noexcept {
-  const iovec piece{buffer, length};
-  return finish<ssize_t>(receive(c, fd, {&piece, 1}, flags, nullptr));
+  return finish<ssize_t>(receive(c, fd, buffer, length, flags));
 }
 
 ssize_t send_one(Connection& c, int fd, const void* buffer, std::size_t length,
                  int flags) noexcept {
-  const iovec piece{const_cast<void*>(buffer), length};
-  return finish<ssize_t>(send(c, fd, {&piece, 1}, flags, nullptr));
+  return finish<ssize_t>(send(c, fd, buffer, length, flags));
 }
 
 long receive_message(Connection& c, int fd, msghdr& message, int flags) noexcept {

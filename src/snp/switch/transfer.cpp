@@ -121,16 +121,11 @@ void load_timeouts(Connection& c, int fd) noexcept {
   c.timeouts_known.store(true);
 }
 
-long receive(Connection& c, int fd, std::span<const iovec> pieces, int flags,
-             msghdr* message) noexcept {
-  if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) {
-    settle_in_host(c, Why::kUnsupportedCall);
-    return host_receive(fd, Buffers(pieces), flags, message);
-  }
-  Buffers buffers(pieces);
-  const bool blocks = may_block(c, flags);
-  if (!blocks) return receive_once(c, fd, buffers, flags, message);
+namespace {
 
+// A blocking receive after its first try, which gave `n`.
+long receive_on(Connection& c, int fd, Buffers& buffers, int flags, msghdr* message,
+                long n) noexcept {
   const std::size_t wanted = buffers.left();
   const std::size_t low_at = c.slot->app.receive_low_at.load(std::memory_order_relaxed);
   const std::size_t target =
@@ -138,8 +133,7 @@ long receive(Connection& c, int fd, std::span<const iovec> pieces, int flags,
   if (!c.timeouts_known.load(std::memory_order_relaxed)) load_timeouts(c, fd);
   Deadline deadline(limit_of(c.receive_timeout_ns));
   long done = 0;
-  for (;;) {
-    const long n = receive_once(c, fd, buffers, flags, done == 0 ? message : nullptr);
+  for (;; n = receive_once(c, fd, buffers, flags, done == 0 ? message : nullptr)) {
     if (n > 0) {
       if ((flags & MSG_PEEK) != 0) {
         if (static_cast<std::size_t>(n) >= target || !wait_for_more_to_peek(c, fd, deadline))
@@ -157,19 +151,14 @@ long receive(Connection& c, int fd, std::span<const iovec> pieces, int flags,
   }
 }
 
-long send(Connection& c, int fd, std::span<const iovec> pieces, int flags,
-          const msghdr* message) noexcept {
-  if ((flags & MSG_OOB) != 0) {
-    settle_in_host(c, Why::kUnsupportedCall);
-    return with_sigpipe(host_send(fd, Buffers(pieces), flags, message), flags);
-  }
-  Buffers buffers(pieces);
+// A send after its first try, which gave `n`.
+long send_on(Connection& c, int fd, Buffers& buffers, int flags, const msghdr* message,
+             long n) noexcept {
   const bool blocks = may_block(c, flags);
   if (blocks && !c.timeouts_known.load(std::memory_order_relaxed)) load_timeouts(c, fd);
   Deadline deadline(limit_of(c.send_timeout_ns));
   long done = 0;
-  for (;;) {
-    const long n = send_once(c, fd, buffers, flags, done == 0 ? message : nullptr);
+  for (;; n = send_once(c, fd, buffers, flags, done == 0 ? message : nullptr)) {
     if (n >= 0) {
       done += n;
       buffers.advance(static_cast<std::size_t>(n));
@@ -183,6 +172,70 @@ long send(Connection& c, int fd, std::span<const iovec> pieces, int flags,
     }
     return done != 0 ? done : with_sigpipe(n, flags);
   }
+}
+
+}  // namespace
+
+long receive(Connection& c, int fd, std::span<const iovec> pieces, int flags,
+             msghdr* message) noexcept {
+  if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) {
+    settle_in_host(c, Why::kUnsupportedCall);
+    return host_receive(fd, Buffers(pieces), flags, message);
+  }
+  Buffers buffers(pieces);
+  const long n = receive_once(c, fd, buffers, flags, message);
+  return may_block(c, flags) ? receive_on(c, fd, buffers, flags, message, n) : n;
+}
+
+long send(Connection& c, int fd, std::span<const iovec> pieces, int flags,
+          const msghdr* message) noexcept {
+  if ((flags & MSG_OOB) != 0) {
+    settle_in_host(c, Why::kUnsupportedCall);
+    return with_sigpipe(host_send(fd, Buffers(pieces), flags, message), flags);
+  }
+  Buffers buffers(pieces);
+  return send_on(c, fd, buffers, flags, message, send_once(c, fd, buffers, flags, message));
+}
+
+// While the host carries the connection, these two are all that a call costs.
+long receive(Connection& c, int fd, void* buffer, std::size_t length, int flags) noexcept {
+  const iovec piece{buffer, length};
+  const std::span<const iovec> pieces(&piece, 1);
+  if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) return receive(c, fd, pieces, flags, nullptr);
+  long n = 0;
+  bool in_host = false;
+  {
+    const Pass pass(c);
+    in_host = pass.in_host();
+    n = in_host ? sys(SYS_recvfrom, fd, buffer, length, flags | MSG_DONTWAIT, nullptr, nullptr)
+                : ring_receive(c, Buffers(pieces), flags);
+  }
+  if (in_host && n > 0) count_in(c, n);
+  if (!may_block(c, flags)) return n;
+  if (n > 0 && (flags & (MSG_PEEK | MSG_WAITALL)) == 0 &&
+      c.slot->app.receive_low_at.load(std::memory_order_relaxed) <= 1)
+    return n;
+  Buffers buffers(pieces);
+  return receive_on(c, fd, buffers, flags, nullptr, n);
+}
+
+long send(Connection& c, int fd, const void* buffer, std::size_t length, int flags) noexcept {
+  const iovec piece{const_cast<void*>(buffer), length};
+  const std::span<const iovec> pieces(&piece, 1);
+  if ((flags & MSG_OOB) != 0) return send(c, fd, pieces, flags, nullptr);
+  long n = 0;
+  bool in_host = false;
+  {
+    const Pass pass(c);
+    in_host = pass.in_host();
+    n = in_host
+            ? sys(SYS_sendto, fd, buffer, length, flags | MSG_DONTWAIT | MSG_NOSIGNAL, nullptr, 0)
+            : ring_send(c, Buffers(pieces));
+  }
+  if (in_host && n > 0) count_out(c, n);
+  if (n >= 0 && static_cast<std::size_t>(n) == length) return n;
+  Buffers buffers(pieces);
+  return send_on(c, fd, buffers, flags, nullptr, n);
 }
 
 namespace {

@@ -16,6 +16,9 @@ long receive(Connection& c, int fd, std::span<const iovec> pieces, int flags,
              msghdr* message) noexcept;
 long send(Connection& c, int fd, std::span<const iovec> pieces, int flags,
           const msghdr* message) noexcept;
+// One buffer, as most calls have.
+long receive(Connection& c, int fd, void* buffer, std::size_t length, int flags) noexcept;
+long send(Connection& c, int fd, const void* buffer, std::size_t length, int flags) noexcept;
 long send_file(Connection& c, int fd, int file, long long* offset, std::size_t count) noexcept;
 
 // SO_RCVTIMEO and SO_SNDTIMEO are asked from the kernel once; setsockopt calls this with `known`

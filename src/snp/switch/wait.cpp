@@ -120,9 +120,9 @@ void end_sleep(const ThreadWaiter& waiter, bool was_woken) noexcept {
 
 int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) noexcept {
   if (deadline.left() == Duration::zero()) return -EAGAIN;
-  const Instant began = now();
-  if (mode(c) == ipc::SlotMode::kOffloaded &&
-      thread_spinner().spin(*c.session, [&] { return is_ready(c, events); }))
+  const bool was_offloaded = mode(c) == ipc::SlotMode::kOffloaded;
+  const Instant began = was_offloaded ? now() : Instant();
+  if (was_offloaded && thread_spinner().spin(*c.session, [&] { return is_ready(c, events); }))
     return 0;
   const ThreadWaiter* waiter = thread_waiter(*c.session);
   if (waiter == nullptr || !watch(c, waiter->id)) {
@@ -144,7 +144,8 @@ int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) 
     result = sleep_on(c, fd, events, *waiter, m == ipc::SlotMode::kInHost, deadline, was_woken);
   end_sleep(*waiter, was_woken);
   unwatch(c, waiter->id, Keep::kYes);
-  if (m == ipc::SlotMode::kOffloaded) thread_spinner().learn(*c.session, now() - began);
+  if (was_offloaded && m == ipc::SlotMode::kOffloaded)
+    thread_spinner().learn(*c.session, now() - began);
   return result == 0 && connection_at(fd) != &c ? -EBADF : result;
 }
 

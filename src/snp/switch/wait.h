@@ -34,9 +34,18 @@ class Deadline {
   // What is left; never negative. Starts to run at the first call.
   Duration left() noexcept {
     if (!is_limited()) return kForever;
+    if (limit_ <= Duration::zero()) return Duration::zero();
     const Instant t = now();
     if (end_ == kNever) end_ = t + limit_;
     return end_ > t ? end_ - t : Duration::zero();
+  }
+  // The same, for a wait that nearly always ends by itself or by its own limit: the first time
+  // without looking at the clock. Should another wait have to follow, all may last a tick longer.
+  Duration left_roughly() noexcept {
+    constexpr Duration kTick = milliseconds(10);
+    if (!is_limited() || end_ != kNever || limit_ <= Duration::zero()) return left();
+    end_ = coarse_now() + kTick + limit_;
+    return limit_;
   }
 
  private:
