@@ -1,5 +1,3 @@
-#include "test/programs/fake_snpd.h"
-
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -20,60 +18,17 @@
 #include "snp/ipc/slot_gate.h"
 #include "snp/state/stream_ring.h"
 
+#include "test/programs/fake_session.h"
+
 namespace snp::test {
 namespace {
-
-constexpr std::size_t kArenaSize = ipc::kRingsOffset + 256 * 1024 * 1024;
 
 int poll_now(int fd, short events) {
   pollfd p{fd, events, 0};
   return ::poll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
-bool wait_for_users(const ipc::Slot& slot) {
-  for (int i = 0; i < 2000 && ipc::has_users(slot); ++i)
-    ::usleep(1);
-  return !ipc::has_users(slot);
-}
-
 }  // namespace
-
-struct FakeSnpd::Flow {
-  ipc::SlotId id = 0;
-  ipc::Slot* slot = nullptr;
-  UniqueFd socket;  // duplicate of the application's
-  StreamRing rx, tx;
-  std::uint64_t consumed = 0;  // position up to which bytes were taken out of the socket
-  bool has_shut_down = false;
-  bool is_going_home = false;
-  int turns_on_the_way = 0;
-};
-
-struct FakeSnpd::Session {
-  UniqueFd control, process, control_bell, shard_bell;
-  ipc::SharedMemory arena;
-  ipc::Slot* slots = nullptr;
-  ipc::WaitSet* wait_sets = nullptr;
-  ipc::Doorbells* doorbells = nullptr;
-  std::map<ipc::WaitSetId, UniqueFd> wait_set_fds;
-  std::map<ipc::SlotId, std::unique_ptr<Flow>> flows;
-  std::map<ipc::SlotId, std::uint32_t> asked;  // slot -> in_use when it asked
-  std::vector<std::uint64_t> free_rings;
-  std::uint64_t next_ring = ipc::kRingsOffset;
-  std::vector<ipc::WaitSetId> touched;
-  bool is_gone = false;
-
-  std::uint64_t take_ring(std::uint32_t size) {
-    if (free_rings.empty()) {
-      next_ring += size;
-      SNP_ASSERT(next_ring <= kArenaSize);
-      return next_ring - size;
-    }
-    const std::uint64_t ring = free_rings.back();
-    free_rings.pop_back();
-    return ring;
-  }
-};
 
 FakeSnpd::FakeSnpd(FakeSnpdConfig config)
     : config_(std::move(config)), random_(config_.seed), scratch_(config_.ring_bytes) {
@@ -83,6 +38,7 @@ FakeSnpd::FakeSnpd(FakeSnpdConfig config)
   auto* board = new (bulletin_.data()) ipc::Bulletin;
   board->chimney.store(ipc::ChimneyMode::kEnabled);
   board->spin_us.store(config_.spin_us);
+  board->local_spin_us.store(config_.spin_us);
   listener_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -156,7 +112,12 @@ void FakeSnpd::turn() {
     }
     wake(s);
   }
-  std::erase_if(sessions_, [](const auto& s) { return s->is_gone && s->flows.empty(); });
+  serve_all_local();
+  for (const auto& s : sessions_)
+    wake(*s);
+  std::erase_if(sessions_, [this](const auto& s) {
+    return s->is_gone && s->flows.empty() && !is_in_pair(*s);
+  });
 }
 
 void FakeSnpd::accept_session() {
@@ -193,6 +154,11 @@ bool FakeSnpd::serve_control(Session& session) {
     session.wait_set_fds[set.wait_set] = UniqueFd(fd);
     const std::uint64_t one = 1;  // it may sleep already, and a wake-up have found no descriptor
     static_cast<void>(::write(fd, &one, sizeof one));
+  }
+  if (kind.kind == ipc::MessageKind::kLane) {
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof fd);
+    pass_lane_on(session, message, fd);
   }
   return true;
 }
@@ -242,16 +208,23 @@ void FakeSnpd::look_at_slot(Session& session, ipc::SlotId id) {
   const auto flow = session.flows.find(id);
   if (app.request.load() == ipc::SlotRequest::kOffload && flow == session.flows.end()) {
     session.asked[id] = app.in_use.load();
-    offload(session, id);
+    if (config_.is_local) {
+      note_names(session, id);
+      offload_locally(session, id);
+    } else {
+      offload(session, id);
+    }
   }
 }
 
 void FakeSnpd::move_at_random(Session& session) {
   for (const auto& [id, in_use] : session.asked) {
-    if (random_() % 16 != 0) continue;
+    if (random_() % (config_.is_local ? 4 : 16) != 0) continue;
     const auto flow = session.flows.find(id);
     if (session.slots[id].app.in_use.load() != in_use) continue;
-    if (flow != session.flows.end())
+    if (config_.is_local)
+      offload_locally(session, id);
+    else if (flow != session.flows.end())
       begin_upload(*flow->second);
     else
       offload(session, id);

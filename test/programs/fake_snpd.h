@@ -15,17 +15,18 @@
 #include <vector>
 
 #include "snp/base/unique_fd.h"
-#include "snp/ipc/arena.h"
+#include "snp/ipc/pair.h"
 #include "snp/ipc/shared_memory.h"
 
 namespace snp::test {
 
 struct FakeSnpdConfig {
   std::string control_name;      // abstract
+  bool is_local = false;         // only the local target: both ends are programs of ours
   bool moves_at_random = false;  // offloads and uploads every connection again and again
   std::uint64_t seed = 1;
   std::uint32_t ring_bytes = 64 * 1024;
-  std::uint32_t spin_us = 20;
+  std::uint32_t spin_us = 20;  // also for local connections
 };
 
 class FakeSnpd {
@@ -41,6 +42,8 @@ class FakeSnpd {
  private:
   struct Flow;
   struct Session;
+  struct LocalPair;
+  struct LocalFlow;
 
   void run();
   void turn();
@@ -62,11 +65,33 @@ class FakeSnpd {
   void tell(Session& session, ipc::SlotId id);
   void wake(Session& session);
 
+  // The local target (fake_local.cpp).
+  void note_names(Session& session, ipc::SlotId id);
+  void offload_locally(Session& session, ipc::SlotId id);
+  void join(Session& a, ipc::SlotId id_a, Session& b, ipc::SlotId id_b);
+  static bool close_gate(Session& session, ipc::SlotId id, std::uint32_t in_use);
+  bool fill_pair(LocalFlow& flow);
+  void upload_local(LocalFlow& flow);
+  static void bury(LocalFlow& flow, std::size_t side);
+  static void tell_lanes(LocalFlow& flow, std::size_t side);
+  bool serve_local(LocalFlow& flow);
+  void serve_all_local();
+  void pass_lane_on(Session& session, const void* message, int fd);
+  static bool send_later(Session& session, std::string bytes, std::vector<int> fds, int ring_after);
+  static bool flush(Session& session);
+  LocalPair* pair_of(Session& a, Session& b);
+  static UniqueFd socket_of(const Session& session, ipc::SlotId id, std::uint32_t in_use);
+  LocalFlow* local_flow_of(const Session& session, ipc::SlotId id);
+  [[nodiscard]] bool is_in_pair(const Session& session) const;
+
   FakeSnpdConfig config_;
   std::mt19937_64 random_;
   UniqueFd listener_;
   ipc::SharedMemory bulletin_;
   std::vector<std::unique_ptr<Session>> sessions_;
+  std::vector<std::unique_ptr<LocalPair>> local_pairs_;
+  std::vector<std::unique_ptr<LocalFlow>> local_flows_;
+  ipc::PairNumber last_pair_ = 0;
   std::vector<std::byte> scratch_;
   std::uint32_t sleeps_ = 0;
   std::atomic<std::uint64_t> offloads_{0}, uploads_{0};

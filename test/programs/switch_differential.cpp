@@ -1,6 +1,6 @@
 // Runs one scenario on the kernel and under the switch with the fake snpd, and compares what the
-// program saw: switch_differential LIBSNP SCENARIOS NAME [SEED]. Modes: without snpd, offloaded,
-// and moved at random between host and target.
+// program saw: switch_differential LIBSNP SCENARIOS NAME [SEED]. Modes: without snpd, offloaded to
+// an engine, local, and moved at random between host and target.
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -85,19 +85,24 @@ int main(int argc, char** argv) {
     return 1;
   }
   bool good = compare("without snpd", kernel, run(program, scenario, library, name));
-  {
-    const snp::test::FakeSnpd snpd({.control_name = name, .seed = seed});
-    good &= compare("offloaded", kernel, run(program, scenario, library, name));
+  for (const bool is_local : {false, true}) {
+    const snp::test::FakeSnpd snpd({.control_name = name, .is_local = is_local, .seed = seed});
+    const char* mode = is_local ? "local" : "offloaded";
+    good &= compare(mode, kernel, run(program, scenario, library, name));
     if (snpd.offloads() == 0) {
-      std::printf("nothing was offloaded\n");
+      std::printf("nothing was offloaded: %s\n", mode);
       good = false;
     }
   }
   // A hand-over may tell an edge once more: edges are counted only where connections stay.
-  if (scenario != "epoll_edge") {
-    const snp::test::FakeSnpd snpd({.control_name = name, .moves_at_random = true, .seed = seed});
-    good &= compare("moved at random", kernel, run(program, scenario, library, name));
-    std::printf("%llu offloads, %llu uploads\n", static_cast<unsigned long long>(snpd.offloads()),
+  for (const bool is_local : {false, true}) {
+    if (scenario == "epoll_edge") break;
+    const snp::test::FakeSnpd snpd(
+        {.control_name = name, .is_local = is_local, .moves_at_random = true, .seed = seed});
+    const char* mode = is_local ? "local, moved at random" : "moved at random";
+    good &= compare(mode, kernel, run(program, scenario, library, name));
+    std::printf("%s: %llu offloads, %llu uploads\n", mode,
+                static_cast<unsigned long long>(snpd.offloads()),
                 static_cast<unsigned long long>(snpd.uploads()));
   }
   return good ? 0 : 1;

@@ -15,6 +15,15 @@ Result<std::byte*> map_memory(int fd, std::size_t size, int protection) {
 
 }  // namespace
 
+Result<> check_sealed(int fd, std::size_t size) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return fail_errno("cannot look at shared memory");
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  if (static_cast<std::size_t>(status.st_size) < size || seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+    return fail(Errc::kProtocol, "shared memory is too small or could shrink");
+  return {};
+}
+
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
     : fd_(std::move(other.fd_)),
       data_(std::exchange(other.data_, nullptr)),
@@ -47,11 +56,7 @@ Result<SharedMemory> SharedMemory::create(const char* name, std::size_t size) {
 }
 
 Result<SharedMemory> SharedMemory::map(UniqueFd fd, std::size_t size, bool writable) {
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return fail_errno("cannot look at shared memory");
-  const int seals = ::fcntl(fd.get(), F_GET_SEALS);
-  if (static_cast<std::size_t>(status.st_size) < size || seals < 0 || (seals & F_SEAL_SHRINK) == 0)
-    return fail(Errc::kProtocol, "shared memory is too small or could shrink");
+  if (auto good = check_sealed(fd.get(), size); !good) return tl::unexpected(good.error());
   auto data = map_memory(fd.get(), size, writable ? PROT_READ | PROT_WRITE : PROT_READ);
   if (!data) return tl::unexpected(data.error());
   SharedMemory memory;

@@ -8,6 +8,9 @@
 
 namespace snp::ipc {
 
+// What came from another process has at least this size and cannot shrink under a mapping.
+Result<> check_sealed(int fd, std::size_t size);
+
 class SharedMemory {
  public:
   SharedMemory() = default;

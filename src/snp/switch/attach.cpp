@@ -16,6 +16,7 @@
 #include "snp/switch/clock.h"
 #include "snp/switch/fork.h"
 #include "snp/switch/memory.h"
+#include "snp/switch/pairs.h"
 #include "snp/switch/real.h"
 #include "snp/switch/session.h"
 #include "snp/switch/table.h"
@@ -41,29 +42,6 @@ Attachment& attachment() noexcept {
 
 Instant::rep ticks(Instant t) noexcept {
   return t.time_since_epoch().count();
-}
-
-// Programs close "all" low descriptors or expect the lowest number from open: ours go high up, and
-// the table protects them.
-int keep_high(int fd) noexcept {
-  if (fd < 0) return fd;
-  rlimit limit{};
-  int floor = 512;
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0)
-    floor = static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 2, kMaxFds / 2));
-  const long high = sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, floor);
-  if (high >= 0) {
-    sys(SYS_close, fd);
-    fd = static_cast<int>(high);
-  }
-  set_entry(fd, EntryKind::kInternal);
-  return fd;
-}
-
-void close_internal(int fd) noexcept {
-  if (fd < 0) return;
-  clear_entry(fd);
-  sys(SYS_close, fd);
 }
 
 int connect_to_snpd() noexcept {
@@ -173,17 +151,40 @@ Session* open_session() noexcept {
     sys(SYS_close, control);
     return nullptr;
   }
-  session->control = keep_high(control);
-  session->control_bell = keep_high(received.fds[2]);
+  session->control = keep_internal(control);
+  session->control_bell = keep_internal(received.fds[2]);
   session->shards = received.attached.shards;
   for (std::uint32_t i = 0; i < session->shards; ++i)
-    session->shard_bells[i] = keep_high(received.fds[3 + i]);
+    session->shard_bells[i] = keep_internal(received.fds[3 + i]);
   session->wait_set_ids[0] = 1;  // id 0 means "none"
   session->fork_epoch = fork_epoch();
   return session;
 }
 
 }  // namespace
+
+// Programs close "all" low descriptors or expect the lowest number from open: ours go high up, and
+// the table protects them.
+int keep_internal(int fd) noexcept {
+  if (fd < 0) return fd;
+  rlimit limit{};
+  int floor = 512;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0)
+    floor = static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 2, kMaxFds / 2));
+  const long high = sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, floor);
+  if (high >= 0) {
+    sys(SYS_close, fd);
+    fd = static_cast<int>(high);
+  }
+  set_entry(fd, EntryKind::kInternal);
+  return fd;
+}
+
+void close_internal(int fd) noexcept {
+  if (fd < 0) return;
+  clear_entry(fd);
+  sys(SYS_close, fd);
+}
 
 bool is_lost(Session& session) noexcept {
   if (session.lost.load(std::memory_order_relaxed)) return true;
@@ -206,7 +207,8 @@ Session* current_session() noexcept {
   const Instant t = coarse_now();
   if (ticks(t) >= a.next_look.load(std::memory_order_relaxed)) {
     a.next_look.store(ticks(t + kLookAfter), std::memory_order_relaxed);
-    if (is_lost(*session)) return nullptr;
+    read_control(*session);
+    if (session->lost.load(std::memory_order_relaxed)) return nullptr;
   }
   return session;
 }

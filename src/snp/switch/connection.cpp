@@ -8,6 +8,7 @@
 
 #include "snp/switch/clock.h"
 #include "snp/switch/epoll_instance.h"
+#include "snp/switch/local.h"
 #include "snp/switch/memory.h"
 #include "snp/switch/stream.h"
 
@@ -21,21 +22,21 @@ Pool<Connection, kMaxFds>& pool() noexcept {
   return p;
 }
 
+bool has_lost_patience(const Session& session) noexcept {
+  return now().time_since_epoch().count() - session.lost_at.load() > kKeeperPatience.count();
+}
+
 // The slot belongs to snpd no more: both it and its keeper are gone. The arena stays ours.
 void fail_for_good(Connection& c) noexcept {
   auto& engine = c.slot->engine;
+  if (engine.pair != ipc::kNoPair) {
+    engine.pair = ipc::kNoPair;
+    engine.rx_head.store(c.slot->app.rx_tail.load());
+    engine.tx_tail.store(c.slot->app.tx_head.load());
+  }
   engine.error.store(ECONNRESET);
   engine.status.fetch_or(ipc::slot_status::kError);
   ipc::set_mode(*c.slot, ipc::SlotMode::kOffloaded);
-}
-
-void request_home(Connection& c, Why why) noexcept {
-  auto& app = c.slot->app;
-  app.request_reason.store(static_cast<std::uint16_t>(why), std::memory_order_relaxed);
-  app.flags.fetch_or(ipc::slot_flag::kStayInHost);
-  if (mode(c) == ipc::SlotMode::kInHost) return;
-  app.request.store(ipc::SlotRequest::kUpload);
-  ring_control(*c.session, c.slot_id);
 }
 
 // Against a hand-over at the same moment: snpd reads kStayInHost after it has closed the gate, we
@@ -47,6 +48,7 @@ void wait_until_home(Connection& c) noexcept {
     if ((c.slot->engine.status.load() & ipc::slot_status::kError) != 0) return;
     ipc::wait_at_gate(*c.slot, word);
     check_on_snpd(c);
+    if (c.session->lost.load() && has_lost_patience(*c.session)) fail_for_good(c);
   }
 }
 
@@ -68,17 +70,36 @@ void linger(Connection& c, const ::linger& how) noexcept {
     return c.slot->engine.tx_tail.load() == c.slot->app.tx_head.load() ||
            (c.slot->engine.status.load() & ipc::slot_status::kError) != 0;
   };
-  while (mode(c) == ipc::SlotMode::kOffloaded && !is_sent() && now() < end) {
+  // What a local connection has written has arrived.
+  const auto is_on_the_way = [&c] {
+    return mode(c) == ipc::SlotMode::kOffloaded && c.slot->engine.pair == ipc::kNoPair;
+  };
+  while (is_on_the_way() && !is_sent() && now() < end) {
     const timespec nap{0, 1'000'000};
     sys(SYS_nanosleep, &nap, nullptr);
   }
 }
 
-void close_offloaded(Connection& c, bool abort) noexcept {
+// False: frozen; back to the gate.
+bool close_offloaded(Connection& c, bool abort) noexcept {
+  if (is_local(c)) return close_local(c, abort);
   auto& app = c.slot->app;
   const bool unread = app.rx_tail.load() != c.slot->engine.rx_head.load();
   app.flags.fetch_or(ipc::slot_flag::kClosed | (abort || unread ? ipc::slot_flag::kAbort : 0));
   ring_shard(*c.session, *c.slot, c.slot_id);
+  return true;
+}
+
+// True: snpd still needs the slot.
+bool close_inside(Connection& c, bool abort) noexcept {
+  for (;;) {
+    const Pass pass(c);
+    if (pass.in_host()) {
+      c.slot->app.in_use.fetch_add(1);
+      return false;
+    }
+    if (close_offloaded(c, abort)) return true;
+  }
 }
 
 // The last descriptor goes. Ends the slot's tie to the descriptor before the number can be reused.
@@ -96,37 +117,54 @@ void retire(Connection& c, int fd) noexcept {
     request_home(c, Why::kSharedDescriptor);  // a child may go on with it
     wait_until_home(c);
   }
-  bool snpd_needs_it = false;
-  {
-    const Pass pass(c);
-    snpd_needs_it = !pass.in_host();
-    if (snpd_needs_it)
-      close_offloaded(c, abort);
-    else
-      c.slot->app.in_use.fetch_add(1);
-  }
+  const bool snpd_needs_it = close_inside(c, abort);
   give_slot(*c.session, c.slot_id, snpd_needs_it);
   pool().give(&c);
 }
 
 }  // namespace
 
-void Pass::wait_for_gate(Connection& c) noexcept {
-  do {
+void request_home(Connection& c, Why why) noexcept {
+  auto& app = c.slot->app;
+  app.request_reason.store(static_cast<std::uint16_t>(why), std::memory_order_relaxed);
+  app.flags.fetch_or(ipc::slot_flag::kStayInHost);
+  if (mode(c) == ipc::SlotMode::kInHost) return;
+  app.request.store(ipc::SlotRequest::kUpload);
+  ring_control(*c.session, c.slot_id);
+}
+
+void Pass::pass_slowly(Connection& c) noexcept {
+  for (;;) {
+    const bool is_offloaded = ipc::mode_of(word_) == ipc::SlotMode::kOffloaded;
+    if (in_host() || (is_offloaded && load_ends(c, word_))) return;
     ipc::leave(slot_);
+    if (is_offloaded) request_home(c, Why::kUnsupportedCall);
     ipc::wait_at_gate(slot_, word_);
     check_on_snpd(c);
     word_ = ipc::try_enter(slot_);
-  } while (!ipc::is_gate_open(word_));
+  }
+}
+
+PassAt::PassAt(Connection& c, std::uint32_t word) noexcept : slot_(*c.slot) {
+  const bool is_open =
+      ipc::try_enter(slot_) == word && ipc::mode_of(word) == ipc::SlotMode::kOffloaded;
+  is_inside_ = is_open && load_ends(c, word);
+  if (is_inside_) return;
+  ipc::leave(slot_);
+  if (is_open) request_home(c, Why::kUnsupportedCall);
 }
 
 void check_on_snpd(Connection& c) noexcept {
   Session& session = *c.session;
   if (session.fork_epoch != fork_epoch()) return;  // the control socket is the parent's to watch
   if (!is_lost(session)) return;
-  if (mode(c) == ipc::SlotMode::kInHost) return;
-  if (now().time_since_epoch().count() - session.lost_at.load() > kKeeperPatience.count())
-    fail_for_good(c);
+  const std::uint32_t word = mode_word(c);
+  if (ipc::mode_of(word) == ipc::SlotMode::kInHost) return;
+  if (ipc::mode_of(word) == ipc::SlotMode::kOffloaded && c.slot->engine.pair != ipc::kNoPair) {
+    look_at_peer(c, word);  // goes on without snpd as long as the other side lives
+    return;
+  }
+  if (has_lost_patience(session)) fail_for_good(c);
 }
 
 Connection* track(int fd, bool is_nonblocking) noexcept {

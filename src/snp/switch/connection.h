@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "snp/ipc/slot_gate.h"
+#include "snp/switch/ends.h"
 #include "snp/switch/fork.h"
 #include "snp/switch/lock.h"
 #include "snp/switch/session.h"
@@ -21,6 +22,7 @@ enum class Why : std::uint16_t {
   kSharedDescriptor = 24,
   kUnsupportedCall = 25,
   kTooManyWaiters = 29,
+  kRingFull = 40,
 };
 
 // `epoch` of a connection that stays in the host for good: its calls go straight to the kernel.
@@ -36,25 +38,33 @@ struct alignas(64) Connection {
   std::atomic<bool> has_asked{false};    // for the offload
   std::atomic<bool> error_taken{false};  // slot's error was reported: then end of file, EPIPE
   std::atomic<bool> timeouts_known{false};
-  Lock read_lock, write_lock;     // around the rings' ends, inside the gate
-  std::uint64_t window_told = 0;  // rx_tail when the shard was rung last for the window
-  std::uint32_t in_use = 0;       // the slot's word while it is ours
+  Lock read_lock, write_lock;      // around the rings' ends, inside the gate
+  std::uint64_t window_told = 0;   // rx_tail when the shard was rung last for the window
+  std::uint64_t tx_tail_seen = 0;  // a tx_tail of the past: saves a look at the other side's word
+  std::uint32_t in_use = 0;        // the slot's word while it is ours
 
   std::atomic<std::uint32_t> descriptors{0};
   std::atomic<std::int64_t> receive_timeout_ns{0}, send_timeout_ns{0};  // 0: none
 
-  Lock watch_lock;  // guards watch_users and the slot's wait_sets
+  Lock ends_lock;  // around loading them
+  RingEnds ends;
+  std::atomic<int> local_error{0};  // of a local connection that found its other side closed
+
+  Lock watch_lock;  // guards watch_users and the slot's wait_sets, and the same for lanes
   std::array<std::uint32_t, ipc::kWaitSetsPerSlot> watch_users{};
+  std::array<ipc::LaneId, ipc::kWaitSetsPerSlot> lanes{};
+  std::array<std::uint32_t, ipc::kWaitSetsPerSlot> lane_users{};
   EpollEntry* entries = nullptr;  // registrations; guarded by the epoll registry's lock
   Connection* next_free = nullptr;
 };
 
-// Passes the gate of a connection for the life of the object. Nobody sleeps while holding one.
+// Passes the gate of a connection for the life of the object; when it is offloaded, its ends are
+// loaded then. Nobody sleeps while holding one.
 class Pass {
  public:
   explicit Pass(Connection& c) noexcept : slot_(*c.slot), word_(ipc::try_enter(*c.slot)) {
-    if (!ipc::is_gate_open(word_)) [[unlikely]]
-      wait_for_gate(c);
+    if (!in_host() && c.ends.word.load(std::memory_order_acquire) != word_) [[unlikely]]
+      pass_slowly(c);
   }
   ~Pass() { ipc::leave(slot_); }
   Pass(const Pass&) = delete;
@@ -65,14 +75,34 @@ class Pass {
   }
 
  private:
-  void wait_for_gate(Connection& c) noexcept;
+  void pass_slowly(Connection& c) noexcept;
 
   ipc::Slot& slot_;
   std::uint32_t word_;
 };
 
+// The same for an offloaded connection, without waiting: only if the mode word is still `word`.
+class PassAt {
+ public:
+  PassAt(Connection& c, std::uint32_t word) noexcept;
+  ~PassAt() {
+    if (is_inside_) ipc::leave(slot_);
+  }
+  PassAt(const PassAt&) = delete;
+  PassAt& operator=(const PassAt&) = delete;
+
+  [[nodiscard]] bool is_inside() const noexcept { return is_inside_; }
+
+ private:
+  ipc::Slot& slot_;
+  bool is_inside_ = false;
+};
+
+inline std::uint32_t mode_word(const Connection& c) noexcept {
+  return c.slot->engine.mode_word.load();
+}
 inline ipc::SlotMode mode(const Connection& c) noexcept {
-  return ipc::mode_of(c.slot->engine.mode_word.load());
+  return ipc::mode_of(mode_word(c));
 }
 
 // The connection whose calls at this descriptor are ours to route; nullptr: ask the kernel.
@@ -94,7 +124,9 @@ Connection* track(int fd, bool is_nonblocking) noexcept;
 // An established connection: asks for the offload at once when policy says so.
 void on_established(Connection& c) noexcept;
 
-// Asks for the way home, for good, and waits for it. Not inside a gate.
+// Asks for the way home, for good.
+void request_home(Connection& c, Why why) noexcept;
+// And waits for it. Not inside a gate.
 void settle_in_host(Connection& c, Why why) noexcept;
 inline void settle_descriptor(int fd, Why why) noexcept {
   if (Connection* c = tracked(fd); c != nullptr) settle_in_host(*c, why);

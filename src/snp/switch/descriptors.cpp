@@ -12,6 +12,7 @@
 
 #include "snp/switch/connection.h"
 #include "snp/switch/export.h"
+#include "snp/switch/local.h"
 #include "snp/switch/real.h"
 #include "snp/switch/stream.h"
 
@@ -99,7 +100,7 @@ bool control_rings(Connection& c, unsigned long request, int* argument) noexcept
   const Pass pass(c);
   if (pass.in_host()) return false;
   if (request == FIONREAD)
-    *argument = static_cast<int>(unread_bytes(c));
+    *argument = static_cast<int>(unread(c).value_or(0));
   else if (request == SIOCATMARK)
     *argument = 0;
   else
@@ -107,22 +108,30 @@ bool control_rings(Connection& c, unsigned long request, int* argument) noexcept
   return true;
 }
 
+// Inside the gate. kMoved: again.
+long shut_down_rings(Connection& c, std::uint32_t flags) noexcept {
+  if (has_failed(c)) return -ENOTCONN;
+  if (!is_local(c)) return 0;
+  if (has_ended_both_ways(c)) return -ENOTCONN;
+  const bool ends = (flags & ipc::slot_flag::kShutdownWrite) != 0;
+  return !ends || shut_down_local(c) ? 0 : kMoved;
+}
+
 long shut_down(Connection& c, int fd, int how) noexcept {
   if (how < SHUT_RD || how > SHUT_RDWR) return -EINVAL;
   std::uint32_t flags = 0;
   if (how != SHUT_WR) flags |= ipc::slot_flag::kShutdownRead;
   if (how != SHUT_RD) flags |= ipc::slot_flag::kShutdownWrite;
-  {
+  long result = kMoved;
+  while (result == kMoved) {
     const Pass pass(c);
-    if (pass.in_host()) {
-      const long result = sys(SYS_shutdown, fd, how);
-      if (result == 0) c.slot->app.flags.fetch_or(flags);
-      return result;
-    }
-    if (has_failed(c)) return -ENOTCONN;
+    result = pass.in_host() ? sys(SYS_shutdown, fd, how) : shut_down_rings(c, flags);
+    if (result != 0) continue;
     c.slot->app.flags.fetch_or(flags);
-    ring_shard(*c.session, *c.slot, c.slot_id);
+    if (pass.in_host()) return 0;
+    if (!is_local(c)) ring_shard(*c.session, *c.slot, c.slot_id);
   }
+  if (result != 0) return result;
   mark_watchers(*c.session, *c.slot, c.slot_id);  // the kernel would wake them too
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 
 #include "snp/switch/epoll_registry.h"
+#include "snp/switch/local.h"
 #include "snp/switch/stream.h"
 
 namespace snp::switch_ {
@@ -37,7 +38,7 @@ bool EpollInstance::open(int epoll_fd, Session& session) noexcept {
   descriptors_.store(1);
   by_slot_ = static_cast<EpollEntry**>(map_pages(sizeof(void*) * ipc::kSlots));
   eventfd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (by_slot_ == nullptr || eventfd_ < 0) return false;
+  if (by_slot_ == nullptr || eventfd_ < 0 || !lanes_.open()) return false;
   set_entry(eventfd_, EntryKind::kInternal);
   epoll_event event{};
   event.events = EPOLLIN;
@@ -53,13 +54,14 @@ bool EpollInstance::join(Session& session) noexcept {
   wait_set_ = &session.wait_sets[id_];
   epoll_event event{};
   event.events = EPOLLRDHUP | EPOLLET;
-  event.data.ptr = reinterpret_cast<std::byte*>(this) + 1;
+  event.data.ptr = reinterpret_cast<std::byte*>(this) + kControlMark;
   sys(SYS_epoll_ctl, epoll_fd_, EPOLL_CTL_ADD, session.control, &event);
   return true;
 }
 
 void EpollInstance::close() noexcept {
   if (session_ != nullptr && epoch_ == fork_epoch()) give_wait_set(*session_, id_);
+  lanes_.close(epoll_fd_);
   if (by_slot_ != nullptr) ::munmap(by_slot_, sizeof(void*) * ipc::kSlots);
   if (eventfd_ >= 0) {
     clear_entry(eventfd_);
@@ -77,6 +79,7 @@ void EpollInstance::change_session(Session& session) noexcept {
     follow_mode(e, ipc::SlotMode::kInHost);
     by_slot_[e.connection->slot_id] = nullptr;
   });
+  lanes_.close(epoll_fd_);
   give_wait_set(*session_, id_);
   join(session);
 }
@@ -174,6 +177,7 @@ void EpollInstance::remove(EpollEntry& entry) noexcept {
     offloaded_.fetch_sub(1);
   unlist(entry);
   unwatch(c, id_, Keep::kNo);
+  if (entry.lane != 0) unwatch_lane(c, entry.word, entry.lane, Keep::kNo);
   for (EpollEntry** at = &by_slot_[c.slot_id]; *at != nullptr; at = &(*at)->same_slot_next)
     if (*at == &entry) {
       *at = entry.same_slot_next;
@@ -220,6 +224,29 @@ void EpollInstance::follow_mode(EpollEntry& entry, ipc::SlotMode mode) noexcept 
     put_in_kernel(entry, EPOLL_CTL_MOD);  // looks again, so that an edge is told once more
   }
   entry.lost_event = false;
+}
+
+// Once for each time that the connection is offloaded: a local one learns whom to tell. Pre:
+// locked. False: it moves, or must go home; a mark follows.
+bool EpollInstance::attach(EpollEntry& entry, std::uint32_t word) noexcept {
+  Connection& c = *entry.connection;
+  const PassAt pass(c, word);
+  if (!pass.is_inside()) return false;
+  entry.lane = 0;
+  if (is_local(c)) {
+    const ipc::LaneId id = lanes_.lane_to(*c.session, *c.ends.pair, epoll_fd_,
+                                          reinterpret_cast<std::byte*>(this) + kLaneMark);
+    if (id != 0 && watch_lane(c, id)) {
+      entry.lane = id;
+    } else if (c.session->lost.load()) {
+      must_look_ = true;
+    } else {
+      request_home(c, Why::kTooManyWaiters);
+      return false;
+    }
+  }
+  entry.word = word;
+  return true;
 }
 
 void EpollInstance::list(EpollEntry& entry) noexcept {

@@ -1,6 +1,8 @@
 // What the switch adds to an epoll instance that has a tracked connection: its registrations, a
 // wait set whose eventfd sits in the real epoll set, and the list of connections that may be ready.
 //
+// Lanes tell of local connections, the wait set of the others, and of every change of mode.
+//
 // The real set keeps every other descriptor, and our connections while they are in the host, with a
 // pointer to their registration as data. While a connection is offloaded its kernel registration is
 // taken out. Locks: the registry's (who is registered where), then the instance's.
@@ -13,6 +15,7 @@
 #include <sys/epoll.h>
 
 #include "snp/switch/connection.h"
+#include "snp/switch/epoll_lanes.h"
 #include "snp/switch/wait.h"
 
 namespace snp::switch_ {
@@ -30,6 +33,8 @@ struct EpollEntry {
   bool is_marked = false;   // something happened since the last report (EPOLLET)
   bool lost_event = false;  // a kernel event was swallowed during a hand-over
   bool is_listed = false;   // in the instance's list
+  std::uint32_t word = 0;   // the mode word under which it was attached: see attach()
+  ipc::LaneId lane = 0;     // that tells of the connection, when it is local
   EpollEntry* listed_next = nullptr;
   EpollEntry* listed_before = nullptr;
   EpollEntry* same_slot_next = nullptr;        // of the instance
@@ -39,6 +44,9 @@ struct EpollEntry {
 
 class EpollInstance {
  public:
+  // The instance's own descriptors in the real set carry its address, plus: 0 the wait set's, ...
+  static constexpr std::size_t kControlMark = 1, kLaneMark = 2;
+
   // For a descriptor that has no instance yet; nullptr when it is no epoll descriptor or no wait
   // set is left.
   static EpollInstance* make(int epoll_fd, Session& session) noexcept;
@@ -73,6 +81,8 @@ class EpollInstance {
   int collect(epoll_event* events, int most) noexcept;
   bool report(EpollEntry& entry, epoll_event& event) noexcept;
   void follow_mode(EpollEntry& entry, ipc::SlotMode mode) noexcept;
+  bool attach(EpollEntry& entry, std::uint32_t word) noexcept;
+  [[nodiscard]] SpinBounds bounds() const noexcept;
   long put_in_kernel(EpollEntry& entry, int operation) noexcept;
   void take_from_kernel(EpollEntry& entry) noexcept;
 
@@ -101,6 +111,10 @@ class EpollInstance {
   std::atomic<std::uint32_t> sleepers_{0};
   std::atomic<std::uint32_t> offloaded_{0};  // registrations that are not in the real set
   Spinner spinner_;
+  EpollLanes lanes_;
+  // Where the other side of the local connection wrote last that was looked at last.
+  std::atomic<std::uint32_t> peer_cpu_{0xffffffff};
+  bool must_look_ = false;                // some connection can be told only by looking again
   std::atomic<std::uint32_t> rounds_{0};  // calls served from rings since the kernel was asked
   std::atomic<bool> has_outer_waiter_{false};
   EpollEntry* listed_first_ = nullptr;

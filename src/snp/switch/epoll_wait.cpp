@@ -5,6 +5,7 @@
 
 #include "snp/switch/epoll_instance.h"
 #include "snp/switch/epoll_registry.h"
+#include "snp/switch/local.h"
 #include "snp/switch/real.h"
 #include "snp/switch/stream.h"
 #include "snp/switch/wait.h"
@@ -30,27 +31,34 @@ int in_whole_ms(Duration timeout) noexcept {
 }  // namespace
 
 bool EpollInstance::may_be_ready() const noexcept {
-  return listed_count_.load(std::memory_order_relaxed) != 0 || !ipc::is_empty(wait_set_->ready);
+  return listed_count_.load(std::memory_order_relaxed) != 0 || !ipc::is_empty(wait_set_->ready) ||
+         lanes_.has_marks();
 }
 
 void EpollInstance::take_marks() noexcept {
-  ipc::drain(wait_set_->ready, [this](ipc::SlotId id) {
+  const auto mark = [this](ipc::SlotId id) {
     for (EpollEntry* e = by_slot_[id]; e != nullptr; e = e->same_slot_next) {
       e->is_marked = true;
       list(*e);
     }
-  });
+  };
+  ipc::drain(wait_set_->ready, mark);
+  lanes_.drain(mark);
 }
 
 // True: `event` is filled in. The entry is off the list; level-triggered ones that are ready go
 // back to its end, so that others get their turn when `most` is small.
 bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
   Connection& c = *entry.connection;
-  const ipc::SlotMode current = mode(c);
+  const std::uint32_t word = mode_word(c);
+  const ipc::SlotMode current = ipc::mode_of(word);
   if (current != ipc::SlotMode::kInHost && current != ipc::SlotMode::kOffloaded)
     return false;  // a mark follows
   follow_mode(entry, current);
   if (current == ipc::SlotMode::kInHost || entry.is_fired) return false;
+  if (entry.word != word && !attach(entry, word)) return false;
+  if (is_local(c))
+    peer_cpu_.store(c.ends.theirs->cpu.load(std::memory_order_relaxed), std::memory_order_relaxed);
   const std::uint32_t interest = entry.events | EPOLLERR | EPOLLHUP;
   std::uint32_t mask = readiness(c) & interest;
   if ((interest & EPOLLOUT) != 0 && (mask & EPOLLOUT) == 0 && want_write(c)) mask |= EPOLLOUT;
@@ -68,6 +76,7 @@ bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
 
 int EpollInstance::collect(epoll_event* events, int most) noexcept {
   const Guard guard(lock_);
+  lanes_.drop_gone(*session_, epoll_fd_);
   take_marks();
   int n = 0;
   for (std::uint32_t left = listed_count_.load(); left != 0 && n < most; --left) {
@@ -102,8 +111,10 @@ int EpollInstance::translate(epoll_event* events, int count) noexcept {
     if (p == this) {
       std::uint64_t rings = 0;
       if (!is_foreign_) sys(SYS_read, eventfd_, &rings, sizeof rings);
-    } else if (p == reinterpret_cast<std::byte*>(this) + 1) {
+    } else if (p == reinterpret_cast<std::byte*>(this) + kControlMark) {
       mark_lost(*session_);
+    } else if (p == reinterpret_cast<std::byte*>(this) + kLaneMark) {
+      if (is_foreign_) write_bell(eventfd_);  // an edge of the parent's: pass it on
     } else if (!epoll_registry().entries.contains(p) || translate_one(event)) {
       events[kept++] = event;
     }
@@ -133,7 +144,14 @@ void EpollInstance::wake_sleeper() noexcept {
 void EpollInstance::serve_outer_waiter() noexcept {
   has_outer_waiter_.store(true);
   wait_set_->sleeping.store(1);
+  lanes_.arm();
   if (may_be_ready()) write_bell(eventfd_);
+}
+
+SpinBounds EpollInstance::bounds() const noexcept {
+  if (offloaded_.load(std::memory_order_relaxed) == 0) return {};
+  if (lanes_.is_empty()) return engine_spin(*session_);
+  return local_spin(*session_, peer_cpu_.load(std::memory_order_relaxed));
 }
 
 long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
@@ -143,17 +161,22 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
     wait_set_->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);
   // It may be 1 still, see below. Whoever takes it back from here on writes the eventfd.
   if (wait_set_->sleeping.load() == 0) wait_set_->sleeping.store(1);
+  lanes_.arm();
   const bool is_lost = session_->lost.load(std::memory_order_relaxed) && offloaded_.load() != 0;
-  const Duration limit = is_lost ? std::min(timeout, kLostSlice) : timeout;
+  const Duration slice = must_look_ ? kBlindSlice : kLostSlice;
+  const Duration limit = is_lost ? std::min(timeout, slice) : timeout;
   const long n = may_be_ready() ? 0 : ask_kernel(events, most, limit, mask);
   if (sleepers_.fetch_sub(1) == 1 && !has_outer_waiter_.load(std::memory_order_relaxed)) {
     // While everything is in the host nobody wakes us but a hand-over: one write too many then, for
     // none of ours at every call.
-    if (offloaded_.load(std::memory_order_relaxed) != 0)
+    if (offloaded_.load(std::memory_order_relaxed) != 0) {
       wait_set_->sleeping.store(0, std::memory_order_relaxed);
+      lanes_.disarm();
+    }
   } else {
-    // Others sleep on: the shard took `sleeping` back when it woke one of us.
+    // Others sleep on: who woke one of us took `sleeping` back.
     wait_set_->sleeping.store(1);
+    lanes_.arm();
     if (may_be_ready()) write_bell(eventfd_);
   }
   if (is_lost) {
@@ -203,10 +226,11 @@ long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
     const bool has_offloaded = offloaded_.load(std::memory_order_relaxed) != 0;
     const Duration left = has_offloaded ? deadline.left() : deadline.left_roughly();
     if (left == Duration::zero()) return ask_kernel(events, most, left, mask);
+    const SpinBounds spin = bounds();
     const Instant began = has_offloaded ? now() : Instant();
-    if (has_offloaded && spinner_.spin(*session_, [this] { return may_be_ready(); })) continue;
+    if (spinner_.spin(spin, [this] { return may_be_ready(); })) continue;
     n = sleep(events, most, left, mask);
-    if (has_offloaded) spinner_.learn(*session_, now() - began);
+    if (has_offloaded) spinner_.learn(spin, now() - began);
     if (n < 0) return n;
     if (n > 0) {
       rounds_.store(0, std::memory_order_relaxed);

@@ -12,6 +12,7 @@
 #include "snp/switch/epoll_instance.h"
 #include "snp/switch/export.h"
 #include "snp/switch/fork.h"
+#include "snp/switch/pairs.h"
 #include "snp/switch/real.h"
 
 namespace snp::switch_ {
@@ -28,6 +29,7 @@ void in_child() noexcept {
   forget_session();
   reset_connection_locks();
   reset_epoll_locks();
+  reset_pair_locks();
 }
 
 }  // namespace

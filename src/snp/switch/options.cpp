@@ -10,6 +10,7 @@
 
 #include "snp/switch/connection.h"
 #include "snp/switch/export.h"
+#include "snp/switch/local.h"
 #include "snp/switch/real.h"
 #include "snp/switch/stream.h"
 #include "snp/switch/transfer.h"
@@ -137,7 +138,11 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
   if (level == SOL_SOCKET && name == SO_RCVBUF) o.receive_buffer = value;
   if (level == SOL_SOCKET && name == SO_SNDBUF) o.send_buffer = value;
   generation.fetch_add(1);
-  if (!in_host) ring_shard(*c.session, *c.slot, c.slot_id);
+  if (in_host) return;
+  if (is_local(c))
+    c.ends.mine->receive_buffer.store(o.receive_buffer);
+  else
+    ring_shard(*c.session, *c.slot, c.slot_id);
 }
 
 long set_option(Connection& c, int fd, int level, int name, const void* value,
@@ -170,6 +175,11 @@ void overlay_info(const Connection& c, void* value, socklen_t length) noexcept {
   tcp_info info{};
   const std::size_t size = std::min<std::size_t>(length, sizeof info);
   std::memcpy(&info, value, size);
+  if (is_local(c)) {
+    info.tcpi_state = local_tcp_state(c);
+    std::memcpy(value, &info, size);
+    return;
+  }
   const ipc::SlotInfo& s = c.slot->info;
   constexpr auto kRelaxed = std::memory_order_relaxed;
   info.tcpi_state = static_cast<std::uint8_t>(s.tcp_state.load(kRelaxed));
@@ -202,7 +212,8 @@ bool get_option(Connection& c, int fd, int level, int name, void* value,
     return true;
   }
   if (level != IPPROTO_TCP) return false;
-  if (name == TCP_MAXSEG) {  // the parked socket knows only what it was told when it was refilled
+  if (name == TCP_MAXSEG &&
+      !is_local(c)) {  // the parked socket knows only what it was told when it was refilled
     const auto mss = static_cast<int>(c.slot->info.snd_mss.load(std::memory_order_relaxed));
     if (mss == 0) return false;  // the shard has not said it yet
     put(value, length, &mss, sizeof mss);

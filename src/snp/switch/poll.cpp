@@ -60,20 +60,31 @@ int judge_offloaded(std::span<pollfd> fds, bool ask_for_room) noexcept {
   return ready;
 }
 
-// Asks the kernel about those that are not offloaded and, last in `copy`, the wait set. Adds their
-// revents to `fds`; returns how many are ready, or a negative errno.
-int ask_kernel(std::span<pollfd> fds, std::span<pollfd> copy, int eventfd, Duration timeout,
+// Who can wake the calling thread, besides the kernel's descriptors.
+struct Bells {
+  int eventfd = -1;  // of its wait set
+  const ThreadLanes* lanes = nullptr;
+};
+
+// Asks the kernel about those that are not offloaded and, behind them in `copy`, the bells. Adds
+// their revents to `fds`; returns how many are ready, or a negative errno.
+int ask_kernel(std::span<pollfd> fds, std::span<pollfd> copy, const Bells& bells, Duration timeout,
                const sigset_t* mask, bool& was_woken) noexcept {
   for (std::size_t i = 0; i < fds.size(); ++i) {
     copy[i] = fds[i];
     copy[i].revents = 0;
     if (is_offloaded(fds[i])) copy[i].fd = -1;
   }
-  copy.back() = {eventfd, POLLIN, 0};
+  pollfd& own = copy[fds.size()];
+  own = {bells.eventfd, POLLIN, 0};
+  std::span<pollfd> told;
+  if (bells.lanes != nullptr) told = bells.lanes->fill(copy.subspan(fds.size() + 1));
   const timespec time = to_timespec(timeout);
-  const int n = real().ppoll(copy.data(), copy.size(), timeout < kForever ? &time : nullptr, mask);
+  const int n = real().ppoll(copy.data(), fds.size() + 1 + told.size(),
+                             timeout < kForever ? &time : nullptr, mask);
   if (n < 0) return -errno;
-  was_woken = copy.back().revents != 0;
+  was_woken = own.revents != 0;
+  ThreadLanes::consume(told);
   int ready = 0;
   for (std::size_t i = 0; i < fds.size(); ++i) {
     if (copy[i].fd < 0 || copy[i].revents == 0) continue;
@@ -86,11 +97,12 @@ int ask_kernel(std::span<pollfd> fds, std::span<pollfd> copy, int eventfd, Durat
 }
 
 // Every tracked connection tells this thread from now on; one that cannot goes home.
-void watch_all(std::span<pollfd> fds, const ThreadWaiter* waiter) noexcept {
+void watch_all(std::span<pollfd> fds, const ThreadWaiter* waiter, ThreadLanes& lanes) noexcept {
   for (const pollfd& p : fds) {
     Connection* c = tracked(p.fd);
     if (c == nullptr) continue;
-    if (waiter == nullptr || c->session != waiter->session || !watch(*c, waiter->id))
+    if (waiter == nullptr || c->session != waiter->session || !watch(*c, waiter->id) ||
+        !lanes.add(*c))
       settle_in_host(*c, Why::kTooManyWaiters);
   }
 }
@@ -104,11 +116,13 @@ void unwatch_all(std::span<pollfd> fds, const ThreadWaiter* waiter) noexcept {
 int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Duration left,
           const sigset_t* mask) noexcept {
   ThreadWaiter* waiter = thread_waiter(session);
-  watch_all(fds, waiter);
+  ThreadLanes lanes(fds.size());
+  watch_all(fds, waiter, lanes);
   if (waiter != nullptr) begin_sleep(*waiter);
   int ready = judge_offloaded(fds, true);
   bool was_woken = false;
-  const int more = ask_kernel(fds, copy, waiter != nullptr ? waiter->eventfd : -1,
+  if (lanes.must_look()) left = std::min(left, kBlindSlice);
+  const int more = ask_kernel(fds, copy, {waiter != nullptr ? waiter->eventfd : -1, &lanes},
                               ready > 0 ? Duration::zero() : left, mask, was_woken);
   if (waiter != nullptr) end_sleep(*waiter, was_woken);
   unwatch_all(fds, waiter);
@@ -118,7 +132,7 @@ int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Durat
 
 int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
                  const sigset_t* mask) noexcept {
-  Scratch scratch(fds.size() + 1);
+  Scratch scratch(2 * fds.size() + 1);  // each may have a lane of its own
   const std::span<pollfd> copy = scratch.all();
   if (copy.empty()) return -ENOMEM;
   Deadline deadline(timeout);
@@ -126,16 +140,16 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
     const int ready = judge_offloaded(fds, false);
     bool was_woken = false;
     if (ready > 0 || deadline.left() == Duration::zero()) {
-      const int more = ask_kernel(fds, copy, -1, Duration::zero(), mask, was_woken);
+      const int more = ask_kernel(fds, copy, {}, Duration::zero(), mask, was_woken);
       return more > 0 ? ready + more : (ready > 0 ? ready : more);
     }
-    const bool any_offloaded = std::any_of(fds.begin(), fds.end(), is_offloaded);
+    const auto offloaded = std::find_if(fds.begin(), fds.end(), is_offloaded);
+    const SpinBounds bounds =
+        offloaded != fds.end() ? spin_bounds(*tracked(offloaded->fd)) : SpinBounds{};
     const Instant began = now();
-    if (any_offloaded &&
-        thread_spinner().spin(session, [&] { return judge_offloaded(fds, false) > 0; }))
-      continue;
+    if (thread_spinner().spin(bounds, [&] { return judge_offloaded(fds, false) > 0; })) continue;
     const int n = sleep(fds, copy, session, deadline.left(), mask);
-    if (any_offloaded) thread_spinner().learn(session, now() - began);
+    if (offloaded != fds.end()) thread_spinner().learn(bounds, now() - began);
     if (n != 0) return n;
     if (deadline.left() == Duration::zero()) return 0;
     for (const pollfd& p : fds)

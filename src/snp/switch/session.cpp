@@ -77,6 +77,22 @@ void give_slot(Session& session, ipc::SlotId id, bool snpd_needs_it) noexcept {
   }
 }
 
+bool send_with_fd(int control, const void* message, std::size_t length, int fd) noexcept {
+  iovec iov{const_cast<void*>(message), length};
+  alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))]{};
+  msghdr header{};
+  header.msg_iov = &iov;
+  header.msg_iovlen = 1;
+  header.msg_control = space;
+  header.msg_controllen = sizeof space;
+  cmsghdr* c = CMSG_FIRSTHDR(&header);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(sizeof(int));
+  __builtin_memcpy(CMSG_DATA(c), &fd, sizeof fd);
+  return sys(SYS_sendmsg, control, &header, MSG_NOSIGNAL) == static_cast<long>(length);
+}
+
 ipc::WaitSetId take_wait_set(Session& session, int eventfd) noexcept {
   ipc::WaitSetMessage message;
   {
@@ -93,20 +109,7 @@ ipc::WaitSetId take_wait_set(Session& session, int eventfd) noexcept {
   session.wait_set_fds[message.wait_set].store(eventfd);
   session.wait_sets[message.wait_set].sleeping.store(0, std::memory_order_relaxed);
   ipc::drain(session.wait_sets[message.wait_set].ready, [](ipc::SlotId) {});
-  iovec iov{&message, sizeof message};
-  alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))]{};
-  msghdr header{};
-  header.msg_iov = &iov;
-  header.msg_iovlen = 1;
-  header.msg_control = space;
-  header.msg_controllen = sizeof space;
-  cmsghdr* c = CMSG_FIRSTHDR(&header);
-  c->cmsg_level = SOL_SOCKET;
-  c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(sizeof(int));
-  __builtin_memcpy(CMSG_DATA(c), &eventfd, sizeof eventfd);
-  if (sys(SYS_sendmsg, session.control, &header, MSG_NOSIGNAL) == sizeof message)
-    return message.wait_set;
+  if (send_with_fd(session.control, &message, sizeof message, eventfd)) return message.wait_set;
   give_wait_set(session, message.wait_set);
   return 0;
 }

@@ -15,6 +15,8 @@
 
 namespace snp::switch_ {
 
+struct Pair;
+
 struct Session {
   alignas(ipc::SharedMemory) std::byte arena_owner[sizeof(ipc::SharedMemory)];
   alignas(ipc::SharedMemory) std::byte bulletin_owner[sizeof(ipc::SharedMemory)];
@@ -42,6 +44,12 @@ struct Session {
   std::array<ipc::SlotId, ipc::kSlots> retired{};
   std::array<std::uint64_t, ipc::kWaitSets / 64> wait_set_ids{};  // bit: in use
   std::array<std::atomic<int>, ipc::kWaitSets> wait_set_fds{};
+
+  Lock pairs_lock;  // guards what follows, and who reads the control socket
+  Pair* pairs = nullptr;
+  Pair* free_pairs = nullptr;
+  std::atomic<std::uint32_t> gone_pairs{0};    // announced as gone and not yet dismantled
+  std::atomic<std::uint32_t> pair_changes{0};  // +1 when one goes: holders of lanes look
 };
 
 // The live session of this process, or nullptr; makes one when there is none, rarely when that
@@ -66,6 +74,13 @@ ipc::WaitSetId take_wait_set(Session& session, int eventfd) noexcept;
 void give_wait_set(Session& session, ipc::WaitSetId id) noexcept;
 
 void write_bell(int eventfd) noexcept;
+
+// A descriptor of the switch's own: out of the program's way and protected from it. -1 stays -1.
+int keep_internal(int fd) noexcept;
+void close_internal(int fd) noexcept;
+
+// One message with a descriptor.
+bool send_with_fd(int control, const void* message, std::size_t length, int fd) noexcept;
 
 // Tells our own waiters of a connection, as a shard would.
 void mark_watchers(Session& session, ipc::Slot& slot, ipc::SlotId id) noexcept;

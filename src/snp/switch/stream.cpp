@@ -5,45 +5,70 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "snp/state/stream_ring.h"
+#include "snp/ipc/pair_stream.h"
+#include "snp/switch/local.h"
 
 namespace snp::switch_ {
 namespace {
 
-StreamRing rx_ring(const Connection& c) noexcept {
-  return {c.session->base + c.slot->engine.rx_ring, c.slot->engine.rx_size};
-}
-StreamRing tx_ring(const Connection& c) noexcept {
-  return {c.session->base + c.slot->engine.tx_ring, c.slot->engine.tx_size};
-}
-
-bool has_status(const Connection& c, std::uint32_t bit) noexcept {
-  return (c.slot->engine.status.load(std::memory_order_acquire) & bit) != 0;
+// slot_status bits, whoever carries the connection.
+std::uint32_t status_of(const Connection& c) noexcept {
+  return is_local(c) ? local_status(c) : c.slot->engine.status.load(std::memory_order_acquire);
 }
 bool has_flag(const Connection& c, std::uint32_t bit) noexcept {
   return (c.slot->app.flags.load(std::memory_order_relaxed) & bit) != 0;
 }
 
+// Our word moves by `n`. False: frozen, and nothing has happened.
+bool move(const Connection& c, std::atomic<std::uint64_t>& word, std::uint64_t from,
+          std::uint64_t n) noexcept {
+  if (is_local(c)) return ipc::commit(word, from, n);
+  word.store(from + n, std::memory_order_release);
+  return true;
+}
+
+// The word did not move: the connection is on its way elsewhere. Or the gate still stands open:
+// then it was the other side that wrote into our words.
+long refused(Connection& c) noexcept {
+  if (mode_word(c) == c.ends.word.load(std::memory_order_relaxed)) fail_local(c);
+  return kMoved;
+}
+
 // The shard learns of room when the window would open by a good part, not after each byte.
 void tell_window(Connection& c, std::uint64_t tail, std::uint64_t unread_before) noexcept {
-  const std::uint32_t size = c.slot->engine.rx_size;
+  const std::uint32_t size = c.ends.rx.size;
   if (tail - c.window_told < size / 4 && unread_before <= size / 2) return;
   c.window_told = tail;
   ring_shard(*c.session, *c.slot, c.slot_id);
 }
 
-// Nothing is left to read: why? As tcp_recvmsg: the error once, then the end of file.
-long at_end(Connection& c) noexcept {
-  if (has_status(c, ipc::slot_status::kError)) return -take_error(c);
-  if (has_status(c, ipc::slot_status::kPeerClosed)) return 0;
+// Nothing is left to read: why? As tcp_recvmsg: the end of file if there was one, else the error
+// once, then end of file.
+long at_end(Connection& c, std::uint32_t status) noexcept {
+  if ((status & ipc::slot_status::kPeerClosed) != 0) return 0;
+  if ((status & ipc::slot_status::kError) != 0) return -take_error(c);
   return has_flag(c, ipc::slot_flag::kShutdownRead) ? 0 : -EAGAIN;
 }
 
-std::size_t room(const Connection& c) noexcept {
-  const std::uint64_t used = c.slot->app.tx_head.load(std::memory_order_relaxed) -
-                             c.slot->engine.tx_tail.load(std::memory_order_seq_cst);
-  const std::uint32_t size = c.slot->engine.tx_size;
-  return used < size ? static_cast<std::size_t>(size - used) : 0;
+// How much may lie in the transmit ring.
+std::uint32_t limit(const Connection& c) noexcept {
+  return is_local(c) ? local_limit(c) : c.ends.tx.size;
+}
+
+std::uint32_t room_before(const Connection& c, std::uint64_t tail) noexcept {
+  const auto used =
+      ipc::bytes_between(tail, c.ends.tx_head->load(std::memory_order_relaxed), c.ends.tx.size);
+  const std::uint32_t most = limit(c);
+  return used.has_value() && *used < most ? most - *used : 0;
+}
+
+std::uint32_t room(const Connection& c) noexcept {
+  return room_before(c, c.ends.tx_tail->load());
+}
+
+void ask_for_room(const Connection& c) noexcept {
+  const std::uint32_t most = limit(c);
+  c.ends.wants_write->store(1 + most - ipc::write_room(most));
 }
 
 // As sk_stream_error: a pending error once, then EPIPE. Caller raises SIGPIPE for EPIPE.
@@ -53,45 +78,64 @@ long send_error(Connection& c) noexcept {
 }
 
 bool cannot_send(const Connection& c) noexcept {
-  return has_status(c, ipc::slot_status::kError) || has_flag(c, ipc::slot_flag::kShutdownWrite);
+  return (status_of(c) & ipc::slot_status::kError) != 0 ||
+         has_flag(c, ipc::slot_flag::kShutdownWrite);
 }
 
-// Room for a writer that is about to put something there; 0 after having asked to be told.
-std::size_t claim_room(Connection& c) noexcept {
-  std::size_t free = room(c);
-  auto& wants = c.slot->app.wants_write;
+// Room for a writer that is about to put `wanted` bytes there; 0 after having asked to be told.
+std::size_t claim_room(Connection& c, std::size_t wanted) noexcept {
+  std::atomic<std::uint32_t>& wants = *c.ends.wants_write;
+  const bool is_awaited = wants.load(std::memory_order_relaxed) != 0;
+  std::uint32_t free = room_before(c, c.tx_tail_seen);
+  if (free >= wanted && !is_awaited) return free;
+  c.tx_tail_seen = ipc::position_of(c.ends.tx_tail->load());
+  free = room_before(c, c.tx_tail_seen);
   if (free == 0) {
-    wants.store(1);
+    ask_for_room(c);
     free = room(c);
   }
   // Others may wait for the same room; the wish is one for all, so who takes it back tells them.
-  if (free >= ipc::write_room(c.slot->engine.tx_size) &&
-      wants.load(std::memory_order_relaxed) != 0 && wants.exchange(0) != 0)
+  if (free >= ipc::write_room(limit(c)) && wants.load(std::memory_order_relaxed) != 0 &&
+      wants.exchange(0) != 0)
     mark_watchers(*c.session, *c.slot, c.slot_id);
   return free;
 }
 
-void publish(Connection& c, std::uint64_t head) noexcept {
-  c.slot->app.tx_head.store(head, std::memory_order_release);
-  ring_shard(*c.session, *c.slot, c.slot_id);
+// `n` bytes more stand in the ring: `n`, or kMoved.
+long publish(Connection& c, std::uint64_t head, std::size_t n) noexcept {
+  if (!move(c, *c.ends.tx_head, head, n)) return refused(c);
+  if (is_local(c))
+    after_local_write(c);
+  else
+    ring_shard(*c.session, *c.slot, c.slot_id);
+  return static_cast<long>(n);
+}
+
+long take_out(Connection& c, std::uint64_t tail, std::uint32_t unread, std::size_t n) noexcept {
+  if (!move(c, *c.ends.rx_tail, tail, n)) return refused(c);
+  if (is_local(c))
+    after_local_read(c, unread - static_cast<std::uint32_t>(n));
+  else
+    tell_window(c, tail + n, unread);
+  return static_cast<long>(n);
 }
 
 }  // namespace
 
 long ring_receive(Connection& c, const Buffers& buffers, int flags) noexcept {
   const Guard guard(c.read_lock);
-  const std::uint64_t tail = c.slot->app.rx_tail.load(std::memory_order_relaxed);
-  std::uint64_t unread = c.slot->engine.rx_head.load(std::memory_order_acquire) - tail;
-  if (unread == 0) {
-    const long end = at_end(c);
-    if (end == -EAGAIN) return end;
-    // The status was stored after the last byte: look again before believing it.
-    unread = c.slot->engine.rx_head.load(std::memory_order_acquire) - tail;
-    if (unread == 0) return end;
+  // The status before the positions: it was stored after the last byte.
+  const std::uint32_t status = status_of(c);
+  const std::uint64_t tail = c.ends.rx_tail->load(std::memory_order_relaxed);
+  const auto there = unread(c);
+  if (!there.has_value()) {
+    fail_local(c);
+    return -take_error(c);
   }
-  const std::size_t length = std::min<std::size_t>(unread, buffers.left());
+  if (*there == 0) return at_end(c, status);
+  const std::size_t length = std::min<std::size_t>(*there, buffers.left());
   if ((flags & MSG_TRUNC) == 0) {
-    const StreamRing ring = rx_ring(c);
+    const StreamRing& ring = c.ends.rx;
     Buffers out = buffers;
     for (std::uint64_t pos = tail; pos != tail + length;) {
       const auto piece =
@@ -101,11 +145,8 @@ long ring_receive(Connection& c, const Buffers& buffers, int flags) noexcept {
       out.advance(piece.size());
     }
   }
-  if ((flags & MSG_PEEK) == 0) {
-    c.slot->app.rx_tail.store(tail + length, std::memory_order_release);
-    tell_window(c, tail + length, unread);
-  }
-  return static_cast<long>(length);
+  if ((flags & MSG_PEEK) != 0 || length == 0) return static_cast<long>(length);
+  return take_out(c, tail, *there, length);
 }
 
 long ring_send(Connection& c, const Buffers& buffers) noexcept {
@@ -113,20 +154,18 @@ long ring_send(Connection& c, const Buffers& buffers) noexcept {
   if (cannot_send(c)) [[unlikely]]
     return send_error(c);
   if (buffers.left() == 0) return 0;
-  const std::size_t length = std::min(claim_room(c), buffers.left());
+  const std::size_t length = std::min(claim_room(c, buffers.left()), buffers.left());
   if (length == 0) return -EAGAIN;
-  const std::uint64_t head = c.slot->app.tx_head.load(std::memory_order_relaxed);
-  const StreamRing ring = tx_ring(c);
+  const std::uint64_t head = c.ends.tx_head->load(std::memory_order_relaxed);
   Buffers in = buffers;
   for (std::uint64_t pos = head; pos != head + length;) {
     const auto piece =
         in.front().first(std::min<std::size_t>(in.front().size(), head + length - pos));
-    ring.copy_in(pos, piece);
+    c.ends.tx.copy_in(pos, piece);
     pos += piece.size();
     in.advance(piece.size());
   }
-  publish(c, head + length);
-  return static_cast<long>(length);
+  return publish(c, head, length);
 }
 
 long ring_send_file(Connection& c, int file, long long* offset, std::size_t count) noexcept {
@@ -134,64 +173,83 @@ long ring_send_file(Connection& c, int file, long long* offset, std::size_t coun
   const Guard guard(c.write_lock);
   if (cannot_send(c)) return send_error(c);
   if (count == 0) return 0;
-  const std::size_t length = std::min<std::size_t>({claim_room(c), count, kMostAtOnce});
+  const std::size_t wanted = std::min<std::size_t>(count, kMostAtOnce);
+  const std::size_t length = std::min(claim_room(c, wanted), wanted);
   if (length == 0) return -EAGAIN;
-  const std::uint64_t head = c.slot->app.tx_head.load(std::memory_order_relaxed);
-  const auto [a, b] = tx_ring(c).pieces(head, static_cast<std::uint32_t>(length));
+  const std::uint64_t head = c.ends.tx_head->load(std::memory_order_relaxed);
+  const auto [a, b] = c.ends.tx.pieces(head, static_cast<std::uint32_t>(length));
   const iovec pieces[2] = {{a.data(), a.size()}, {b.data(), b.size()}};
   const int used = b.empty() ? 1 : 2;
   const long n = offset != nullptr ? sys(SYS_preadv, file, pieces, used, *offset, 0L)
                                    : sys(SYS_readv, file, pieces, used);
   if (n <= 0) return n;
-  if (offset != nullptr) *offset += n;
-  publish(c, head + static_cast<std::uint64_t>(n));
-  return n;
+  const long result = publish(c, head, static_cast<std::size_t>(n));
+  if (result < 0 && offset == nullptr) sys(SYS_lseek, file, -n, SEEK_CUR);
+  if (result > 0 && offset != nullptr) *offset += n;
+  return result;
 }
 
-std::uint32_t readiness(const Connection& c) noexcept {
-  const std::uint32_t status = c.slot->engine.status.load(std::memory_order_acquire);
+namespace {
+
+std::uint32_t judge(const Connection& c) noexcept {
+  const std::uint32_t status = status_of(c);
   const std::uint32_t flags = c.slot->app.flags.load(std::memory_order_relaxed);
-  const bool failed = (status & ipc::slot_status::kError) != 0;
+  const auto there = unread(c);
+  const bool failed = (status & ipc::slot_status::kError) != 0 || !there.has_value();
   const bool no_more_in = failed || (status & ipc::slot_status::kPeerClosed) != 0 ||
                           (flags & ipc::slot_flag::kShutdownRead) != 0;
   const bool no_more_out = failed || (flags & ipc::slot_flag::kShutdownWrite) != 0;
   const std::size_t low_at = std::min(c.slot->app.receive_low_at.load(std::memory_order_relaxed),
-                                      std::max(1u, c.slot->engine.rx_size / 2));
+                                      std::max(1u, c.ends.rx.size / 2));
   std::uint32_t mask = 0;
   if (no_more_in && no_more_out) mask |= EPOLLHUP;
   if (no_more_in) mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
-  if (unread_bytes(c) >= low_at) mask |= EPOLLIN | EPOLLRDNORM;
-  if (no_more_out || room(c) >= ipc::write_room(c.slot->engine.tx_size))
-    mask |= EPOLLOUT | EPOLLWRNORM;
+  if (there.value_or(0) >= low_at) mask |= EPOLLIN | EPOLLRDNORM;
+  if (no_more_out || room(c) >= ipc::write_room(limit(c))) mask |= EPOLLOUT | EPOLLWRNORM;
   if (failed && !c.error_taken.load(std::memory_order_relaxed)) mask |= EPOLLERR;
   return mask;
 }
 
-bool want_write(Connection& c) noexcept {
-  if ((readiness(c) & EPOLLOUT) != 0) return true;
-  c.slot->app.wants_write.store(1);
-  return (readiness(c) & EPOLLOUT) != 0;
+}  // namespace
+
+std::uint32_t readiness(Connection& c) noexcept {
+  const std::uint32_t word = mode_word(c);
+  if (ipc::mode_of(word) != ipc::SlotMode::kOffloaded) return 0;
+  if (c.ends.word.load(std::memory_order_acquire) != word) [[unlikely]] {
+    if (!PassAt(c, word).is_inside()) return 0;
+  }
+  const std::uint32_t mask = judge(c);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return mode_word(c) == word ? mask : 0;
 }
 
-std::size_t unread_bytes(const Connection& c) noexcept {
-  const std::uint64_t n = c.slot->engine.rx_head.load(std::memory_order_seq_cst) -
-                          c.slot->app.rx_tail.load(std::memory_order_relaxed);
-  return n <= c.slot->engine.rx_size ? static_cast<std::size_t>(n) : 0;
+bool want_write(Connection& c) noexcept {
+  const std::uint32_t word = mode_word(c);
+  const PassAt pass(c, word);
+  if (!pass.is_inside()) return false;
+  if ((judge(c) & EPOLLOUT) != 0) return true;
+  ask_for_room(c);
+  return (judge(c) & EPOLLOUT) != 0;
+}
+
+std::optional<std::uint32_t> unread(const Connection& c) noexcept {
+  return ipc::bytes_between(c.ends.rx_tail->load(std::memory_order_relaxed), c.ends.rx_head->load(),
+                            c.ends.rx.size);
 }
 
 std::size_t unacknowledged_bytes(const Connection& c) noexcept {
-  const std::uint64_t n = c.slot->app.tx_head.load(std::memory_order_relaxed) -
-                          c.slot->engine.tx_tail.load(std::memory_order_acquire);
-  return n <= c.slot->engine.tx_size ? static_cast<std::size_t>(n) : 0;
+  if (is_local(c)) return 0;  // what is written has arrived
+  return ipc::bytes_between(c.ends.tx_tail->load(), c.ends.tx_head->load(), c.ends.tx.size)
+      .value_or(0);
 }
 
 int take_error(Connection& c) noexcept {
   if (!has_failed(c) || c.error_taken.exchange(true)) return 0;
-  return c.slot->engine.error.load();
+  return is_local(c) ? local_error(c) : c.slot->engine.error.load();
 }
 
 bool has_failed(const Connection& c) noexcept {
-  return has_status(c, ipc::slot_status::kError);
+  return (status_of(c) & ipc::slot_status::kError) != 0;
 }
 
 }  // namespace snp::switch_

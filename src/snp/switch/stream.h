@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <span>
 
 #include <sys/uio.h>
@@ -55,6 +56,10 @@ class Buffers {
   std::size_t left_ = 0;
 };
 
+// The connection was taken away in the middle of the call, and nothing has happened: pass the gate
+// again. No errno.
+inline constexpr long kMoved = -0x10000;
+
 // Copies (MSG_TRUNC: skips) what is there, up to buffers.left(). 0: end of file. -EAGAIN: nothing.
 // MSG_PEEK leaves the stream as it is. Does not advance the buffers.
 long ring_receive(Connection& c, const Buffers& buffers, int flags) noexcept;
@@ -65,13 +70,14 @@ long ring_send(Connection& c, const Buffers& buffers) noexcept;
 // Fills the transmit ring from a file: sendfile without a copy of its own.
 long ring_send_file(Connection& c, int file, long long* offset, std::size_t count) noexcept;
 
-// EPOLLIN, EPOLLOUT, ... by level.
-std::uint32_t readiness(const Connection& c) noexcept;
-// Asks to be told about room, unless there is some. True: there is.
+// EPOLLIN, EPOLLOUT, ... by level. 0 while the connection is not offloaded, or just moves.
+std::uint32_t readiness(Connection& c) noexcept;
+// Asks to be told about room, unless there is some. True: there is. Outside the gate.
 bool want_write(Connection& c) noexcept;
 
-// Bytes that a read finds, and bytes that the peer has not acknowledged (SIOCINQ, SIOCOUTQ).
-std::size_t unread_bytes(const Connection& c) noexcept;
+// Bytes that a read finds (nothing: the other side of a local connection wrote nonsense), and bytes
+// that the peer has not acknowledged (SIOCINQ, SIOCOUTQ).
+std::optional<std::uint32_t> unread(const Connection& c) noexcept;
 std::size_t unacknowledged_bytes(const Connection& c) noexcept;
 
 // SO_ERROR: the error that no call has reported yet, once.

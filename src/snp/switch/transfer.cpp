@@ -76,14 +76,15 @@ void clear_ancillary(msghdr* message) noexcept {
 long receive_once(Connection& c, int fd, const Buffers& buffers, int flags,
                   msghdr* message) noexcept {
   long n = 0;
-  {
+  for (;;) {
     const Pass pass(c);
-    if (!pass.in_host()) {
-      n = ring_receive(c, buffers, flags);
-      if (n >= 0) clear_ancillary(message);
-      return n;
+    if (pass.in_host()) {
+      n = host_receive(fd, buffers, flags, message);
+      break;
     }
-    n = host_receive(fd, buffers, flags, message);
+    n = ring_receive(c, buffers, flags);
+    if (n >= 0) clear_ancillary(message);
+    if (n != kMoved) return n;
   }
   if (n > 0) count_in(c, n);
   return n;
@@ -92,10 +93,14 @@ long receive_once(Connection& c, int fd, const Buffers& buffers, int flags,
 long send_once(Connection& c, int fd, const Buffers& buffers, int flags,
                const msghdr* message) noexcept {
   long n = 0;
-  {
+  for (;;) {
     const Pass pass(c);
-    if (!pass.in_host()) return ring_send(c, buffers);
-    n = host_send(fd, buffers, flags, message);
+    if (pass.in_host()) {
+      n = host_send(fd, buffers, flags, message);
+      break;
+    }
+    n = ring_send(c, buffers);
+    if (n != kMoved) return n;
   }
   if (n > 0) count_out(c, n);
   return n;
@@ -263,10 +268,14 @@ long send_file_piece(Connection& c, int fd, int file, long long* offset,
 long send_file_once(Connection& c, int fd, int file, long long* offset,
                     std::size_t count) noexcept {
   long n = 0;
-  {
+  for (;;) {
     const Pass pass(c);
-    if (!pass.in_host()) return ring_send_file(c, file, offset, count);
-    n = sys(SYS_sendfile, fd, file, offset, count);
+    if (pass.in_host()) {
+      n = sys(SYS_sendfile, fd, file, offset, count);
+      break;
+    }
+    n = ring_send_file(c, file, offset, count);
+    if (n != kMoved) return n;
   }
   if (n > 0) count_out(c, n);
   return n;

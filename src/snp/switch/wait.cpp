@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "snp/switch/local.h"
 #include "snp/switch/real.h"
 #include "snp/switch/stream.h"
 
@@ -47,7 +48,7 @@ void watch_thread_end(ThreadState& state) noexcept {
   ::pthread_setspecific(key, &state);
 }
 
-bool is_ready(const Connection& c, std::uint32_t events) noexcept {
+bool is_ready(Connection& c, std::uint32_t events) noexcept {
   return (readiness(c) & (events | EPOLLERR | EPOLLHUP)) != 0;
 }
 
@@ -58,16 +59,21 @@ Duration sleep_limit(Connection& c, Deadline& deadline) noexcept {
   return is_exact && !c.session->lost.load() ? left : std::min(left, kSlice);
 }
 
-// Sleeps until the kernel socket, the wait set or snpd's end says something. Pre: begin_sleep().
-int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& waiter, bool in_host,
-             Deadline& deadline, bool& was_woken) noexcept {
-  pollfd polls[3] = {{waiter.eventfd, POLLIN, 0},
+// Sleeps until the kernel socket, the wait set, a lane or snpd's end says something. Pre:
+// begin_sleep().
+int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& waiter,
+             const ThreadLanes& lanes, bool in_host, Deadline& deadline, bool& was_woken) noexcept {
+  pollfd polls[4] = {{waiter.eventfd, POLLIN, 0},
                      {c.session->lost.load() ? -1 : c.session->control, POLLRDHUP, 0},
-                     {in_host ? fd : -1, static_cast<short>(events), 0}};
-  const Duration limit = sleep_limit(c, deadline);
+                     {in_host ? fd : -1, static_cast<short>(events), 0},
+                     {}};
+  const auto told = lanes.fill(std::span(polls).subspan(3));
+  const Duration limit =
+      lanes.must_look() ? std::min(deadline.left(), kBlindSlice) : sleep_limit(c, deadline);
   const timespec time = to_timespec(limit);
-  const int n = real().ppoll(polls, 3, limit < kForever ? &time : nullptr, nullptr);
+  const int n = real().ppoll(polls, 3 + told.size(), limit < kForever ? &time : nullptr, nullptr);
   const int error = errno;
+  if (n > 0) ThreadLanes::consume(told);
   was_woken = n > 0 && polls[0].revents != 0;
   if (n > 0 && polls[1].revents != 0) mark_lost(*c.session);
   if (n < 0 && error == EINTR)
@@ -75,6 +81,16 @@ int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& wa
   if (n < 0) return -error;
   if (n == 0) check_on_snpd(c);
   return n == 0 && deadline.left() == Duration::zero() ? -EAGAIN : 0;
+}
+
+// More waiters than can be told: the connection goes home, where the kernel tells everybody.
+int wait_in_host(Connection& c, int fd, std::uint32_t events, Deadline& deadline) noexcept {
+  settle_in_host(c, Why::kTooManyWaiters);
+  pollfd poll{fd, static_cast<short>(events), 0};
+  const timespec time = to_timespec(deadline.left());
+  const int n = real().ppoll(&poll, 1, deadline.is_limited() ? &time : nullptr, nullptr);
+  if (n < 0) return !deadline.is_limited() && restarts_after_signal() ? 0 : -EINTR;
+  return n == 0 ? -EAGAIN : 0;
 }
 
 }  // namespace
@@ -122,16 +138,17 @@ int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) 
   if (deadline.left() == Duration::zero()) return -EAGAIN;
   const bool was_offloaded = mode(c) == ipc::SlotMode::kOffloaded;
   const Instant began = was_offloaded ? now() : Instant();
-  if (was_offloaded && thread_spinner().spin(*c.session, [&] { return is_ready(c, events); }))
-    return 0;
+  SpinBounds bounds;
+  if (was_offloaded) {
+    bounds = spin_bounds(c);
+    if (thread_spinner().spin(bounds, [&] { return is_ready(c, events); })) return 0;
+  }
   const ThreadWaiter* waiter = thread_waiter(*c.session);
-  if (waiter == nullptr || !watch(c, waiter->id)) {
-    settle_in_host(c, Why::kTooManyWaiters);
-    pollfd poll{fd, static_cast<short>(events), 0};
-    const timespec time = to_timespec(deadline.left());
-    const int n = real().ppoll(&poll, 1, deadline.is_limited() ? &time : nullptr, nullptr);
-    if (n < 0) return !deadline.is_limited() && restarts_after_signal() ? 0 : -EINTR;
-    return n == 0 ? -EAGAIN : 0;
+  ThreadLanes lanes(1);
+  if (waiter == nullptr || !watch(c, waiter->id)) return wait_in_host(c, fd, events, deadline);
+  if (!lanes.add(c)) {
+    unwatch(c, waiter->id, Keep::kYes);
+    return wait_in_host(c, fd, events, deadline);
   }
   begin_sleep(*waiter);
   const ipc::SlotMode m = mode(c);
@@ -141,11 +158,12 @@ int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) 
       m == ipc::SlotMode::kInHost || (m == ipc::SlotMode::kOffloaded && !is_ready(c, events) &&
                                       ((events & EPOLLOUT) == 0 || !want_write(c)));
   if (must_sleep)
-    result = sleep_on(c, fd, events, *waiter, m == ipc::SlotMode::kInHost, deadline, was_woken);
+    result =
+        sleep_on(c, fd, events, *waiter, lanes, m == ipc::SlotMode::kInHost, deadline, was_woken);
   end_sleep(*waiter, was_woken);
   unwatch(c, waiter->id, Keep::kYes);
   if (was_offloaded && m == ipc::SlotMode::kOffloaded)
-    thread_spinner().learn(*c.session, now() - began);
+    thread_spinner().learn(bounds, now() - began);
   return result == 0 && connection_at(fd) != &c ? -EBADF : result;
 }
 
@@ -159,11 +177,23 @@ bool restarts_after_signal() noexcept {
   return true;
 }
 
-bool shares_cpu_with_shard(const Session& session) noexcept {
+SpinBounds engine_spin(const Session& session) noexcept {
+  const std::uint32_t longest = session.bulletin->spin_us.load(std::memory_order_relaxed);
   const auto here = static_cast<std::uint32_t>(::sched_getcpu());
   for (std::uint32_t i = 0; i < session.shards; ++i)
-    if (session.bulletin->shard[i].cpu.load(std::memory_order_relaxed) == here) return true;
-  return false;
+    if (session.bulletin->shard[i].cpu.load(std::memory_order_relaxed) == here) return {longest, 0};
+  return {longest, longest};
+}
+
+SpinBounds local_spin(const Session& session, std::uint32_t peer_cpu) noexcept {
+  const std::uint32_t longest = session.bulletin->local_spin_us.load(std::memory_order_relaxed);
+  const auto here = static_cast<std::uint32_t>(::sched_getcpu());
+  return {longest, peer_cpu == here ? 0 : longest};
+}
+
+SpinBounds spin_bounds(const Connection& c) noexcept {
+  if (!is_local(c)) return engine_spin(*c.session);
+  return local_spin(*c.session, c.ends.theirs->cpu.load(std::memory_order_relaxed));
 }
 
 }  // namespace snp::switch_

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <span>
+
+#include <poll.h>
 
 #include "snp/switch/clock.h"
 #include "snp/switch/connection.h"
@@ -25,6 +28,53 @@ ThreadWaiter* thread_waiter(Session& session) noexcept;
 // back.
 void begin_sleep(const ThreadWaiter& waiter) noexcept;
 void end_sleep(const ThreadWaiter& waiter, bool was_woken) noexcept;
+
+// The lanes of a waiting thread: one for each pair that its local connections lead to, for the life
+// of the object. Between the first add() and the end the other sides wake us.
+class ThreadLanes {
+ public:
+  // For at most so many connections. Memory of its own when they are many.
+  explicit ThreadLanes(std::size_t most) noexcept;
+  ~ThreadLanes();
+  ThreadLanes(const ThreadLanes&) = delete;
+  ThreadLanes& operator=(const ThreadLanes&) = delete;
+
+  // Before the last look at the connection. True also when it is not local. False: it cannot be
+  // told to us.
+  bool add(Connection& c) noexcept;
+  // What a sleep must watch: fills in and returns the part of `polls` that is used.
+  std::span<pollfd> fill(std::span<pollfd> polls) const noexcept;
+  // Takes back the wake-ups that came.
+  static void consume(std::span<const pollfd> polls) noexcept;
+  // Some connection can be told only by looking again, because snpd is not there to pass a lane on.
+  [[nodiscard]] bool must_look() const noexcept { return must_look_; }
+
+ private:
+  struct Held {
+    Session* session;
+    Pair* pair;
+    ipc::LaneId id;
+    int bell;
+  };
+  struct Named {
+    Connection* connection;
+    std::uint32_t word;
+    ipc::LaneId id;
+  };
+  static constexpr std::size_t kSmall = 4;
+
+  ipc::LaneId lane_of(Session& session, Pair& pair) noexcept;
+
+  std::size_t most_, held_count_ = 0, named_count_ = 0;
+  bool must_look_ = false;
+  Held small_held_[kSmall];
+  Named small_named_[kSmall];
+  Held* held_ = small_held_;
+  Named* named_ = small_named_;
+};
+
+// How long a sleeper goes without a look where nothing can wake it.
+inline constexpr Duration kBlindSlice = milliseconds(1);
 
 // A time limit that reads the clock only when somebody waits.
 class Deadline {
@@ -61,8 +111,16 @@ int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) 
 // process was installed with SA_RESTART.
 bool restarts_after_signal() noexcept;
 
-// Is one of the shards on our CPU? Then a spin would only keep it from its work.
-bool shares_cpu_with_shard(const Session& session) noexcept;
+// How long a waiter for this connection may spin at most: the bulletin's word, and nothing when the
+// one that would end the wait runs on our CPU, where a spin only keeps it from its work.
+struct SpinBounds {
+  std::uint32_t longest_us = 0;  // what may be learned
+  std::uint32_t now_us = 0;      // what makes sense at the moment
+};
+SpinBounds engine_spin(const Session& session) noexcept;
+// `peer_cpu`: where the other side of the local connection wrote last.
+SpinBounds local_spin(const Session& session, std::uint32_t peer_cpu) noexcept;
+SpinBounds spin_bounds(const Connection& c) noexcept;
 
 // How long a waiter spins before it sleeps: learned from how long its waits last. Spinning through
 // waits that are shorter than the bulletin allows saves the wake-up; through others it is waste
@@ -71,10 +129,10 @@ class Spinner {
  public:
   // Busy-waits for `is_ready` within the budget. Else sleep, and tell learn() how long it took.
   template <class Predicate>
-  bool spin(const Session& session, Predicate&& is_ready) noexcept {
+  bool spin(const SpinBounds& bounds, Predicate&& is_ready) noexcept {
     const std::uint32_t budget =
-        std::min(budget_us_.load(std::memory_order_relaxed), most(session));
-    if (budget == 0 || shares_cpu_with_shard(session)) return false;
+        std::min(budget_us_.load(std::memory_order_relaxed), bounds.now_us);
+    if (budget == 0) return false;
     const Instant end = now() + microseconds(budget);
     do {
       for (int i = 0; i < 16; ++i) {
@@ -84,18 +142,15 @@ class Spinner {
     } while (now() < end);
     return false;
   }
-  void learn(const Session& session, Duration waited) noexcept {
+  void learn(const SpinBounds& bounds, Duration waited) noexcept {
     constexpr auto kWakeUp = microseconds(40);  // part of what a sleeper measures
-    const std::uint32_t longest = most(session);
+    const std::uint32_t longest = bounds.longest_us;
     const std::uint32_t budget = budget_us_.load(std::memory_order_relaxed);
     const bool would_have_paid = waited <= microseconds(longest) + kWakeUp;
     budget_us_.store(would_have_paid ? longest : budget / 2, std::memory_order_relaxed);
   }
 
  private:
-  static std::uint32_t most(const Session& session) noexcept {
-    return session.bulletin->spin_us.load(std::memory_order_relaxed);
-  }
   std::atomic<std::uint32_t> budget_us_{8};
 };
 
