@@ -276,6 +276,9 @@ class Lab:
         self.build = Path(build).resolve() if build else default_build().resolve()
         self.bin = self.build / "bin"
         self.snp, self.snpd = self.bin / "snp", self.bin / "snpd"
+        # Programs that only measure stand aside in an installed tree.
+        installed = self.build / "libexec" / "snp" / "bench"
+        self.helpers = installed if installed.is_dir() else self.bin
         self.mtu, self.needs_product = mtu, needs_product
         self.offloads = offloads and path is None
         self.path, self.relay = path, None

@@ -72,13 +72,13 @@ class Bench:
         return False
 
     def serve(self, program, port, *options):
-        server = self.server_end.start([self.lab.bin / program, port, *options],
+        server = self.server_end.start([self.lab.helpers / program, port, *options],
                                        attached=self.variant.attached, cpus=self.server_core)
         server.wait_listening(port)
         return server
 
     def ask(self, program, *options):
-        out = self.client_end.run([self.lab.bin / program, self.server_address, *options],
+        out = self.client_end.run([self.lab.helpers / program, self.server_address, *options],
                                   attached=self.variant.attached, cpus=self.client_core)
         return json.loads(out.stdout)
 
@@ -170,7 +170,7 @@ def neighbour(connections):
     def run(bench):
         def burn():
             return bench.server_end.start(
-                [bench.lab.bin / "neighbour", "--seconds", bench.seconds], cpus=bench.server_core)
+                [bench.lab.helpers / "neighbour", "--seconds", bench.seconds], cpus=bench.server_core)
         alone = json.loads(burn().result(bench.seconds + 30))["rounds_per_second"]
         server = bench.serve("rr_server", RR_PORT)
         burner = burn()
@@ -223,7 +223,7 @@ def quiet_time(connections):
     def run(bench):
         server = bench.serve("rr_server", RR_PORT)
         client = bench.lab.a.start(
-            [bench.lab.bin / "rr_client", bench.lab.b.v4, RR_PORT, "--connections", connections,
+            [bench.lab.helpers / "rr_client", bench.lab.b.v4, RR_PORT, "--connections", connections,
              "--seconds", 3600], attached=True, cpus=bench.client_core)
         time.sleep(1)
         moves = 0
