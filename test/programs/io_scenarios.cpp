@@ -74,7 +74,8 @@ void nonblocking() {
   const int off = 0;
   ::ioctl(p.server, FIONBIO, &off);
   say("blocking again", ::fcntl(p.server, F_GETFL) & O_NONBLOCK);
-  ::write(p.client, "late", 4);
+  while (::write(p.client, "late", 4) != 4)  // what was read may not be acknowledged yet
+    pause_ms(1);
   say("blocking read", ::read(p.server, buffer, sizeof buffer));
   close_pair(p);
 }
