@@ -11,7 +11,9 @@ WORDS = [["--help"], ["run", "--help"], ["connections", "--help"], ["why", "--he
          ["settings", "--help"], ["settings", "get", "--help"], ["settings", "set", "--help"],
          ["settings", "reset", "--help"], ["reg", "--help"], ["reg", "query", "--help"],
          ["reg", "add", "--help"], ["reg", "delete", "--help"], ["reg", "export", "--help"],
-         ["reg", "import", "--help"], ["reg", "import", "/nonexistent"], [], ["fly"], ["offload"], ["settings", "set", "chimney"],
+         ["reg", "import", "--help"], ["reg", "import", "/nonexistent"],
+         ["policy", "--help"], ["policy", "check", "--help"], ["policy", "load", "--help"],
+         ["policy", "check", "/nonexistent"], [], ["fly"], ["offload"], ["settings", "set", "chimney"],
          ["run"], ["run", "-x"]]
 
 

@@ -68,5 +68,6 @@ Result<FourTuple> argument_flow(const Json& arguments);  // FLOW
 extern const CommandSpec kConnections, kOffload, kUpload, kWhy, kStats, kStatus;
 extern const CommandSpec kSettings, kSettingsGet, kSettingsSet, kSettingsReset;
 extern const CommandSpec kReg, kRegQuery, kRegAdd, kRegDelete, kRegExport, kRegImport;
+extern const CommandSpec kPolicy, kPolicyShow, kPolicyCheck, kPolicyLoad;
 
 }  // namespace snp::commands

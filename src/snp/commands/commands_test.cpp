@@ -1,9 +1,12 @@
 #include <optional>
 
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "snp/commands/command.h"
+#include "snp/commands/rule_limits.h"
 #include "snp/commands/table.h"
 #include "snp/settings/registry.h"
 
@@ -24,6 +27,18 @@ class FakeService : public Service {
     done(answer);
   }
   void upload_all(std::function<void(Result<std::uint32_t>)> done) override { done(7u); }
+  PolicyAnswer judge(const PolicyQuestion& question) override {
+    asked = question;
+    return verdict;
+  }
+  [[nodiscard]] const chimney::Rules& rules() const override { return loaded; }
+  [[nodiscard]] std::string rules_path() const override { return "/etc/snp/snp.rules"; }
+  Result<> load_rules(const std::string& text, const std::string& name) override {
+    auto parsed = chimney::parse_rules(text, name, rule_limits(1));
+    if (!parsed) return tl::unexpected(parsed.error());
+    loaded = *parsed;
+    return {};
+  }
   StatsReport stats() override { return report; }
   StatusReport status() override { return {}; }
   [[nodiscard]] const settings::Settings& settings() const override { return values; }
@@ -38,6 +53,9 @@ class FakeService : public Service {
 
   void log(const std::string& line) override { logged.push_back(line); }
 
+  PolicyAnswer verdict;
+  PolicyQuestion asked;
+  chimney::Rules loaded;
   std::vector<std::string> logged;
   std::vector<ConnectionRow> rows;
   StatsReport report;
@@ -138,14 +156,88 @@ TEST(Commands, WhyFindsByFlowAndByDescriptor) {
   for (const std::string& what : {to_string(kFlow), std::string("12:7")}) {
     const auto result = run(service, "why", Json{{"FLOW|PID:FD", what}});
     ASSERT_TRUE(result) << what;
-    EXPECT_EQ(kWhy.render(*result),
-              "10.0.0.1:6379-10.0.0.2:40000: Offloaded, chimney-disabled\n"
-              "Chimney offload is switched off.\n"
-              "hint: snp settings set chimney automatic\n");
+    EXPECT_EQ(
+        kWhy.render(*result),
+        "10.0.0.1:6379-10.0.0.2:40000: Offloaded, chimney-disabled\n"
+        "Chimney offload is switched off.\n"
+        "hint: snp settings set chimney automatic\n"
+        "policy: offload; step 'worth': Is it to be offloaded at once, or has it proved worth "
+        "it?\n");
   }
   EXPECT_FALSE(run(service, "why", Json{{"FLOW|PID:FD", "12:8"}}));
   EXPECT_FALSE(run(service, "why", Json{{"FLOW|PID:FD", "12:-7"}}));
   EXPECT_FALSE(run(service, "why", Json{{"FLOW|PID:FD", "12"}}));
+}
+
+TEST(Commands, WhyAnswersForAConnectionThatDoesNotExist) {
+  FakeService service;
+  service.verdict = {chimney::Reason::kPolicy, chimney::PolicyStep::kRules, 7, "all => host"};
+  const auto result =
+      run(service, "why",
+          Json{{"FLOW|PID:FD", to_string(kFlow)}, {"--program", "/usr/bin/x"}, {"--uid", "33"}});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(service.asked.flow, kFlow);
+  EXPECT_EQ(service.asked.program, "/usr/bin/x");
+  EXPECT_EQ(service.asked.uid, 33u);
+  EXPECT_EQ(kWhy.render(*result),
+            "10.0.0.1:6379-10.0.0.2:40000: no attached program has this connection; if there were "
+            "one:\n"
+            "policy: host, policy; step 'rules': What says the first rule that matches?\n"
+            "A policy rule keeps the connection in the host.\n"
+            "rule, line 7: all => host\n"
+            "hint: snp why FLOW names the rule.\n");
+  EXPECT_FALSE(run(service, "why", Json{{"FLOW|PID:FD", to_string(kFlow)}, {"--uid", "x"}}));
+}
+
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& text) {
+    const int fd = ::mkstemp(path_.data());
+    EXPECT_EQ(::write(fd, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    ::close(fd);
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() { ::unlink(path_.c_str()); }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = "/tmp/snp-rules-XXXXXX";
+};
+
+TEST(Policy, ChecksWithoutSnpd) {
+  const TemporaryFile good("all => offload\nport 1 => host\n");
+  const auto result = kPolicyCheck.prepare(Json{{"FILE", good.path()}});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(kPolicyCheck.render(*result), good.path() + ": 2 rules, no mistake\n");
+  const TemporaryFile bad("all => offload\nport 1 => fly\n");
+  const auto refused = kPolicyCheck.prepare(Json{{"FILE", bad.path()}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            bad.path() + ":2:11: 'fly': give offload, !offload or automatic");
+}
+
+TEST(Policy, LoadsAllOrNothingAndShows) {
+  FakeService service;
+  const TemporaryFile good("# first\nport 1 => host\n");
+  auto arguments = kPolicyLoad.prepare(Json{{"FILE", good.path()}});
+  ASSERT_TRUE(arguments);
+  const auto loaded = run(service, "policy load", *arguments);
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(kPolicyLoad.render(*loaded), "1 rule in effect, kept in /etc/snp/snp.rules\n");
+  // More shards than this snpd has: only it can tell.
+  const TemporaryFile bad("all => offload shard 1\n");
+  arguments = kPolicyLoad.prepare(Json{{"FILE", bad.path()}});
+  ASSERT_TRUE(arguments);
+  EXPECT_FALSE(run(service, "policy load", *arguments));
+  const auto shown = run(service, "policy show", Json::object());
+  ASSERT_TRUE(shown);
+  EXPECT_THAT(
+      kPolicyShow.render(*shown),
+      testing::AllOf(testing::HasSubstr("  8. rules           What says"),
+                     testing::HasSubstr("chimney               automatic\n"),
+                     testing::HasSubstr("enabled_local_ports   -\n"),
+                     testing::HasSubstr("rules (/etc/snp/snp.rules):\n    2  port 1 => host")));
 }
 
 TEST(Commands, SettingsGetSetReset) {

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "snp/base/result.h"
+#include "snp/chimney/policy.h"
 #include "snp/chimney/reason.h"
 #include "snp/settings/settings.h"
 #include "snp/wire/address.h"
@@ -28,6 +30,21 @@ struct ConnectionRow {
   std::uint32_t quiet_us = 0;  // of the last hand-over; 0: there was none
   std::string tcp_state;       // as the engine knows it; empty when in the host
   std::uint32_t srtt_us = 0, retransmits = 0;
+};
+
+// A connection that may not exist: what is not said is not known.
+struct PolicyQuestion {
+  FourTuple flow;
+  std::string program;  // path
+  std::optional<std::uint32_t> uid;
+  std::string cgroup;
+};
+
+struct PolicyAnswer {
+  chimney::Reason reason = chimney::Reason::kOffloaded;  // kOffloaded: it may be
+  chimney::PolicyStep step = chimney::PolicyStep::kWorth;
+  std::size_t rule_line = 0;  // of the rule that matches; 0: none does
+  std::string rule;           // as written
 };
 
 struct HandOverStats {
@@ -77,6 +94,13 @@ class Service {
   virtual void upload(const FourTuple& flow, Done done) = 0;
   // `done` gets how many came home, or the first failure.
   virtual void upload_all(std::function<void(Result<std::uint32_t>)> done) = 0;
+  // What policy says now: of a connection of an attached program (looked at again, whatever its row
+  // says), or of one that does not exist.
+  virtual PolicyAnswer judge(const PolicyQuestion& question) = 0;
+  [[nodiscard]] virtual const chimney::Rules& rules() const = 0;
+  [[nodiscard]] virtual std::string rules_path() const = 0;  // where they are kept; empty: nowhere
+  // All of the text or nothing; kept, then in effect. `name` is for the error.
+  virtual Result<> load_rules(const std::string& text, const std::string& name) = 0;
   virtual StatsReport stats() = 0;
   virtual StatusReport status() = 0;
   // What is in effect, and what will be when snpd starts again.

@@ -31,6 +31,7 @@ class Control final : public commands::Service {
     KeeperLink& keeper;
     Offloader& offloader;
     settings::Settings& settings;
+    PolicyBook& policy;
   };
   explicit Control(Parts parts);
 
@@ -46,6 +47,12 @@ class Control final : public commands::Service {
   void offload(const FourTuple& flow, Done done) override;
   void upload(const FourTuple& flow, Done done) override;
   void upload_all(std::function<void(Result<std::uint32_t>)> done) override;
+  commands::PolicyAnswer judge(const commands::PolicyQuestion& question) override;
+  [[nodiscard]] const chimney::Rules& rules() const override {
+    return parts_.policy.policy().rules;
+  }
+  [[nodiscard]] std::string rules_path() const override;
+  Result<> load_rules(const std::string& text, const std::string& name) override;
   commands::StatsReport stats() override;
   commands::StatusReport status() override;
   [[nodiscard]] const settings::Settings& settings() const override { return parts_.settings; }
@@ -92,7 +99,7 @@ class Control final : public commands::Service {
   void check_stopped();
   void publish_settings();
   void apply_settings(const settings::Settings& wanted);
-  void follow_chimney_mode();
+  void follow_policy();
 
   std::optional<Found> find_slot(const FourTuple& flow);
   commands::ConnectionRow make_row(Program& program, ipc::SlotId slot, const SlotNote& note);

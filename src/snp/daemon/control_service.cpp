@@ -56,6 +56,8 @@ commands::ConnectionRow Control::make_row(Program& program, ipc::SlotId slot_id,
   // A fresh slot is all zero, and nobody has decided anything yet.
   if (row.reason == Reason::kOffloaded && note.flow == ipc::kNoFlow)
     row.reason = Reason::kNotAskedYet;
+  if (flow == nullptr)
+    row.reason = parts_.offloader.reason_now(program, slot_id, row.flow, row.reason);
   row.bytes_in = slot.facts.host_bytes_in.load() + (slot.app.rx_tail.load() - ipc::kFirstPosition);
   row.bytes_out =
       slot.facts.host_bytes_out.load() + (slot.app.tx_head.load() - ipc::kFirstPosition);

@@ -9,10 +9,17 @@
 namespace snp::daemon {
 namespace {
 
-using chimney::Reason;
 using settings::Change;
 using settings::Setting;
 using settings::SettingInfo;
+
+// What decides about connections that exist.
+constexpr Setting kPolicySettings[] = {
+    Setting::kChimney,           Setting::kDisabledLocalPorts, Setting::kDisabledRemotePorts,
+    Setting::kEnabledLocalPorts, Setting::kEnabledRemotePorts, Setting::kChimneyApplications,
+    Setting::kChimneyPorts,      Setting::kAutomaticBytes,     Setting::kAutomaticCalls,
+    Setting::kMaxConnections,
+};
 
 std::uint32_t clamp32(std::int64_t value) {
   return static_cast<std::uint32_t>(std::min<std::int64_t>(value, 0xffffffff));
@@ -26,8 +33,14 @@ void Control::reload() {
   for (const SettingInfo& info : settings::all_settings())
     if (info.change == Change::kRestart && !config->is_same(info.id, parts_.settings))
       spdlog::warn("{} changes only when snpd starts", info.name);
+  const auto rules = snp::daemon::load_rules(parts_.inheritance.options);
+  if (!rules) return spdlog::error("not reloaded: {}", rules.error().message);
+  if (auto done = parts_.policy.set_rules(*rules, rules_path(), *config); !done)
+    return spdlog::error("not reloaded: {}", done.error().message);
+  parts_.keeper.tell_text(KeeperNews::kRules, *rules);
   stored_ = *config;
   apply_settings(*config);
+  follow_policy();
   spdlog::info("configuration reloaded");
 }
 
@@ -57,7 +70,9 @@ void Control::log(const std::string& line) {
 
 // What can change live becomes as in `wanted`.
 void Control::apply_settings(const settings::Settings& wanted) {
-  const std::string mode = parts_.settings.text(Setting::kChimney);
+  const bool is_policy =
+      std::any_of(std::begin(kPolicySettings), std::end(kPolicySettings),
+                  [&](Setting id) { return !wanted.is_same(id, parts_.settings); });
   for (const SettingInfo& info : settings::all_settings()) {
     if (wanted.is_same(info.id, parts_.settings)) continue;
     if (info.change == Change::kRestart) continue;
@@ -66,8 +81,9 @@ void Control::apply_settings(const settings::Settings& wanted) {
   }
   parts_.keeper.tell_text(KeeperNews::kSettings, settings::to_toml(parts_.settings));
   set_log_level(parts_.settings.text(Setting::kLogLevel));
+  parts_.policy.follow(parts_.settings);
   publish_settings();
-  if (mode != parts_.settings.text(Setting::kChimney)) follow_chimney_mode();
+  if (is_policy) follow_policy();
 }
 
 void Control::publish_settings() {
@@ -80,21 +96,61 @@ void Control::publish_settings() {
   page.chimney.store(mode == "disabled"  ? ipc::ChimneyMode::kDisabled
                      : mode == "enabled" ? ipc::ChimneyMode::kEnabled
                                          : ipc::ChimneyMode::kAutomatic);
+  page.has_eager_rules.store(parts_.policy.policy().has_eager_rules() ? 1 : 0);
 }
 
-// The switch asks by itself only at its next call; what exists follows the change now.
-void Control::follow_chimney_mode() {
-  const std::string& mode = parts_.settings.text(Setting::kChimney);
-  if (mode == "disabled")
-    for (const auto& [id, flow] : parts_.offloader.flows())
-      parts_.offloader.upload(*flow, Reason::kChimneyDisabled, {});
-  if (mode != "enabled") return;
+// The switch asks by itself only at its next call; what exists follows the change now. Whoever may
+// be eligible is asked for, as if its switch had done it: policy decides there.
+void Control::follow_policy() {
+  parts_.offloader.recheck_policy();
+  const chimney::Policy& policy = parts_.policy.policy();
+  if (policy.mode == chimney::Mode::kDisabled) return;
+  const bool is_eager = policy.mode == chimney::Mode::kEnabled || policy.has_eager_rules();
   for (const auto& [number, program] : programs_) {
     if (program->has_ended) continue;
-    for (const ipc::SlotId slot : open_slots(program->arena->memory))
-      if (ipc::mode_of(program->slot(slot).engine.mode_word.load()) == ipc::SlotMode::kInHost)
-        parts_.offloader.offload(*program, slot, {});
+    for (const ipc::SlotId id : open_slots(program->arena->memory)) {
+      const ipc::Slot& slot = program->slot(id);
+      if (ipc::mode_of(slot.engine.mode_word.load()) != ipc::SlotMode::kInHost) continue;
+      const bool has_asked = slot.app.request.load() == ipc::SlotRequest::kOffload;
+      if (is_eager || has_asked) parts_.offloader.offload(*program, id, {});
+    }
   }
+}
+
+std::string Control::rules_path() const {
+  return config_path_.empty() ? std::string() : daemon::rules_path(parts_.inheritance.options);
+}
+
+Result<> Control::load_rules(const std::string& text, const std::string& name) {
+  // Checked aside first: what is refused leaves both file and policy as they are.
+  if (auto done = PolicyBook().set_rules(text, name, parts_.settings); !done) return done;
+  if (const std::string path = rules_path(); !path.empty())
+    if (auto done = settings::replace_file(path, text); !done) return done;
+  if (auto done = parts_.policy.set_rules(text, name, parts_.settings); !done) return done;
+  parts_.keeper.tell_text(KeeperNews::kRules, text);
+  spdlog::info("{} policy rules in effect", rules().size());
+  publish_settings();
+  follow_policy();
+  return {};
+}
+
+commands::PolicyAnswer Control::judge(const commands::PolicyQuestion& question) {
+  chimney::Verdict verdict;
+  if (const auto found = find_slot(question.flow)) {
+    const Flow* flow = parts_.offloader.find(found->program->note(found->slot).flow);
+    Flow looked_at;
+    verdict = flow != nullptr
+                  ? parts_.offloader.judge(*flow)
+                  : parts_.offloader.judge(*found->program, found->slot, looked_at, false);
+  } else {
+    verdict = parts_.offloader.judge(question);
+  }
+  commands::PolicyAnswer answer{verdict.reason, verdict.step, 0, {}};
+  if (verdict.rule != nullptr) {
+    answer.rule_line = verdict.rule->line;
+    answer.rule = verdict.rule->text;
+  }
+  return answer;
 }
 
 }  // namespace snp::daemon

@@ -94,6 +94,11 @@ Result<std::unique_ptr<Presence>> make_presence(EventLoop& loop, engine::Engine&
 Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socket) {
   KeeperLink keeper(std::move(keeper_socket));
   settings::Settings values = inheritance.config;
+  PolicyBook policy;
+  policy.follow(values);
+  if (auto done = policy.set_rules(inheritance.rules, rules_path(inheritance.options), values);
+      !done)
+    return done;
   auto loop = EventLoop::open();
   if (!loop) return tl::unexpected(loop.error());
   auto network = host::Network::open();
@@ -111,9 +116,9 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   // between. The shards started before and keep their share.
   ::setpriority(PRIO_PROCESS, 0, -15);
   Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,
-                       &inheritance.records->at<ipc::FlowRecord>(0), values, std::move(ifindexes),
-                       inheritance.max_connections});
-  Control control({inheritance, **loop, **engine, **network, keeper, offloader, values});
+                       &inheritance.records->at<ipc::FlowRecord>(0), values, policy,
+                       std::move(ifindexes), inheritance.max_connections});
+  Control control({inheritance, **loop, **engine, **network, keeper, offloader, values, policy});
   if (auto started = control.start(); !started) return started;
   spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
                values.number(Setting::kShards), values.text(Setting::kChimney));

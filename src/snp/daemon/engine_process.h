@@ -24,6 +24,7 @@ struct Inheritance {
   steer::Steering* steering = nullptr;
   std::vector<DeviceChoice> devices;
   settings::Settings config;  // at this start of the engine
+  std::string rules;          // of policy, as text; likewise
   Options options;
   pid_t keeper_pid = 0;
   std::uint32_t restarts = 0;

@@ -20,6 +20,7 @@
 #include "snp/daemon/engine_process.h"
 #include "snp/daemon/local_links.h"
 #include "snp/daemon/log.h"
+#include "snp/daemon/policy_book.h"
 #include "snp/daemon/recovery.h"
 #include "snp/engine/clock.h"
 #include "snp/ipc/message_socket.h"
@@ -66,6 +67,7 @@ class Keeper {
     auto config = load_config(inheritance_.options);
     if (!config) return tl::unexpected(config.error());
     inheritance_.config = std::move(*config);
+    if (auto done = read_rules(); !done) return done;
     open_log(inheritance_.config.text(settings::Setting::kLogLevel));
     if (auto done = choose_devices(); !done) return done;
     if (auto done = listen(); !done) return done;
@@ -221,6 +223,15 @@ class Keeper {
     return {};
   }
 
+  // Refused here already: a wrong file must not be the end of an engine that starts again.
+  Result<> read_rules() {
+    auto text = load_rules(inheritance_.options);
+    if (!text) return tl::unexpected(text.error());
+    inheritance_.rules = std::move(*text);
+    return PolicyBook().set_rules(inheritance_.rules, rules_path(inheritance_.options),
+                                  inheritance_.config);
+  }
+
   // As the engine that ended had them, with what was changed live.
   void take_over_settings() {
     if (kept_settings_.empty()) return;
@@ -278,6 +289,9 @@ class Keeper {
       }
       case KeeperNews::kSettings:
         if (!fds.empty()) kept_settings_ = read_text(fds.front().get(), message.size);
+        break;
+      case KeeperNews::kRules:
+        if (!fds.empty()) inheritance_.rules = read_text(fds.front().get(), message.size);
         break;
       case KeeperNews::kReady:
         tell_ready();

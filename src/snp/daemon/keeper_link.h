@@ -24,6 +24,7 @@ enum class KeeperNews : std::uint32_t {
   kWaitSet = 5,      // + fd: the eventfd of wait set `size` of program `number`
   kReady = 6,        // the engine serves programs
   kSettings = 7,     // + fd: `size` bytes of text, the settings (TOML) as they are now
+  kRules = 8,        // + fd: `size` bytes of text, the rules of policy as they are now
 };
 
 struct KeeperMessage {

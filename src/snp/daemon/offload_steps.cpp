@@ -54,8 +54,11 @@ Queues measure_queues(int fd) {
           static_cast<std::uint64_t>(unacked)};
 }
 
-std::uint32_t bound_ring(std::uint64_t needed, const settings::Settings& settings) {
-  const auto least = static_cast<std::uint64_t>(settings.number(Setting::kRingBytes));
+// `said`: by a rule of policy; 0: nothing.
+std::uint32_t bound_ring(std::uint64_t needed, std::uint64_t said,
+                         const settings::Settings& settings) {
+  const auto usual = static_cast<std::uint64_t>(settings.number(Setting::kRingBytes));
+  const std::uint64_t least = said != 0 ? said : usual;
   const auto most = static_cast<std::uint64_t>(settings.number(Setting::kRingMaxBytes));
   const std::uint64_t size = std::bit_ceil(std::max(needed, least));
   return static_cast<std::uint32_t>(std::min(size, std::max(std::bit_floor(most), least)));
@@ -66,7 +69,6 @@ std::uint32_t bound_ring(std::uint64_t needed, const settings::Settings& setting
 Reason Offloader::examine(Program& program, ipc::SlotId slot_id, Flow& flow,
                           host::SocketSurvey& survey) {
   if (is_stopping_) return Reason::kStopping;
-  if (env_.settings.text(Setting::kChimney) == "disabled") return Reason::kChimneyDisabled;
   if (program.has_ended) return Reason::kState;
   const ipc::Slot& slot = program.slot(slot_id);
   const std::uint32_t flags = slot.app.flags.load();
@@ -112,8 +114,8 @@ Reason Offloader::take_rings(Flow& flow) {
   const Queues queues = measure_queues(flow.socket.get());
   ipc::FlowRecord& record = env_.records[flow.id];
   RingAllocator& rings = flow.program->rings;
-  record.rx_size = bound_ring(queues.unread, env_.settings);
-  record.tx_size = bound_ring(queues.unacked, env_.settings);
+  record.rx_size = bound_ring(queues.unread, flow.treatment.rx_ring, env_.settings);
+  record.tx_size = bound_ring(queues.unacked, flow.treatment.tx_ring, env_.settings);
   if (queues.unacked > record.tx_size) return Reason::kQueuesTooLarge;
   const auto rx = rings.allocate(record.rx_size);
   if (!rx) return Reason::kArenaFull;
@@ -188,8 +190,10 @@ Reason Offloader::park(Flow& flow) {
     return explain_park(flow, parked.error());
   }
   handoff_.state = parked->state;
-  choose_congestion_control(env_.settings.text(Setting::kCongestionControl),
-                            host::default_congestion_control(), handoff_.state.cached);
+  const std::string& of_rule = flow.treatment.congestion_control;
+  choose_congestion_control(
+      of_rule.empty() ? env_.settings.text(Setting::kCongestionControl) : of_rule,
+      host::default_congestion_control(), handoff_.state.cached);
   RoundTrip& round_trip = flow.program->note(flow.slot).round_trip;
   round_trip.learn(handoff_.state.delegated);
   round_trip.tell(handoff_.state.delegated);
@@ -208,7 +212,8 @@ Flow& Offloader::enrol(std::unique_ptr<Flow> owned) {
   flow.id = free_ids_.back();
   free_ids_.pop_back();
   env_.records[flow.id].status.store(ipc::FlowStatus::kFree);  // whatever a dead engine left
-  flow.shard = flow.id % static_cast<std::uint32_t>(env_.settings.number(Setting::kShards));
+  const auto shards = static_cast<std::uint32_t>(env_.settings.number(Setting::kShards));
+  flow.shard = flow.treatment.shard.value_or(flow.id) % shards;
   return enter(std::move(owned));
 }
 
@@ -232,14 +237,9 @@ std::optional<Reason> Offloader::start_offload(Program& program, ipc::SlotId slo
   auto owned = std::make_unique<Flow>();
   owned->program = &program;
   owned->slot = slot_id;
-  host::SocketSurvey survey;
-  if (const Reason reason = examine(program, slot_id, *owned, survey); reason != Reason::kOffloaded)
-    return reason;
-  if (const Reason reason = find_way(*owned); reason != Reason::kOffloaded) return reason;
-  const auto most = std::min<std::size_t>(
-      env_.max_connections,
-      static_cast<std::size_t>(env_.settings.number(Setting::kMaxConnections)));
-  if (free_ids_.empty() || flows_.size() >= most) return Reason::kTargetFull;
+  const chimney::Verdict verdict = judge(program, slot_id, *owned, done != nullptr);
+  if (!verdict.is_yes()) return verdict.reason;
+  if (verdict.rule != nullptr) owned->treatment = verdict.rule->treatment;
   // Before the gate closes: the connection is not quiet meanwhile.
   switch (env_.presence.want(owned->path.ifindex)) {
     case Presence::Answer::kHere:

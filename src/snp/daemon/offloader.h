@@ -19,6 +19,7 @@
 #include "snp/commands/service.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/keeper_link.h"
+#include "snp/daemon/policy_book.h"
 #include "snp/daemon/presence.h"
 #include "snp/daemon/program.h"
 #include "snp/daemon/quiet_times.h"
@@ -39,6 +40,7 @@ struct Surroundings {
   Presence& presence;
   ipc::FlowRecord* records;
   const settings::Settings& settings;
+  const PolicyBook& policy;
   std::set<std::uint32_t> devices;  // ifindexes that are served
   std::uint32_t max_connections = 0;
 };
@@ -62,6 +64,7 @@ struct Flow {
   chimney::Reason upload_reason = chimney::Reason::kOffloaded;
   bool is_upload_wanted = false;                         // it waits in the queue, or is on its way
   chimney::Reason reason = chimney::Reason::kOffloaded;  // of what is being done now
+  chimney::Treatment treatment;                          // what a rule says of it
   bool is_home = false;                                  // the host has it again
   std::vector<commands::Service::Done> waiting;
 };
@@ -89,6 +92,18 @@ class Offloader final : public chimney::TargetEvents {
   // The process is dead, or (`is_dead` false) only its session is lost. The program is deleted,
   // and `gone` called, when the last connection is over.
   void end_program(Program& program, bool is_dead, std::function<void()> gone);
+
+  // What policy says now: of a connection in the host (looks, changes nothing; `flow` learns of
+  // it), of one that is offloaded, of one that need not exist.
+  chimney::Verdict judge(Program& program, ipc::SlotId slot, Flow& flow, bool is_wanted);
+  [[nodiscard]] chimney::Verdict judge(const Flow& flow) const;
+  chimney::Verdict judge(const commands::PolicyQuestion& question);
+  // The reason of a connection in the host, when nobody has asked since policy changed: of what
+  // policy decides, what it says now; else what is recorded.
+  chimney::Reason reason_now(Program& program, ipc::SlotId slot, const FourTuple& tuple,
+                             chimney::Reason recorded);
+  // After a change of policy: who may not be offloaded any more goes home.
+  void recheck_policy();
 
   // After a change of routes, neighbours or devices.
   void recheck_paths();
@@ -150,6 +165,9 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Reason examine(Program& program, ipc::SlotId slot, Flow& flow,
                           host::SocketSurvey& survey);
   chimney::Reason find_way(Flow& flow);
+  [[nodiscard]] bool has_room() const;
+  chimney::Facts facts_of(Program& program, const FourTuple& flow) const;
+  void add_interface(chimney::Facts& facts, const Flow& flow) const;
   static chimney::Reason look_again(const ipc::Slot& slot, const Flow& flow);
   Flow& enrol(std::unique_ptr<Flow> owned);
   Flow& enter(std::unique_ptr<Flow> owned);

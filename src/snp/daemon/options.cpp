@@ -5,6 +5,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "snp/commands/files.h"
+
 namespace snp::daemon {
 
 std::optional<int> parse_options(int argc, char** argv, Options& options) {
@@ -40,6 +42,21 @@ std::optional<int> parse_options(int argc, char** argv, Options& options) {
 std::string stored_config_path(const Options& options) {
   if (options.private_pid != 0) return {};
   return options.config_path.empty() ? settings::kDefaultConfigPath : options.config_path;
+}
+
+std::string rules_path(const Options& options) {
+  std::string path =
+      options.config_path.empty() ? settings::kDefaultConfigPath : options.config_path;
+  constexpr std::string_view kToml = ".toml";
+  if (path.ends_with(kToml)) path.resize(path.size() - kToml.size());
+  return path + ".rules";
+}
+
+Result<std::string> load_rules(const Options& options) {
+  const std::string path = rules_path(options);
+  auto text = commands::read_file(path);
+  if (!text && text.error().sys_errno == ENOENT) return std::string();
+  return text;
 }
 
 Result<settings::Settings> load_config(const Options& options) {

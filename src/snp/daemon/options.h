@@ -27,6 +27,11 @@ std::optional<int> parse_options(int argc, char** argv, Options& options);
 // private snpd ends with it.
 std::string stored_config_path(const Options& options);
 
+// The rules of policy stand beside the configuration: snp.toml, snp.rules.
+std::string rules_path(const Options& options);
+// Their text, empty if there is no file; not looked at.
+Result<std::string> load_rules(const Options& options);
+
 // Defaults, then the file (--config must be there, /etc/snp/snp.toml need not), then the command
 // line.
 Result<settings::Settings> load_config(const Options& options);

@@ -11,6 +11,7 @@
 
 #include "snp/base/unique_fd.h"
 #include "snp/chimney/reason.h"
+#include "snp/daemon/identity.h"
 #include "snp/daemon/ring_allocator.h"
 #include "snp/daemon/round_trip.h"
 #include "snp/daemon/slot_access.h"
@@ -60,6 +61,8 @@ class Program {
   std::uint32_t number;
   pid_t pid;
   std::string name;
+  Identity identity;  // as of identity_read; see facts_of()
+  Instant identity_read;
   UniqueFd pidfd;
   UniqueFd control_bell;  // eventfd: it wants the control thread to look
   engine::Arena* arena;   // nullptr: detached

@@ -224,6 +224,8 @@ struct Bulletin {  // [snpd]
   std::atomic<std::uint32_t> automatic_calls{0};  //             or made so many calls
   std::atomic<std::uint32_t> spin_us{0};          // longest busy wait before a waiter sleeps
   std::atomic<std::uint32_t> local_spin_us{0};    // the same, where a local connection is awaited
+  // kAutomatic: 1: rules may offload a connection at once, ask at its first call, too
+  std::atomic<std::uint32_t> has_eager_rules{0};
 };
 
 }  // namespace snp::ipc

@@ -192,23 +192,38 @@ Connection* track(int fd, bool is_nonblocking) noexcept {
   return c;
 }
 
+namespace {
+
+bool is_worth_it(const Connection& c, const ipc::Bulletin& board) noexcept {
+  const auto& f = c.slot->facts;
+  const std::uint64_t bytes = f.host_bytes_in.load(std::memory_order_relaxed) +
+                              f.host_bytes_out.load(std::memory_order_relaxed);
+  const std::uint64_t calls = std::uint64_t{f.host_calls_in.load(std::memory_order_relaxed)} +
+                              f.host_calls_out.load(std::memory_order_relaxed);
+  const std::uint32_t enough_bytes = board.automatic_bytes.load(std::memory_order_relaxed);
+  const std::uint32_t enough_calls = board.automatic_calls.load(std::memory_order_relaxed);
+  return (enough_bytes != 0 && bytes >= enough_bytes) ||
+         (enough_calls != 0 && calls >= enough_calls);
+}
+
+bool may_be_eager(const ipc::Bulletin& board) noexcept {
+  return board.chimney.load(std::memory_order_relaxed) == ipc::ChimneyMode::kEnabled ||
+         board.has_eager_rules.load(std::memory_order_relaxed) != 0;
+}
+
+}  // namespace
+
+// snpd decides. It is asked when the connection has proved worth it, and before that once if it may
+// want every connection, or a rule of policy this one, at once.
 void consider_offload(Connection& c) noexcept {
   const ipc::Bulletin& board = *c.session->bulletin;
-  const ipc::ChimneyMode chimney = board.chimney.load(std::memory_order_relaxed);
-  if (chimney == ipc::ChimneyMode::kDisabled) return;
-  if (chimney == ipc::ChimneyMode::kAutomatic) {
-    const auto& f = c.slot->facts;
-    const std::uint64_t bytes = f.host_bytes_in.load(std::memory_order_relaxed) +
-                                f.host_bytes_out.load(std::memory_order_relaxed);
-    const std::uint64_t calls = std::uint64_t{f.host_calls_in.load(std::memory_order_relaxed)} +
-                                f.host_calls_out.load(std::memory_order_relaxed);
-    const std::uint32_t enough_bytes = board.automatic_bytes.load(std::memory_order_relaxed);
-    const std::uint32_t enough_calls = board.automatic_calls.load(std::memory_order_relaxed);
-    const bool is_worth_it = (enough_bytes != 0 && bytes >= enough_bytes) ||
-                             (enough_calls != 0 && calls >= enough_calls);
-    if (!is_worth_it) return;
+  if (board.chimney.load(std::memory_order_relaxed) == ipc::ChimneyMode::kDisabled) return;
+  if (is_worth_it(c, board)) {
+    c.has_asked.store(true, std::memory_order_relaxed);
+  } else {
+    if (!may_be_eager(board) || c.has_asked_early.load(std::memory_order_relaxed)) return;
+    c.has_asked_early.store(true, std::memory_order_relaxed);
   }
-  c.has_asked.store(true, std::memory_order_relaxed);
   if (c.session->lost.load(std::memory_order_relaxed)) return;
   if ((c.slot->app.flags.load() & ipc::slot_flag::kStayInHost) != 0) return;
   c.slot->app.request.store(ipc::SlotRequest::kOffload);
@@ -216,8 +231,7 @@ void consider_offload(Connection& c) noexcept {
 }
 
 void on_established(Connection& c) noexcept {
-  if (c.session->bulletin->chimney.load(std::memory_order_relaxed) == ipc::ChimneyMode::kEnabled)
-    consider_offload(c);
+  if (may_be_eager(*c.session->bulletin)) consider_offload(c);
 }
 
 void settle_in_host(Connection& c, Why why) noexcept {

@@ -35,8 +35,9 @@ struct alignas(64) Connection {
   std::atomic<std::uint32_t> epoch{
       0};  // fork_epoch() at birth: else another process's, or kSettled
   std::atomic<bool> is_nonblocking{false};
-  std::atomic<bool> has_asked{false};    // for the offload
-  std::atomic<bool> error_taken{false};  // slot's error was reported: then end of file, EPIPE
+  std::atomic<bool> has_asked{false};        // for the offload, because it is worth it
+  std::atomic<bool> has_asked_early{false};  // because the mode or a rule may want it at once
+  std::atomic<bool> error_taken{false};      // slot's error was reported: then end of file, EPIPE
   std::atomic<bool> timeouts_known{false};
   Lock read_lock, write_lock;      // around the rings' ends, inside the gate
   std::uint64_t window_told = 0;   // rx_tail when the shard was rung last for the window

@@ -1,0 +1,100 @@
+// Which connection is offloaded: the order of design section 11 as a table of steps, the first that
+// has an answer decides. Pure: settings and facts in, an answer with its reason and step out.
+//
+//   chimney disabled? -> incompatible feature? -> can it move? -> disabled ports? -> enabled ports?
+//   -> table of applications? -> table of ports? -> rules -> worth it? -> room?
+//
+// The lists of ports are those of the registry (reference 2.2), the tables those of netsh. Both
+// only keep connections in the host: on a list or table of allowed ones, a connection is still to
+// prove worth it. A rule that says `offload` skips that; a list above it, it cannot overrule.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "snp/chimney/reason.h"
+#include "snp/chimney/rules.h"
+#include "snp/wire/address.h"
+
+namespace snp::chimney {
+
+enum class PolicyStep : std::uint8_t {
+  kSwitchedOff,
+  kCoexistence,
+  kConnection,
+  kDisabledPorts,
+  kEnabledPorts,
+  kApplications,
+  kPortPairs,
+  kRules,
+  kWorth,
+  kRoom,
+};
+inline constexpr std::size_t kPolicySteps = static_cast<std::size_t>(PolicyStep::kRoom) + 1;
+
+struct PolicyStepText {
+  PolicyStep step;
+  std::string_view name;      // for scripts
+  std::string_view question;  // for people
+};
+const PolicyStepText& text_of(PolicyStep step) noexcept;
+std::span<const PolicyStepText> all_policy_steps() noexcept;  // in their order
+
+enum class Mode : std::uint8_t { kDisabled, kEnabled, kAutomatic };
+
+struct Application {
+  std::vector<std::string> paths;  // that name it: as given, and what a symbolic link leads to
+  bool is_enabled = true;
+};
+
+struct PortPairFilter {
+  std::optional<std::uint16_t> local, remote;  // empty: any
+};
+
+struct Policy {
+  Mode mode = Mode::kAutomatic;
+  std::vector<std::uint16_t> enabled_local, enabled_remote, disabled_local, disabled_remote;
+  std::vector<Application> applications;
+  std::vector<PortPairFilter> port_pairs;
+  Rules rules;
+  std::uint64_t automatic_bytes = 0, automatic_calls = 0;  // 0: do not look
+
+  // Must the facts name the program, its user and cgroup?
+  [[nodiscard]] bool asks_for_programs() const noexcept;
+  [[nodiscard]] bool asks_for_interfaces() const noexcept;
+  // A rule that offloads at once: connections must be looked at from their first call on.
+  [[nodiscard]] bool has_eager_rules() const noexcept;
+};
+
+// Of a connection, as far as they are known. A condition on what is not known does not hold,
+// negated or not.
+struct Facts {
+  FourTuple flow;
+  std::string program_path, program_name;  // empty: not known
+  std::optional<std::uint32_t> uid;
+  std::string cgroup, interface;             // empty: not known
+  std::uint64_t bytes = 0, calls = 0;        // that the host has carried
+  bool is_wanted = false;                    // by an administrator, or offloaded already
+  Reason incompatible = Reason::kOffloaded;  // else: the feature that excludes it
+  Reason cannot_move = Reason::kOffloaded;   // else: why
+  bool has_room = true;
+};
+
+struct Verdict {
+  Reason reason = Reason::kOffloaded;  // kOffloaded: it may be offloaded
+  PolicyStep step = PolicyStep::kWorth;
+  const Rule* rule = nullptr;  // that matched, whoever decided; lives as long as the policy
+
+  [[nodiscard]] bool is_yes() const noexcept { return reason == Reason::kOffloaded; }
+};
+
+Verdict decide(const Policy& policy, const Facts& facts) noexcept;
+
+// The first rule that matches, or nullptr.
+const Rule* find_rule(const Rules& rules, const Facts& facts) noexcept;
+
+}  // namespace snp::chimney

@@ -1,0 +1,120 @@
+// What policy says of a connection: facts are gathered here, chimney/policy.h decides.
+#include <algorithm>
+#include <array>
+
+#include <net/if.h>
+
+#include "snp/daemon/offloader.h"
+#include "snp/engine/clock.h"
+
+namespace snp::daemon {
+namespace {
+
+using chimney::Facts;
+using chimney::Reason;
+using chimney::Verdict;
+using settings::Setting;
+
+constexpr Duration kIdentityAge = milliseconds(100);  // many connections of one process in a row
+
+std::string name_of(std::uint32_t ifindex) {
+  std::array<char, IF_NAMESIZE> name{};
+  return ifindex != 0 && ::if_indextoname(ifindex, name.data()) != nullptr ? name.data() : "";
+}
+
+void add_counts(Facts& facts, const ipc::SlotFacts& counted) {
+  facts.bytes = counted.host_bytes_in.load() + counted.host_bytes_out.load();
+  facts.calls = std::uint64_t{counted.host_calls_in.load()} + counted.host_calls_out.load();
+}
+
+}  // namespace
+
+bool Offloader::has_room() const {
+  const auto most = std::min<std::size_t>(
+      env_.max_connections,
+      static_cast<std::size_t>(env_.settings.number(Setting::kMaxConnections)));
+  return !free_ids_.empty() && flows_.size() < most;
+}
+
+Facts Offloader::facts_of(Program& program, const FourTuple& flow) const {
+  Facts facts;
+  facts.flow = flow;
+  facts.program_name = program.name;
+  if (!env_.policy.policy().asks_for_programs()) return facts;
+  const Instant now = engine::monotonic_now();
+  if (now - program.identity_read > kIdentityAge) {
+    program.identity = read_identity(program.pid);
+    program.identity_read = now;
+  }
+  facts.program_path = program.identity.path;
+  facts.uid = program.identity.uid;
+  facts.cgroup = program.identity.cgroup;
+  return facts;
+}
+
+// Where it goes, if that matters to somebody.
+void Offloader::add_interface(Facts& facts, const Flow& flow) const {
+  if (env_.policy.policy().asks_for_interfaces()) facts.interface = name_of(flow.path.ifindex);
+}
+
+Verdict Offloader::judge(Program& program, ipc::SlotId slot_id, Flow& flow, bool is_wanted) {
+  host::SocketSurvey survey;
+  const Reason moves = examine(program, slot_id, flow, survey);
+  Facts facts = facts_of(program, flow.tuple);
+  facts.cannot_move = moves == Reason::kOffloaded ? find_way(flow) : moves;
+  add_counts(facts, program.slot(slot_id).facts);
+  facts.is_wanted = is_wanted;
+  facts.has_room = has_room();
+  add_interface(facts, flow);
+  return chimney::decide(env_.policy.policy(), facts);
+}
+
+Reason Offloader::reason_now(Program& program, ipc::SlotId slot_id, const FourTuple& tuple,
+                             Reason recorded) {
+  constexpr Reason kOfPolicy[] = {
+      Reason::kNotAskedYet,    Reason::kChimneyDisabled,  Reason::kDisabledPort,
+      Reason::kPortNotEnabled, Reason::kApplicationTable, Reason::kPortTable,
+      Reason::kPolicy};
+  if (std::find(std::begin(kOfPolicy), std::end(kOfPolicy), recorded) == std::end(kOfPolicy))
+    return recorded;
+  Flow flow;
+  flow.tuple = tuple;
+  if (env_.policy.policy().asks_for_interfaces()) (void)find_way(flow);
+  Facts facts = facts_of(program, tuple);
+  add_counts(facts, program.slot(slot_id).facts);
+  add_interface(facts, flow);
+  const Verdict verdict = chimney::decide(env_.policy.policy(), facts);
+  return verdict.is_yes() ? Reason::kNotAskedYet : verdict.reason;
+}
+
+Verdict Offloader::judge(const Flow& flow) const {
+  Facts facts = facts_of(*flow.program, flow.tuple);
+  facts.is_wanted = true;
+  add_interface(facts, flow);
+  return chimney::decide(env_.policy.policy(), facts);
+}
+
+Verdict Offloader::judge(const commands::PolicyQuestion& question) {
+  Flow flow;
+  flow.tuple = question.flow;
+  Facts facts;
+  facts.flow = question.flow;
+  facts.program_path = question.program;
+  facts.program_name = question.program.substr(question.program.rfind('/') + 1);
+  facts.uid = question.uid;
+  facts.cgroup = question.cgroup;
+  facts.cannot_move = find_way(flow);
+  if (facts.cannot_move == Reason::kNoNeighbour) facts.cannot_move = Reason::kOffloaded;  // later
+  facts.has_room = has_room();
+  add_interface(facts, flow);
+  return chimney::decide(env_.policy.policy(), facts);
+}
+
+void Offloader::recheck_policy() {
+  for (const auto& [id, flow] : flows_) {
+    if (flow->is_upload_wanted || is_orphan(*flow)) continue;
+    if (const Verdict verdict = judge(*flow); !verdict.is_yes()) upload(*flow, verdict.reason, {});
+  }
+}
+
+}  // namespace snp::daemon
