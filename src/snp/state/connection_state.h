@@ -107,6 +107,8 @@ struct DelegatedState {
   std::uint32_t silence_ms = 0;  // since a segment came
   std::uint32_t stall_ms = 0;    // since snd_una moved, or sending began
   bool loss_probe_sent = false;  // RFC 8985 7: one for what is outstanding, then the timeout
+  bool ecn_echo_due = false;     // RFC 3168 6.1.3: our ACKs carry ECE until CWR comes
+  bool cwr_due = false;          // RFC 3168 6.1.2: our next new segment carries CWR
   bool fin_pending = false;      // the application has shut down writing; its FIN is not sent yet
 };
 

@@ -73,6 +73,7 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
 
 void Connection::start_sending(const DelegatedState& delegated, Instant now) noexcept {
   reo_round_end_ = snd_una_;
+  is_cwr_due_ = constant_.ecn && delegated.cwr_due;
   cc_.cwnd = delegated.cwnd_bytes != 0 ? std::max(delegated.cwnd_bytes, snd_mss_)
                                        : kInitialSegments * snd_mss_;
   cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
@@ -138,6 +139,7 @@ void Connection::start_fin(const DelegatedState& delegated) noexcept {
 }
 
 void Connection::start_receiving(const DelegatedState& delegated, Instant now) noexcept {
+  is_echo_due_ = constant_.ecn && delegated.ecn_echo_due;
   // The host may have offered more than this ring holds; what lies beyond cannot be kept, and an
   // honest smaller window lets the peer probe instead of sending in vain (RFC 9293 3.8.6).
   rcv_adv_ = seq_max(seq_min(rcv_adv_, offerable_edge()), rcv_nxt_);
@@ -204,6 +206,8 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
   out.end_delta_ms = remaining_ms(timers_.at(Timer::kEnd), now);
   out.silence_ms = elapsed_ms(last_received_, now);
   out.stall_ms = elapsed_ms(last_progress_, now);
+  out.ecn_echo_due = is_echo_due_;
+  out.cwr_due = is_cwr_due_;
   out.loss_probe_sent = has_tail_probe_;
   out.fin_pending = is_fin_queued_ && !is_fin_sent_;
   return out;

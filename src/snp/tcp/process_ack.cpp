@@ -17,7 +17,8 @@ void Connection::process_ack(const Segment& seg, Instant now) noexcept {
   delivery.recover = recover_;
   if (sack_ && seg.options.sack_count != 0) process_sack(seg, delivery);
   if (advanced) advance_una(seg.seg_ack, delivery, now);
-  if (!advanced && delivery.bytes == 0 && board_.outstanding() == 0) return;
+  const bool is_news = advanced || delivery.bytes != 0 || delivery.saw_duplicate;
+  if (!is_news && board_.outstanding() == 0) return;
   take_rtt(seg, delivery, advanced, now);
   rate_sample_ = {};
   if (delivery.bytes != 0)

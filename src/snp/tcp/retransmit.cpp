@@ -81,8 +81,10 @@ void Connection::detect_losses(const Segment& seg, const Delivery& delivery, Ins
   if (newest.is_set) {
     const std::uint32_t rtt_us = us(now) - newest.sent_us;
     // Of a resent segment it is not known which copy arrived: too early an answer is for the first.
+    // What an earlier owner sent stands as such on the board, with the time of the hand-over, but
+    // nobody has sent it twice yet.
     const bool is_ambiguous =
-        newest.is_retransmitted &&
+        newest.is_retransmitted && total_retransmits_ != 0 &&
         (rtt_us < rtt_.min_rtt_us() ||
          (timestamps_ && seg.options.has_timestamps &&
           static_cast<std::int32_t>(seg.options.ts_ecr - (ts_now(now) - rtt_us / 1000 - 1)) < 0));

@@ -101,7 +101,10 @@ bool Connection::is_before_ts_recent(std::uint32_t ts_val) const noexcept {
 bool Connection::check_paws(const Segment& seg, Instant now) noexcept {
   if (!timestamps_ || !seg.options.has_timestamps || seg.has(TcpFlags::kRst)) return true;
   if (!is_before_ts_recent(seg.options.ts_val)) return true;
-  if (now - ts_recent_time_ > kPawsHorizon) return true;  // RFC 7323 5.5
+  if (now - ts_recent_time_ > kPawsHorizon) {  // RFC 7323 5.5: it says nothing any more
+    ts_recent_ = 0;
+    return true;
+  }
   answer_unacceptable(seg, now);
   return false;
 }
