@@ -15,7 +15,7 @@
 #include "snp/host/parking.h"
 #include "snp/steer/steering.h"
 
-#include "test/support/netns_lab.h"
+#include "test/support/netns.h"
 
 namespace snp::test {
 

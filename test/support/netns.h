@@ -1,116 +1,109 @@
 // A laboratory of anonymous network namespaces for tests that run as root: they have no name, hold
-// only what the test puts in, and vanish with the test, however it ends.
+// only what the test puts in, live as long as the test's descriptors and the threads inside, and so
+// vanish with the test, however it ends. Whatever the system refuses aborts the test with one line:
+// it would make no sense then.
 #pragma once
 
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
+#include <array>
+#include <cstdint>
 #include <string>
+#include <vector>
 
-#include <fcntl.h>
-#include <net/if.h>
-#include <sched.h>
-#include <sys/types.h>
-#include <unistd.h>
-
-#include "snp/base/assert.h"
 #include "snp/base/unique_fd.h"
+#include "snp/wire/address.h"
 
 namespace snp::test {
 
-// A network namespace; the calling thread moves in with Inside.
+// A network namespace, its loopback up; the calling thread moves in with Inside.
 class NetNamespace {
  public:
-  NetNamespace() {
-    const UniqueFd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-    SNP_ASSERT(::unshare(CLONE_NEWNET) == 0);
-    fd_.reset(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-    SNP_ASSERT(::setns(home.get(), CLONE_NEWNET) == 0);
-    run("ip link set lo up");
-  }
-  [[nodiscard]] int fd() const { return fd_.get(); }
+  NetNamespace();
   // As `ip` and `mount` take it.
-  [[nodiscard]] std::string path() const {
-    return "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd_.get());
-  }
+  [[nodiscard]] std::string path() const;
 
+  // The calling thread is in the namespace for the life of the object.
   class Inside {
    public:
-    explicit Inside(const NetNamespace& to)
-        : home_(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)) {
-      SNP_ASSERT(::setns(to.fd(), CLONE_NEWNET) == 0);
-    }
+    explicit Inside(const NetNamespace& to);
     Inside(const Inside&) = delete;
     Inside& operator=(const Inside&) = delete;
-    ~Inside() { SNP_ASSERT(::setns(home_.get(), CLONE_NEWNET) == 0); }
+    ~Inside();
 
    private:
     UniqueFd home_;
   };
 
-  // Runs a shell command in here; its failure ends the test.
-  void run(const std::string& command) const { SNP_ASSERT(try_run(command) == 0); }
-  [[nodiscard]] int try_run(const std::string& command) const {
-    const Inside inside(*this);
-    return std::system(command.c_str());  // NOLINT(concurrency-mt-unsafe): tests only
-  }
-  // What a command prints.
-  [[nodiscard]] std::string output_of(const std::string& command) const {
-    const Inside inside(*this);
-    std::string output;
-    FILE* pipe = ::popen(command.c_str(), "r");
-    SNP_ASSERT(pipe != nullptr);
-    for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe))
-      output.push_back(static_cast<char>(c));
-    ::pclose(pipe);
-    return output;
-  }
-  void write_sysctl(const std::string& name, const std::string& value) const {
-    const Inside inside(*this);
-    std::ofstream file("/proc/sys/net/" + name);
-    file << value << std::flush;
-    SNP_ASSERT(file.good());
-  }
-  [[nodiscard]] std::uint32_t ifindex(const std::string& device) const {
-    const Inside inside(*this);
-    return ::if_nametoindex(device.c_str());
-  }
+  // Runs a command in here and waits; aborts unless it ends with 0. As one text: by the shell.
+  void run(const std::vector<std::string>& command) const;
+  void run(const std::string& command) const { run({"sh", "-c", command}); }
+  // The same; tells whether it ended with 0.
+  [[nodiscard]] bool try_run(const std::vector<std::string>& command) const;
+  // What a shell command prints.
+  [[nodiscard]] std::string output_of(const std::string& command) const;
+  void write_sysctl(const std::string& name, const std::string& value) const;
+  [[nodiscard]] std::uint32_t ifindex(const std::string& device) const;
 
  private:
   UniqueFd fd_;
 };
 
-// Two namespaces joined by a veth pair: `here` has snp0 with 10.9.0.1/24 and fd09::1/64, `there`
-// has snp1 with 10.9.0.2 and fd09::2. Neighbours are permanent, so that nothing but the test's own
-// packets flows.
-struct VethPair {
-  NetNamespace here;
-  NetNamespace there;
+// How a wire is laid out. Number 1 is the left side's.
+struct WirePlan {
+  const char* left_device;
+  const char* right_device;
+  std::uint8_t net;  // 10.NET.0.N, and NET's decimal digits as hexadecimal in fdNET::N and the MAC
+  // Nothing but the test's own packets flows: neighbours are permanent, and there are no link-local
+  // addresses.
+  bool is_silent;
+};
 
+// Two network namespaces joined by a veth pair, ordinary neighbours:
+//
+//   left  (10.77.0.1, fd77::1, fe80::1) --- l0 ===== r0 --- right (10.77.0.2, fd77::2, fe80::2)
+class NetnsLab {
+ public:
+  struct Side {
+    NetNamespace netns;
+    std::string device;
+    std::uint32_t ifindex = 0;
+    std::array<std::uint8_t, 6> mac{};
+    IpAddress v4;
+    IpAddress v6;
+    IpAddress link_local;
+  };
+  static constexpr WirePlan kOrdinary = {"l0", "r0", 77, false};
+
+  explicit NetnsLab(const WirePlan& plan = kOrdinary);
+
+  [[nodiscard]] const Side& left() const { return left_; }
+  [[nodiscard]] const Side& right() const { return right_; }
+
+  static void run_in(const Side& side, const std::vector<std::string>& command) {
+    side.netns.run(command);
+  }
+  static bool try_in(const Side& side, const std::vector<std::string>& command) {
+    return side.netns.try_run(command);
+  }
+
+ private:
+  Side left_;
+  Side right_;
+};
+
+class InNamespace : public NetNamespace::Inside {
+ public:
+  explicit InNamespace(const NetnsLab::Side& side) : Inside(side.netns) {}
+};
+
+// A silent wire: `here` has snp0 with 10.9.0.1/24 and fd09::1/64, `there` has snp1 with 10.9.0.2
+// and fd09::2.
+struct VethPair {
   static constexpr const char* kHereMac = "02:00:00:00:09:01";
   static constexpr const char* kThereMac = "02:00:00:00:09:02";
 
-  VethPair() {
-    for (const NetNamespace* ns : {&here, &there}) {
-      ns->write_sysctl("ipv6/conf/default/accept_dad", "0");
-      ns->write_sysctl("ipv6/conf/default/dad_transmits", "0");
-      ns->write_sysctl("ipv6/conf/default/router_solicitations", "0");
-    }
-    here.run(std::string("ip link add snp0 address ") + kHereMac +
-             " type veth peer name snp1 address " + kThereMac + " netns " + there.path());
-    here.run(
-        "ip addr add 10.9.0.1/24 dev snp0 && ip addr add fd09::1/64 dev snp0 nodad && "
-        "ip link set snp0 up");
-    there.run(
-        "ip addr add 10.9.0.2/24 dev snp1 && ip addr add fd09::2/64 dev snp1 nodad && "
-        "ip link set snp1 up");
-    here.run(std::string("ip neigh replace 10.9.0.2 lladdr ") + kThereMac +
-             " dev snp0 nud permanent && ip neigh replace fd09::2 lladdr " + kThereMac +
-             " dev snp0 nud permanent");
-    there.run(std::string("ip neigh replace 10.9.0.1 lladdr ") + kHereMac +
-              " dev snp1 nud permanent && ip neigh replace fd09::1 lladdr " + kHereMac +
-              " dev snp1 nud permanent");
-  }
+  NetnsLab wire{{"snp0", "snp1", 9, true}};
+  const NetNamespace& here = wire.left().netns;
+  const NetNamespace& there = wire.right().netns;
 };
 
 }  // namespace snp::test

@@ -2,7 +2,6 @@
 // entry.
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <thread>
 
 #include <poll.h>
@@ -11,7 +10,7 @@
 
 #include "snp/host/network.h"
 
-#include "test/support/netns_lab.h"
+#include "test/support/netns.h"
 
 namespace snp::host {
 namespace {
@@ -19,17 +18,6 @@ namespace {
 using test::InNamespace;
 using test::NetnsLab;
 using Kind = Network::Change::Kind;
-
-std::string output_of(const NetnsLab::Side& side, const std::string& command) {
-  const InNamespace inside(side);
-  std::string text;
-  if (std::FILE* pipe = ::popen(command.c_str(), "r"); pipe != nullptr) {
-    for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe))
-      text += static_cast<char>(c);
-    ::pclose(pipe);
-  }
-  return text;
-}
 
 class NetworkTest : public testing::Test {
  protected:
@@ -150,13 +138,13 @@ TEST_F(NetworkTest, ConfirmingKeepsAnEntryReachableAndMakesNothingPermanent) {
   ASSERT_TRUE(find_path_in_time(v4()));
   NetnsLab::run_in(left(), {"ip", "neigh", "change", "10.77.0.2", "dev", "l0", "nud", "stale"});
   network_->confirm_neighbour(left().ifindex, right().v4);
-  EXPECT_NE(output_of(left(), "ip neigh show 10.77.0.2").find("REACHABLE"), std::string::npos);
+  EXPECT_NE(left().netns.output_of("ip neigh show 10.77.0.2").find("REACHABLE"), std::string::npos);
   NetnsLab::run_in(left(), {"ip", "neigh", "replace", "10.77.0.2", "dev", "l0", "lladdr",
                             "02:00:00:00:77:02", "nud", "permanent"});
   network_->confirm_neighbour(left().ifindex, right().v4);
-  EXPECT_NE(output_of(left(), "ip neigh show 10.77.0.2").find("PERMANENT"), std::string::npos);
+  EXPECT_NE(left().netns.output_of("ip neigh show 10.77.0.2").find("PERMANENT"), std::string::npos);
   network_->confirm_neighbour(left().ifindex, IpAddress::v4(10, 77, 0, 77));
-  EXPECT_EQ(output_of(left(), "ip neigh show 10.77.0.77"), "") << "none is made";
+  EXPECT_EQ(left().netns.output_of("ip neigh show 10.77.0.77"), "") << "none is made";
 }
 
 TEST_F(NetworkTest, DevicesByName) {

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "snp/base/assert.h"
 #include "snp/device/drivers/af_packet/af_packet_device.h"
 
 #include "test/support/device_frames.h"

@@ -1,4 +1,5 @@
 // The conformance suite over a veth pair, in its variants.
+#include "snp/base/assert.h"
 #include "snp/device/drivers/af_packet/af_packet_device.h"
 
 #include "test/support/device_conformance.h"
