@@ -1,6 +1,6 @@
 """How well the engine's TCP fills an imperfect path, beside Linux's through the same one.
 
-    sudo tools/bench/tcp-against-linux [--runs 6] [--seconds 20] [--at-once 3] [--only TEXT]
+    sudo python3 tools/bench/tcp_against_linux.py [--runs 6] [--seconds 20] [--at-once 3] [--only TEXT]
 
 Each figure is the goodput that the receiver saw, every byte compared; the runs differ by the seed of
 the relay. The table goes into doc/tcp-against-linux.md by hand, with the text around it.
@@ -23,10 +23,10 @@ PAIRS = ("linux to linux", "engine to linux", "linux to engine")
 RATE_MBPS = 100
 
 
-def one_run(name, delay_ms, pair, seed, seconds):
+def one_run(name, delay_ms, pair, seed, seconds, settings):
     """Mbit/s of one transfer."""
     config = path(IMPAIRMENTS[name], delay_ms=delay_ms, rate_mbps=RATE_MBPS, seed=seed)
-    with open_lab(config, pair) as lab:
+    with open_lab(config, pair, settings) as lab:
         prepare(lab)
         result = transfer(lab, seconds=seconds, timeout=seconds + 60)
         for end, moved in carried(lab).items():
@@ -53,7 +53,8 @@ def measure(options):
     """{(impairment, delay, pair): [run]}: the pairs of a seed run in turn."""
     cases = [(name, delay) for delay in DELAYS_MS for name in IMPAIRMENTS
              if options.only in f"{name}, {delay} ms"]
-    jobs = [(name, delay, pair, seed, options.seconds) for name, delay in cases
+    settings = {name: int(value) for name, value in (text.split("=") for text in options.set)}
+    jobs = [(name, delay, pair, seed, options.seconds, settings) for name, delay in cases
             for seed in range(1, options.runs + 1) for pair in PAIRS]
     results = {}
     with concurrent.futures.ThreadPoolExecutor(options.at_once) as pool:
@@ -86,6 +87,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=20, help="of each run")
     parser.add_argument("--at-once", type=int, default=3, help="runs at the same time")
     parser.add_argument("--only", default="", help="paths whose name has this text")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER",
+                        help="a setting of snpd")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

@@ -17,7 +17,7 @@ void Connection::process_ack(const Segment& seg, Instant now) noexcept {
   delivery.recover = recover_;
   if (sack_ && seg.options.sack_count != 0) process_sack(seg, delivery);
   if (advanced) advance_una(seg.seg_ack, delivery, now);
-  const bool is_news = advanced || delivery.bytes != 0 || delivery.saw_duplicate;
+  const bool is_news = advanced || delivery.bytes != 0 || delivery.saw_duplicate || has_tail_probe_;
   if (!is_news && board_.outstanding() == 0) return;
   take_rtt(seg, delivery, advanced, now);
   rate_sample_ = {};

@@ -79,6 +79,23 @@ TEST(Reordering, BurstsAreShortWhereTheRateIsLow) {
   steps.receive({.ack = 2000, .wnd = 4000}).expect({.seq = 30'000, .len = 2000}).expect_none();
 }
 
+// RFC 8985 3.3.2: many needless repetitions widen the wait, but not beyond a round trip.
+TEST(Reordering, TheWaitIsBoundedByTheRoundTrip) {
+  Steps steps(with_window(100'000));
+  std::uint32_t base = 0;
+  for (int i = 0; i < 30; ++i, base += 6000) {
+    steps.write(6000).forget_output().pass(milliseconds(10));
+    steps.receive({.ack = base + 1000, .sack = {{base + 2000, base + 5000}}});
+    steps.pass(milliseconds(15)).forget_output();  // it is sent again
+    steps.receive({.ack = base + 6000, .sack = {{base + 1000, base + 2000}}}).forget_output();
+  }
+  steps.write(6000).forget_output().pass(milliseconds(10));
+  steps.receive({.ack = base + 1000, .sack = {{base + 2000, base + 5000}}}).expect_none();
+  steps.pass(milliseconds(5)).expect_none();
+  const Duration srtt = microseconds(steps.connection().info().srtt_us);
+  steps.pass(srtt).expect({.seq = base + 1000, .len = 1000, .resent = true});
+}
+
 // RFC 3708: a DSACK of what this recovery did not send again takes nothing back, and one that comes
 // without any repetition of ours is the path's.
 TEST(Reordering, DuplicatesOfThePathTakeNothingBack) {

@@ -113,5 +113,125 @@ TEST(Requirements, AnAckOfNewDataRestartsTheTimer) {
   steps.pass(milliseconds(60)).expect({.seq = 1000, .resent = true});
 }
 
+// RFC 9293 3.8.4 MUST-25, MUST-28: keepalive is off, and its interval two hours.
+TEST(Requirements, AnIdleConnectionSaysNothing) {
+  EXPECT_FALSE(CachedState{}.keepalive.enabled);
+  EXPECT_GE(CachedState{}.keepalive.idle_s, 7200u);
+  Steps().pass(seconds(48 * 3600)).expect_none();
+}
+
+// RFC 5681 4.1.
+TEST(Requirements, TheWindowRestartsAfterAPause) {
+  Steps steps(wide());
+  steps.write(1000).forget_output().pass(milliseconds(10)).receive({.ack = 1000});
+  steps.pass(seconds(60)).write(100'000);
+  EXPECT_LE(steps.pending(), 10u);
+}
+
+// RFC 7323 5.3: a reset counts whatever its timestamp.
+TEST(Requirements, AResetIsNotSubjectToPaws) {
+  Steps steps;
+  steps.receive({.seq = 0, .flags = kRst, .ts_val = 1}).expect_state(TcpState::kClosed);
+}
+
+// RFC 7323 5.5.
+TEST(Requirements, PawsForgetsAfterTwentyFourDays) {
+  constexpr auto kDay = seconds(24 * 3600);
+  Steps steps;
+  steps.receive({.seq = 0, .len = 100, .ts_val = 5'000'000}).forget_output();
+  steps.pass(23 * kDay);
+  steps.receive({.seq = 100, .len = 100, .ts_val = 4'000'000}, false).forget_output();
+  steps.pass(2 * kDay).receive({.seq = 100, .len = 100, .ts_val = 4'000'000});
+  steps.expect_events(kReadable);
+}
+
+// RFC 8985 7.3.
+TEST(Requirements, TheLossProbeIsNewDataWhenThereIsSome) {
+  Start start;
+  start.state.delegated.cwnd_bytes = 2000;
+  Steps steps(start);
+  steps.write(5000).forget_output().pass(milliseconds(23));
+  steps.expect({.seq = 2000, .len = 1000, .resent = false}).expect_none();
+}
+
+// RFC 8985 7.4.2: had the only segment, or the last, not been lost, both copies would be answered.
+TEST(Requirements, ALossThatTheProbeRepairedReducesTheWindow) {
+  struct Answer {
+    bool comes_twice;
+    bool has_dsack;
+  };
+  for (const Answer answer : {Answer{false, false}, Answer{true, false}, Answer{true, true}}) {
+    Steps steps(wide());
+    steps.write(1000).forget_output().pass(milliseconds(66)).expect({.seq = 0, .resent = true});
+    steps.pass(milliseconds(10)).receive({.ack = 1000});
+    const Blocks twice = answer.has_dsack ? Blocks{{0, 1000}} : Blocks{};
+    if (answer.comes_twice) steps.receive({.ack = 1000, .sack = twice});
+    steps.write(1000).forget_output().pass(milliseconds(10)).receive({.ack = 2000});
+    EXPECT_EQ(steps.connection().info().ssthresh_bytes < 100'000, !answer.comes_twice);
+  }
+}
+
+// RFC 6937 3: of a window of 20 segments one is lost; CUBIC goes down to 14. What leaves while the
+// others are SACKed keeps to that share, neither in a burst nor after a silence.
+TEST(Requirements, PrrSendsInProportionToWhatArrives) {
+  Start start;
+  start.state.delegated.cwnd_bytes = start.state.delegated.ssthresh_bytes = 20'000;
+  start.state.cached.no_delay = true;
+  Steps steps(start);
+  steps.write(60'000).forget_output().pass(milliseconds(10));
+  std::size_t sent = 0;
+  for (std::uint32_t sacked = 1; sacked < 20; ++sacked) {
+    steps.receive({.ack = 0, .sack = {{1000, 1000 + sacked * 1000}}});
+    sent += steps.pending();
+    steps.forget_output();
+    EXPECT_LE(sent, sacked * 14 / 20 + 3) << sacked;
+    EXPECT_GE(sent + 4, sacked * 14 / 20) << sacked;
+  }
+  steps.pass(milliseconds(10)).receive({.ack = 20'000});
+  EXPECT_EQ(steps.connection().info().ssthresh_bytes, 14'000u);
+  steps.pass(milliseconds(1)).forget_output();
+  EXPECT_LE(steps.connection().info().cwnd_bytes, 16'000u);
+}
+
+// A CUBIC connection whose window was once `most` segments, at `cwnd` after a loss.
+CongestionState after_loss(const CongestionAlgorithm& cubic, std::uint32_t most, Instant now) {
+  CongestionState state;
+  state.mss = 1000;
+  state.cwnd = most * 1000;
+  cubic.start(state, 100'000, now);
+  cubic.on_congestion(state, Congestion::kLoss, state.cwnd, now);
+  state.cwnd = state.ssthresh;
+  return state;
+}
+
+// RFC 9438 4.2: however far the curve has gone, a round trip brings at most half of the window.
+TEST(Requirements, CubicGrowsAtMostByHalfARoundTrip) {
+  const CongestionAlgorithm& cubic = congestion_algorithm_or_default("cubic");
+  Instant now(seconds(100));
+  CongestionState state = after_loss(cubic, 100, now);
+  cubic.on_acked(state, {.bytes = 1000, .min_rtt_us = 100'000}, now);  // the epoch begins
+  now += seconds(60);
+  const std::uint32_t before = state.cwnd;
+  for (std::uint32_t acked = 0; acked < before; acked += 1000)
+    cubic.on_acked(state, {.bytes = 1000, .min_rtt_us = 100'000}, now);
+  EXPECT_GT(state.cwnd, before + before / 4);
+  EXPECT_LE(state.cwnd, before + before * 6 / 10);
+}
+
+// RFC 9438 4.7: after a second loss below the first, the plateau lies at 0.85 of where it was.
+TEST(Requirements, CubicGivesRoomToNewcomers) {
+  const CongestionAlgorithm& cubic = congestion_algorithm_or_default("cubic");
+  Instant now(seconds(100));
+  CongestionState state = after_loss(cubic, 200, now);
+  state.cwnd = 160'000;
+  cubic.on_congestion(state, Congestion::kLoss, state.cwnd, now);
+  state.cwnd = state.ssthresh;  // 112 segments; the plateau is at 136, reached after 3.9 s
+  for (int i = 0; i < 39; ++i) {
+    now += milliseconds(100);
+    cubic.on_acked(state, {.bytes = state.cwnd, .min_rtt_us = 100'000}, now);
+  }
+  EXPECT_NEAR(state.cwnd, 136'000, 3000);
+}
+
 }  // namespace
 }  // namespace snp::tcp::testing

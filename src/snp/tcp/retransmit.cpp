@@ -223,6 +223,8 @@ void Connection::end_tail_probe(const Segment& seg, const Delivery& delivery, bo
       cc_algorithm_->on_congestion(cc_, Congestion::kLoss, used_window(), now);
       if (!cc_algorithm_->owns_window) cc_.cwnd = std::min(cc_.cwnd, cc_.ssthresh);
     }
+  } else if (!advanced && seg.payload.empty() && seg.options.sack_count == 0) {
+    has_tail_probe_ = false;  // both copies have arrived; not every peer says so with a DSACK
   }
 }
 

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""The check of the ledger can fail."""
+
+import copy
+import tomllib
+import unittest
+
+from check_ledger import LEDGER, ROOT, check, known_tests
+
+
+class Ledger(unittest.TestCase):
+    def setUp(self):
+        self.tests = known_tests()
+        self.ledger = tomllib.loads((ROOT / LEDGER).read_text())
+        self.assertEqual(check(self.ledger, self.tests), [])
+
+    def expect(self, text, change):
+        ledger = copy.deepcopy(self.ledger)
+        change(ledger["requirement"])
+        self.assertTrue(any(text in problem for problem in check(ledger, self.tests)), text)
+
+    def first_tested(self, entries):
+        return next(entry for entry in entries if "tests" in entry)
+
+    def test_a_test_that_is_not_there(self):
+        self.expect("no test No.Such", lambda e: self.first_tested(e)["tests"].append("No.Such"))
+
+    def test_a_file_that_is_not_there(self):
+        self.expect("no file", lambda e: self.first_tested(e)["code"].append("tcp/none.cpp"))
+
+    def test_an_entry_without_tests(self):
+        self.expect("neither tested", lambda e: self.first_tested(e).pop("tests"))
+
+    def test_an_entry_with_no_test_named(self):
+        self.expect("empty", lambda e: self.first_tested(e).update(tests=[]))
+
+    def test_an_exception_without_a_reason(self):
+        self.expect("empty", lambda e: next(x for x in e if "reason" in x).update(reason=""))
+
+    def test_a_requirement_left_out(self):
+        self.expect("9293 MUST-3: not in the ledger",
+                    lambda e: e.remove(next(x for x in e if x["id"] == "MUST-3")))
+
+    def test_a_requirement_that_is_there_twice(self):
+        self.expect("twice", lambda e: e.append(e[0]))
+
+    def test_a_reference_to_nothing(self):
+        self.expect("no entry 9293 MUST-99",
+                    lambda e: next(x for x in e if "see" in x)["see"].append("9293 MUST-99"))
+
+
+if __name__ == "__main__":
+    unittest.main()
