@@ -33,8 +33,9 @@ struct When {
 struct Setup {
   ConnectionState state;
   tcp::Limits limits;
-  SeqNum iss{0xffffe000u};  // the number that the script calls 0; near the end, so that it wraps
-  SeqNum irs{0x7fffe000u};
+  // The number that a script calls 0; so near the ends that the first segments wrap.
+  SeqNum iss{0xfffffe00u};
+  SeqNum irs{0x7ffffe00u};
   std::uint32_t sndbuf = 1u << 18;
   std::uint32_t rcvbuf = 1u << 17;
   std::uint32_t queued = 0;  // bytes written, from 1 on
