@@ -263,9 +263,34 @@ Result<FourTuple> read_tuple(int fd) {
   return FourTuple{*local_end, *remote_end};
 }
 
-// Pre: silence(). Everything up to the point of no return.
-Result<> take_state(int fd, const Rings& rings, Parked& parked, SeqNum& write_seq) {
-  const auto dump = dump_queues(fd, rings, parked.rx_range, parked.tx_range);
+// After everything written, our FIN among it.
+SeqNum write_end(const Parked& parked) {
+  const DelegatedState& d = parked.state.delegated;
+  const bool fin_queued = d.fin_pending || d.state == TcpState::kFinWait1;
+  return d.snd_una + static_cast<std::uint32_t>(parked.tx_range.length()) + (fin_queued ? 1 : 0);
+}
+
+}  // namespace
+
+Result<HostSocketMemo> silence(int fd, ParkJournal* journal) {
+  HostSocketMemo memo = read_memo(fd);
+  memo.shutdown_read = is_receive_shut(fd) ? 1 : 0;
+  if (journal != nullptr) journal->before_silencing(memo);
+  if (auto silent = silence(fd); !silent) {
+    if (memo.keepalive != 0) set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    return Failure(silent.error());
+  }
+  return memo;
+}
+
+Result<Parked> dump(int fd, const HostSocketMemo& memo, const StreamRing& rx,
+                    std::uint64_t rx_begin, const StreamRing& tx, std::uint64_t tx_end) {
+  Parked parked;
+  const auto tuple = read_tuple(fd);
+  if (!tuple) return Failure(tuple.error());
+  parked.state.constant.tuple = *tuple;
+  parked.memo = memo;
+  const auto dump = dump_queues(fd, {rx, rx_begin, tx, tx_end}, parked.rx_range, parked.tx_range);
   if (!dump) return Failure(dump.error());
   if (!is_movable(dump->info))
     return fail(Errc::kBusy, "park: the connection's state changed and cannot move now");
@@ -274,46 +299,35 @@ Result<> take_state(int fd, const Rings& rings, Parked& parked, SeqNum& write_se
   fill_constant(dump->info, parked.state.constant);
   parked.state.constant.remote_mss =
       static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->peer_mss, 65535));
+  parked.state.cached = read_cached(fd, tuple->local.address.is_v4(), memo);
   parked.state.cached.path_mtu =
       static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->info.tcpi_pmtu, 65535));
   parked.state.delegated = to_delegated(*dump);
   if (dump->info.tcpi_state == kKernelCloseWait) parked.memo.shutdown_read = 0;  // it was the FIN
-  write_seq = dump->write_seq;
-  return {};
+  return parked;
 }
 
-}  // namespace
+Result<> empty(int fd, const Parked& parked) {
+  return rebuild(fd, parked.state.constant, write_end(parked), parked.state.delegated.rcv_nxt);
+}
 
 Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const StreamRing& tx,
                     std::uint64_t tx_end, ParkJournal* journal) {
-  Parked parked;
-  const auto tuple = read_tuple(fd);
-  if (!tuple) return Failure(tuple.error());
-  parked.state.constant.tuple = *tuple;
-  parked.memo = read_memo(fd);
-  parked.memo.shutdown_read = is_receive_shut(fd) ? 1 : 0;
-  parked.state.cached = read_cached(fd, tuple->local.address.is_v4(), parked.memo);
-
-  const bool keepalive = parked.memo.keepalive != 0;
-  if (journal != nullptr) journal->before_silencing(parked.memo);
-  if (auto silent = silence(fd); !silent) {
-    if (keepalive) set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    return Failure(silent.error());
+  const auto memo = silence(fd, journal);
+  if (!memo) return Failure(memo.error());
+  auto parked = dump(fd, *memo, rx, rx_begin, tx, tx_end);
+  if (!parked) {
+    if (auto woken = wake(fd, *memo, {.keepalive = memo->keepalive != 0}); !woken)
+      return with_context(parked.error().message, woken.error());
+    return parked;
   }
-  SeqNum write_seq;
-  if (auto taken = take_state(fd, {rx, rx_begin, tx, tx_end}, parked, write_seq); !taken) {
-    if (auto woken = wake(fd, parked.memo, {.keepalive = keepalive}); !woken)
-      return with_context(taken.error().message, woken.error());
-    return Failure(taken.error());
-  }
-  if (journal != nullptr) journal->before_emptying(parked);
-  if (auto built = rebuild(fd, parked.state.constant, write_seq, parked.state.delegated.rcv_nxt);
-      !built) {
+  if (journal != nullptr) journal->before_emptying(*parked);
+  if (auto emptied = empty(fd, *parked); !emptied) {
     const auto back =
-        unpark(fd, parked.state, parked.memo, rx, parked.rx_range, tx, parked.tx_range);
+        unpark(fd, parked->state, parked->memo, rx, parked->rx_range, tx, parked->tx_range);
     if (!back)
-      return with_context("the connection is lost, " + built.error().message, back.error());
-    return Failure(built.error());
+      return with_context("the connection is lost, " + emptied.error().message, back.error());
+    return Failure(emptied.error());
   }
   return parked;
 }

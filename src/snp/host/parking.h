@@ -55,6 +55,17 @@ class ParkJournal {
 Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const StreamRing& tx,
                     std::uint64_t tx_end, ParkJournal* journal = nullptr);
 
+// The steps of park(), for two sockets that are each other's peer: both are silenced before either
+// is dumped, or a segment from the live end is answered with a reset; both are dumped before either
+// is emptied, so that until then both can be released as if nothing had been.
+// On failure the socket is as it was before. What does not reach it any more, its peer still has.
+Result<HostSocketMemo> silence(int fd, ParkJournal* journal);
+// Pre: silence(). Copies, changes nothing.
+Result<Parked> dump(int fd, const HostSocketMemo& memo, const StreamRing& rx,
+                    std::uint64_t rx_begin, const StreamRing& tx, std::uint64_t tx_end);
+// Pre: dump(). On failure whatever is left of the socket is silent, and refill() is the way back.
+Result<> empty(int fd, const Parked& parked);
+
 // For a socket that a park() cut short may have silenced and has not emptied: as it was before.
 Result<> release(int fd, const HostSocketMemo& memo);
 
@@ -77,6 +88,24 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
                         const StreamRange& tx_range);
 
+// The steps of unpark(), for two sockets that are each other's peer: each step is done for both
+// before the next. After refill() a socket is whole but for what was never sent, and still silent:
+// it can neither send nor answer. After resume() it hears and answers. send_rest() sends.
+struct Refilled {
+  std::uint32_t sent = 0;     // bytes of tx_range that count as sent and are in the send queue
+  std::uint32_t probed = 0;   // bytes that had been sent and go out once more
+  bool asks_peer = false;     // a window probe goes out
+  bool shut_after = false;    // our FIN leaves behind the rest
+  bool needs_forged = false;  // see unpark()
+};
+Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMemo& memo,
+                        const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
+                        const StreamRange& tx_range);
+Result<> resume(int fd, const CachedState& cached, const HostSocketMemo& memo,
+                const Refilled& refilled);
+Result<> send_rest(int fd, const CachedState& cached, const HostSocketMemo& memo,
+                   const Refilled& refilled, const StreamRing& tx, const StreamRange& tx_range);
+
 // The frame for that: the peer's FIN, if it has sent one, else its ACK of all up to SND.UNA, our
 // FIN among it in FIN_WAIT_2; a reset in CLOSED; with checksums. Returns the length written. Pre:
 // out.size() >= 128.
@@ -85,5 +114,8 @@ std::size_t make_forged_segment(const ConnectionState& state, std::span<std::byt
 // Ends a parked socket for good, in silence: drop it without a packet. The descriptor is closed by
 // its owner. For connections that the engine has finished or aborted.
 void bury(int fd);
+
+// Resets a connection that the host has: its peer, too, sees ECONNRESET.
+void reset(int fd);
 
 }  // namespace snp::host

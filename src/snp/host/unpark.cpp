@@ -193,8 +193,9 @@ bool set_timestamp(int fd, const ConnectionState& state) {
   return set_option(fd, IPPROTO_TCP, TCP_TIMESTAMP, static_cast<int>(value));
 }
 
-Result<> refill(int fd, const DelegatedState& d, const Plan& plan, const StreamRing& rx,
-                const StreamRange& rx_range, const StreamRing& tx, const StreamRange& tx_range) {
+Result<> fill_queues(int fd, const DelegatedState& d, const Plan& plan, const StreamRing& rx,
+                     const StreamRange& rx_range, const StreamRing& tx,
+                     const StreamRange& tx_range) {
   if (!select_queue(fd, RepairQueue::kReceive)) return failed_step("receive queue");
   if (auto filled = write_range(fd, rx, rx_range, "receive queue"); !filled) return filled;
   if (!set_window(fd, d, plan)) return failed_step("TCP_REPAIR_WINDOW");
@@ -241,27 +242,11 @@ bool restore_options(int fd, const CachedState& cached, const HostSocketMemo& me
   return ok;
 }
 
-// Repair is off: what leaves now leaves on the wire.
-Result<> send_rest(int fd, const CachedState& cached, const Plan& plan, const StreamRing& tx,
-                   const StreamRange& tx_range) {
-  if (auto sent = write_range(fd, tx, {tx_range.begin + plan.sent, tx_range.end}, "unsent bytes");
-      !sent)
-    return sent;
-  // A probe is no new write: neither Nagle nor a cork may hold it.
-  if (plan.probed > 0 && (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) ||
-                          !keep_option(fd, IPPROTO_TCP, TCP_NODELAY, cached.no_delay ? 1 : 0)))
-    return failed_step("TCP_NODELAY");
-  if (plan.shut_after && ::shutdown(fd, SHUT_WR) != 0) return failed_step("shutdown");
-  return {};
-}
-
 }  // namespace
 
-Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMemo& memo,
+Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMemo& memo,
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
-                        const StreamRange& written) {
-  const bool is_dead = state.delegated.state == TcpState::kClosed;
-  const StreamRange tx_range{is_dead ? written.end : written.begin, written.end};
+                        const StreamRange& tx_range) {
   const auto plan = make_plan(state, rx, rx_range, tx, tx_range);
   if (!plan) return Failure(plan.error());
   // It is silent already, unless an earlier attempt got further.
@@ -271,25 +256,63 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
   if (auto built = rebuild(fd, state.constant, plan->snd_seq, plan->rcv_seq); !built)
     return Failure(built.error());
   if (!set_timestamp(fd, state)) return failed_step("TCP_TIMESTAMP");
-  if (auto filled = refill(fd, state.delegated, *plan, rx, rx_range, tx, tx_range); !filled)
+  if (auto filled = fill_queues(fd, state.delegated, *plan, rx, rx_range, tx, tx_range); !filled)
     return Failure(filled.error());
   if (!restore_receive_buffer(fd, state.delegated, memo, rx_range))
     return failed_step("SO_RCVBUFFORCE back");
-  if (!restore_options(fd, state.cached, memo)) return failed_step("socket options");
-  if (auto woken = wake(
-          fd, memo, {.keepalive = state.cached.keepalive.enabled, .asks_peer = plan->asks_peer});
-      !woken)
-    return Failure(woken.error());
-  if (memo.shutdown_read != 0 && ::shutdown(fd, SHUT_RD) != 0) return failed_step("SHUT_RD");
-  if (auto sent = send_rest(fd, state.cached, *plan, tx, tx_range); !sent)
-    return Failure(sent.error());
-  if (!restore_send_buffer(fd, memo)) return failed_step("SO_BUF_LOCK");
+  // With the send queue left selected a stray write would go out on the wire.
+  if (!select_queue(fd, RepairQueue::kNone)) return failed_step("TCP_REPAIR_QUEUE none");
 
-  Unparked unparked;
-  unparked.needs_forged_segment = plan->measures || plan->fin_received || is_dead ||
-                                  state.delegated.state == TcpState::kFinWait2;
-  unparked.repeated_bytes = plan->probed;
-  return unparked;
+  Refilled refilled;
+  refilled.sent = plan->sent;
+  refilled.probed = plan->probed;
+  refilled.asks_peer = plan->asks_peer;
+  refilled.shut_after = plan->shut_after;
+  refilled.needs_forged = plan->measures || plan->fin_received ||
+                          state.delegated.state == TcpState::kClosed ||
+                          state.delegated.state == TcpState::kFinWait2;
+  return refilled;
+}
+
+Result<> resume(int fd, const CachedState& cached, const HostSocketMemo& memo,
+                const Refilled& refilled) {
+  if (!restore_options(fd, cached, memo)) return failed_step("socket options");
+  if (auto woken =
+          wake(fd, memo, {.keepalive = cached.keepalive.enabled, .asks_peer = refilled.asks_peer});
+      !woken)
+    return woken;
+  if (memo.shutdown_read != 0 && ::shutdown(fd, SHUT_RD) != 0) return failed_step("SHUT_RD");
+  return {};
+}
+
+// Repair is off: what leaves now leaves on the wire.
+Result<> send_rest(int fd, const CachedState& cached, const HostSocketMemo& memo,
+                   const Refilled& refilled, const StreamRing& tx, const StreamRange& tx_range) {
+  if (auto sent =
+          write_range(fd, tx, {tx_range.begin + refilled.sent, tx_range.end}, "unsent bytes");
+      !sent)
+    return sent;
+  // A probe is no new write: neither Nagle nor a cork may hold it.
+  if (refilled.probed > 0 && (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) ||
+                              !keep_option(fd, IPPROTO_TCP, TCP_NODELAY, cached.no_delay ? 1 : 0)))
+    return failed_step("TCP_NODELAY");
+  if (refilled.shut_after && ::shutdown(fd, SHUT_WR) != 0) return failed_step("shutdown");
+  if (!restore_send_buffer(fd, memo)) return failed_step("SO_BUF_LOCK");
+  return {};
+}
+
+Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMemo& memo,
+                        const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
+                        const StreamRange& written) {
+  const bool is_dead = state.delegated.state == TcpState::kClosed;
+  const StreamRange tx_range{is_dead ? written.end : written.begin, written.end};
+  const auto refilled = refill(fd, state, memo, rx, rx_range, tx, tx_range);
+  if (!refilled) return Failure(refilled.error());
+  if (auto resumed = resume(fd, state.cached, memo, *refilled); !resumed)
+    return Failure(resumed.error());
+  if (auto sent = send_rest(fd, state.cached, memo, *refilled, tx, tx_range); !sent)
+    return Failure(sent.error());
+  return Unparked{refilled->needs_forged, refilled->probed};
 }
 
 void bury(int fd) {
@@ -298,6 +321,12 @@ void bury(int fd) {
   sockaddr unspecified{};
   unspecified.sa_family = AF_UNSPEC;
   (void)::connect(fd, &unspecified, sizeof unspecified);  // the descriptor is closed next anyway
+}
+
+void reset(int fd) {
+  sockaddr unspecified{};
+  unspecified.sa_family = AF_UNSPEC;
+  (void)::connect(fd, &unspecified, sizeof unspecified);  // over already: then the peer knows
 }
 
 }  // namespace snp::host
