@@ -57,7 +57,9 @@ Result<Parked> park(int fd, const StreamRing& rx, std::uint64_t rx_begin, const 
 
 // The steps of park(), for two sockets that are each other's peer: both are silenced before either
 // is dumped, or a segment from the live end is answered with a reset; both are dumped before either
-// is emptied, so that until then both can be released as if nothing had been.
+// is emptied, so that until then both can be released as if nothing had been. While the first is
+// emptied it is nobody's for a moment: a timer of the second may then draw a reset, which ends at
+// the second's filter.
 // On failure the socket is as it was before. What does not reach it any more, its peer still has.
 Result<HostSocketMemo> silence(int fd, ParkJournal* journal);
 // Pre: silence(). Copies, changes nothing.
