@@ -99,7 +99,7 @@ void Endpoint::receive(const Packet& packet) {
   Packet complete = packet;
   complete.wnd = last_wnd_;
   if (!connection_)
-    held_.push_back(std::move(complete));
+    held_.push_back(complete);
   else
     deliver(complete);
 }

@@ -360,7 +360,7 @@ std::string at_place(const std::string& path, const Fault& fault) {
 
 }  // namespace
 
-Result<Script> parse_script(std::string path, std::string_view source) {
+Result<Script> parse_script(const std::string& path, std::string_view source) {
   auto tokens = split_into_tokens(source);
   if (!tokens) return fail(Errc::kInvalid, at_place(path, tokens.error()));
   try {

@@ -11,7 +11,7 @@
 namespace snp::script {
 
 // The error's message begins with "path:line:column: ".
-Result<Script> parse_script(std::string path, std::string_view source);
+Result<Script> parse_script(const std::string& path, std::string_view source);
 Result<Script> load_script(const std::string& path);
 
 }  // namespace snp::script

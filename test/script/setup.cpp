@@ -230,10 +230,11 @@ Result<> apply_option(std::string_view option, Setup& setup) {
   const std::string_view value =
       equals == std::string_view::npos ? std::string_view() : option.substr(equals + 1);
   for (const Option& known : kOptions)
-    if (known.name == name)
-      return known.apply(value, setup).map_error([&](Error error) {
-        return with_context("--" + std::string(name), error).value();
-      });
+    if (known.name == name) {
+      auto applied = known.apply(value, setup);
+      if (!applied) return with_context("--" + std::string(name), applied.error());
+      return applied;
+    }
   return wrong("there is no option --" + std::string(name));
 }
 

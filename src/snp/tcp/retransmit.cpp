@@ -293,7 +293,12 @@ void Connection::on_tail_probe_timer(Instant now) noexcept {
 
 // RFC 6298 5.4 to 5.6, RFC 5681 3.1, RFC 8985 6.3.
 void Connection::on_retransmission_timeout(Instant now) noexcept {
-  if (gives_up(++retransmits_, now)) return;
+  // RFC 9293 3.8.6 SHLD-17: a peer that took its window back, and answers, is not given up.
+  const bool is_answered_probe = snd_wnd_ == 0 && cached_.user_timeout_ms == 0 &&
+                                 !is_closed_by_application_ &&
+                                 now - last_received_ < rtt_.rto(retransmits_);
+  if (retransmits_ != 0xff) ++retransmits_;
+  if (!is_answered_probe && gives_up(retransmits_, now)) return;
   if (recovery_ != Recovery::kTimeout || snd_una_ >= recover_) {
     if (recovery_ == Recovery::kOpen) remember_for_undo(now);
     cc_algorithm_->on_congestion(cc_, Congestion::kTimeout, board_.outstanding(), now);
