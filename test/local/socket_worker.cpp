@@ -21,6 +21,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -30,8 +31,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#include <linux/sockios.h>
 
 namespace {
 
@@ -91,10 +90,13 @@ std::string judged(const Stream& stream, const std::vector<char>& bytes, long n)
 }
 
 int flag_named(const std::string& name) {
-  static const std::map<std::string, int> kFlags{
-      {"-", 0},           {"peek", MSG_PEEK},         {"dontwait", MSG_DONTWAIT},
-      {"trunc", MSG_TRUNC}, {"nosignal", MSG_NOSIGNAL}, {"waitall", MSG_WAITALL},
-      {"more", MSG_MORE}};
+  static const std::map<std::string, int> kFlags{{"-", 0},
+                                                 {"peek", MSG_PEEK},
+                                                 {"dontwait", MSG_DONTWAIT},
+                                                 {"trunc", MSG_TRUNC},
+                                                 {"nosignal", MSG_NOSIGNAL},
+                                                 {"waitall", MSG_WAITALL},
+                                                 {"more", MSG_MORE}};
   return kFlags.at(name);
 }
 
@@ -104,10 +106,10 @@ struct Option {
 
 Option option_named(const std::string& name) {
   static const std::map<std::string, Option> kOptions{
-      {"rcvlowat", {SOL_SOCKET, SO_RCVLOWAT}},   {"error", {SOL_SOCKET, SO_ERROR}},
-      {"nodelay", {IPPROTO_TCP, TCP_NODELAY}},   {"cork", {IPPROTO_TCP, TCP_CORK}},
-      {"keepalive", {SOL_SOCKET, SO_KEEPALIVE}}, {"keepidle", {IPPROTO_TCP, TCP_KEEPIDLE}},
-      {"keepcnt", {IPPROTO_TCP, TCP_KEEPCNT}},   {"type", {SOL_SOCKET, SO_TYPE}},
+      {"rcvlowat", {SOL_SOCKET, SO_RCVLOWAT}},         {"error", {SOL_SOCKET, SO_ERROR}},
+      {"nodelay", {IPPROTO_TCP, TCP_NODELAY}},         {"cork", {IPPROTO_TCP, TCP_CORK}},
+      {"keepalive", {SOL_SOCKET, SO_KEEPALIVE}},       {"keepidle", {IPPROTO_TCP, TCP_KEEPIDLE}},
+      {"keepcnt", {IPPROTO_TCP, TCP_KEEPCNT}},         {"type", {SOL_SOCKET, SO_TYPE}},
       {"usertimeout", {IPPROTO_TCP, TCP_USER_TIMEOUT}}};
   return kOptions.at(name);
 }
@@ -264,7 +266,7 @@ class Worker {
 
   static std::string events_text(unsigned events) {
     static const std::pair<unsigned, const char*> kNames[] = {
-        {EPOLLIN, "IN"},   {EPOLLPRI, "PRI"}, {EPOLLOUT, "OUT"},     {EPOLLERR, "ERR"},
+        {EPOLLIN, "IN"},   {EPOLLPRI, "PRI"}, {EPOLLOUT, "OUT"},    {EPOLLERR, "ERR"},
         {EPOLLHUP, "HUP"}, {0x20, "NVAL"},    {EPOLLRDHUP, "RDHUP"}};
     std::string text;
     for (const auto& [bit, name] : kNames)
@@ -281,7 +283,9 @@ class Worker {
   static std::string shutdown(const Socket& s, std::istringstream& words) {
     std::string how;
     words >> how;
-    return outcome(::shutdown(s.fd, how == "read" ? SHUT_RD : how == "write" ? SHUT_WR : SHUT_RDWR));
+    return outcome(::shutdown(s.fd, how == "read"    ? SHUT_RD
+                                    : how == "write" ? SHUT_WR
+                                                     : SHUT_RDWR));
   }
 
   std::string close(int id) {
@@ -379,7 +383,8 @@ class Worker {
     std::vector<char> bytes(256 * 1024);
     while (wanted > 0) {
       pollfd p{s.fd, POLLIN, 0};
-      if (::poll(&p, 1, 10'000) <= 0) return "no data for 10 s, " + std::to_string(wanted) + " miss";
+      if (::poll(&p, 1, 10'000) <= 0)
+        return "no data for 10 s, " + std::to_string(wanted) + " miss";
       const long got = ::recv(s.fd, bytes.data(), std::min<std::uint64_t>(wanted, bytes.size()), 0);
       const std::string text = judged(*s.in, bytes, got);
       if (got <= 0 || text.find("WRONG") != std::string::npos) return text;

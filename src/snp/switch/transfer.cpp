@@ -209,12 +209,12 @@ long receive(Connection& c, int fd, void* buffer, std::size_t length, int flags)
   if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) return receive(c, fd, pieces, flags, nullptr);
   long n = 0;
   bool in_host = false;
-  {
+  do {
     const Pass pass(c);
     in_host = pass.in_host();
     n = in_host ? sys(SYS_recvfrom, fd, buffer, length, flags | MSG_DONTWAIT, nullptr, nullptr)
                 : ring_receive(c, Buffers(pieces), flags);
-  }
+  } while (n == kMoved);
   if (in_host && n > 0) count_in(c, n);
   if (!may_block(c, flags)) return n;
   if (n > 0 && (flags & (MSG_PEEK | MSG_WAITALL)) == 0 &&
@@ -230,13 +230,13 @@ long send(Connection& c, int fd, const void* buffer, std::size_t length, int fla
   if ((flags & MSG_OOB) != 0) return send(c, fd, pieces, flags, nullptr);
   long n = 0;
   bool in_host = false;
-  {
+  do {
     const Pass pass(c);
     in_host = pass.in_host();
     n = in_host
             ? sys(SYS_sendto, fd, buffer, length, flags | MSG_DONTWAIT | MSG_NOSIGNAL, nullptr, 0)
             : ring_send(c, Buffers(pieces));
-  }
+  } while (n == kMoved);
   if (in_host && n > 0) count_out(c, n);
   if (n >= 0 && static_cast<std::size_t>(n) == length) return n;
   Buffers buffers(pieces);
