@@ -128,7 +128,10 @@ void Connection::start_fin(const DelegatedState& delegated) noexcept {
   is_fin_sent_ =
       is_acknowledged || is_over || (is_fin_queued_ && snd_nxt_ - snd_una_ == written + 1);
   if (!is_fin_sent_ && snd_nxt_ - snd_una_ > written) snd_nxt_ = snd_una_ + written;
-  if (is_acknowledged || is_over) return;
+  if (is_acknowledged || is_over) {
+    snd_nxt_ = snd_una_;  // nothing can be under way
+    return;
+  }
   const bool is_peer_done = has_received_fin(state_);
   if (!is_fin_sent_)
     state_ = is_peer_done ? TcpState::kCloseWait : TcpState::kEstablished;

@@ -193,6 +193,16 @@ TEST(Requirements, PrrSendsInProportionToWhatArrives) {
   EXPECT_LE(steps.connection().info().cwnd_bytes, 16'000u);
 }
 
+// Numbers of another owner that cannot be: our FIN is acknowledged, so nothing can be under way.
+TEST(Requirements, WhatIsAcknowledgedWholeIsNeverSentAgain) {
+  Start start;
+  start.state.delegated.state = TcpState::kFinWait2;
+  start.state.delegated.snd_max = start.state.delegated.snd_una + 5000;
+  Steps steps(start);
+  EXPECT_EQ(steps.connection().info().unacked_bytes, 0u);
+  steps.pass(seconds(200)).expect_none();
+}
+
 // A CUBIC connection whose window was once `most` segments, at `cwnd` after a loss.
 CongestionState after_loss(const CongestionAlgorithm& cubic, std::uint32_t most, Instant now) {
   CongestionState state;
