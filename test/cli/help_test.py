@@ -13,7 +13,8 @@ WORDS = [["--help"], ["run", "--help"], ["connections", "--help"], ["why", "--he
          ["reg", "add", "--help"], ["reg", "delete", "--help"], ["reg", "export", "--help"],
          ["reg", "import", "--help"], ["reg", "import", "/nonexistent"],
          ["policy", "--help"], ["policy", "check", "--help"], ["policy", "load", "--help"],
-         ["policy", "check", "/nonexistent"], [], ["fly"], ["offload"], ["settings", "set", "chimney"],
+         ["policy", "check", "/nonexistent"], ["netsh", "--help"], ["netstat", "--help"],
+         ["netsh", "interface", "ip", "?"], ["netsh", "fly"], [], ["fly"], ["offload"], ["settings", "set", "chimney"],
          ["run"], ["run", "-x"]]
 
 

@@ -23,6 +23,7 @@ THIRD_PARTY = {
     "bpf/": {"steer", "device/drivers/af_packet"},
     "libmnl/": {"host", "daemon"},
     "cap-ng": {"daemon"},
+    "histedit.h": {"cli"},
     "gtest/": {"test"},
     "gmock/": {"test"},
     "rapidcheck": {"test"},

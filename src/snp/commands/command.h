@@ -41,7 +41,8 @@ struct CommandSpec {
   std::string_view path;  // words, separated by one blank
   std::string_view help;
   std::span<const Argument> arguments;
-  bool changes_things = false;  // root or the owner of snpd only
+  bool changes_things = false;                       // root or the owner of snpd only
+  bool (*changes)(const Json& arguments) = nullptr;  // instead, where it depends
   void (*handle)(Service& service, const Json& arguments, const Answer& answer) = nullptr;
   std::string (*render)(const Json& result) = nullptr;
   // In snp, before snpd is asked: reads the files that are named; gives what handle() gets. Without
@@ -49,6 +50,10 @@ struct CommandSpec {
   Result<Json> (*prepare)(const Json& arguments) = nullptr;
   // In snp, with the answer: writes the file that is named.
   Result<> (*deliver)(const Json& arguments, const Json& result) = nullptr;
+
+  [[nodiscard]] bool is_change(const Json& given) const {
+    return changes != nullptr ? changes(given) : changes_things;
+  }
 };
 
 std::span<const CommandSpec* const> all_commands() noexcept;
@@ -69,5 +74,6 @@ extern const CommandSpec kConnections, kOffload, kUpload, kWhy, kStats, kStatus;
 extern const CommandSpec kSettings, kSettingsGet, kSettingsSet, kSettingsReset;
 extern const CommandSpec kReg, kRegQuery, kRegAdd, kRegDelete, kRegExport, kRegImport;
 extern const CommandSpec kPolicy, kPolicyShow, kPolicyCheck, kPolicyLoad;
+extern const CommandSpec kNetsh, kNetstat;
 
 }  // namespace snp::commands

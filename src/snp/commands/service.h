@@ -32,6 +32,38 @@ struct ConnectionRow {
   std::uint32_t srtt_us = 0, retransmits = 0;
 };
 
+// A TCP socket of the host.
+struct TcpSocket {
+  FourTuple flow;
+  std::string state;  // "ESTABLISHED", "LISTENING", ...
+  bool is_listening = false;
+};
+
+// What of the host's own TCP netsh shows.
+struct HostTcp {
+  bool is_autotuning = true;
+  int ecn = 0;  // net.ipv4.tcp_ecn
+  bool has_timestamps = true;
+};
+
+struct DeviceRow {
+  std::uint32_t ifindex = 0;
+  std::string name;
+  bool is_served = false, is_up = false;
+  std::uint64_t offloaded = 0;                // connections now
+  std::uint64_t bytes_in = 0, bytes_out = 0;  // carried for them
+  std::vector<std::string> task_offloads;     // what the device does for the host
+};
+
+// What a setting asks for and what this version does about it, in one place for all commands.
+inline constexpr std::string_view kRssFeature = "Receive-Side Scaling";
+inline constexpr std::string_view kNetdmaFeature = "NetDMA";
+struct FeatureState {
+  std::string_view name;
+  bool is_operational = false;
+  std::string statement;  // a sentence
+};
+
 // A connection that may not exist: what is not said is not known.
 struct PolicyQuestion {
   FourTuple flow;
@@ -101,6 +133,10 @@ class Service {
   [[nodiscard]] virtual std::string rules_path() const = 0;  // where they are kept; empty: nowhere
   // All of the text or nothing; kept, then in effect. `name` is for the error.
   virtual Result<> load_rules(const std::string& text, const std::string& name) = 0;
+  virtual Result<std::vector<TcpSocket>> tcp_sockets() = 0;
+  virtual HostTcp host_tcp() = 0;
+  virtual std::vector<DeviceRow> devices() = 0;
+  virtual std::vector<FeatureState> features() = 0;
   virtual StatsReport stats() = 0;
   virtual StatusReport status() = 0;
   // What is in effect, and what will be when snpd starts again.

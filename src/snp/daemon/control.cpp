@@ -362,7 +362,7 @@ void Control::run_command(Session& session, std::string_view text) {
   const Json arguments = request.value("arguments", Json::object());
   if (auto checked = commands::check_arguments(*command, arguments); !checked)
     return reply(number, tl::unexpected(checked.error()));
-  if (command->changes_things && session.uid != 0 && session.uid != ::geteuid())
+  if (command->is_change(arguments) && session.uid != 0 && session.uid != ::geteuid())
     return reply(number,
                  fail(Errc::kDenied, path + ": only root and the owner of snpd may do that"));
   command->handle(*this, arguments,

@@ -53,6 +53,10 @@ class Control final : public commands::Service {
   }
   [[nodiscard]] std::string rules_path() const override;
   Result<> load_rules(const std::string& text, const std::string& name) override;
+  Result<std::vector<commands::TcpSocket>> tcp_sockets() override;
+  commands::HostTcp host_tcp() override;
+  std::vector<commands::DeviceRow> devices() override;
+  std::vector<commands::FeatureState> features() override;
   commands::StatsReport stats() override;
   commands::StatusReport status() override;
   [[nodiscard]] const settings::Settings& settings() const override { return parts_.settings; }

@@ -378,6 +378,19 @@ void Offloader::confirm_neighbours() {
   }
 }
 
+void Offloader::fill(std::vector<commands::DeviceRow>& devices) const {
+  for (const auto& [id, flow] : flows_) {
+    if (flow->lifecycle.state() == OffloadState::kOffloading) continue;
+    const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[id]);
+    for (commands::DeviceRow& device : devices) {
+      if (device.ifindex != flow->path.ifindex) continue;
+      ++device.offloaded;
+      device.bytes_in += snapshot.rcv_pos - flow->first_rcv;
+      device.bytes_out += snapshot.una_pos - flow->first_una;
+    }
+  }
+}
+
 void Offloader::fill(commands::StatsReport& report) const {
   report.target.connections = flows_.size();
   report.target.bytes_in = past_bytes_in_;

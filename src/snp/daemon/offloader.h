@@ -127,6 +127,7 @@ class Offloader final : public chimney::TargetEvents {
     return flows_;
   }
   void fill(commands::StatsReport& report) const;
+  void fill(std::vector<commands::DeviceRow>& devices) const;
 
   // chimney::TargetEvents
   void initiated(chimney::ConnectionId id) override;

@@ -29,9 +29,9 @@ void NetlinkRequest::put_address(std::uint16_t attribute, const IpAddress& addre
     put(attribute, address.bytes.data(), address.bytes.size());
 }
 
-Result<NetlinkSocket> NetlinkSocket::open() {
+Result<NetlinkSocket> NetlinkSocket::open(int protocol) {
   NetlinkSocket socket;
-  socket.fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  socket.fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
   if (!socket.fd_.is_open()) return fail_errno("rtnetlink socket");
   if (::setsockopt(socket.fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &kAnswerTimeout,
                    sizeof kAnswerTimeout) != 0)

@@ -38,7 +38,7 @@ class NetlinkRequest {
 
 class NetlinkSocket {
  public:
-  static Result<NetlinkSocket> open();
+  static Result<NetlinkSocket> open(int protocol = NETLINK_ROUTE);
 
   // Sends the request and gives each message of the answer to `on_message`. An error that the
   // kernel answers comes back with its errno in sys_errno.

@@ -1,0 +1,57 @@
+// What commands ask of the host: its sockets, devices and TCP.
+#include <algorithm>
+
+#include "snp/daemon/control.h"
+#include "snp/host/device_offloads.h"
+#include "snp/host/sysctl.h"
+#include "snp/host/tcp_sockets.h"
+
+namespace snp::daemon {
+
+Result<std::vector<commands::TcpSocket>> Control::tcp_sockets() {
+  const auto sockets = host::list_tcp_sockets();
+  if (!sockets) return tl::unexpected(sockets.error());
+  std::vector<commands::TcpSocket> rows;
+  for (const host::TcpSocketRow& socket : *sockets)
+    rows.push_back({socket.flow, socket.state, socket.is_listening});
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.flow < b.flow; });
+  return rows;
+}
+
+commands::HostTcp Control::host_tcp() {
+  return {host::read_sysctl("net/ipv4/tcp_moderate_rcvbuf").value_or(1) != 0,
+          host::read_sysctl("net/ipv4/tcp_ecn").value_or(0),
+          host::read_sysctl("net/ipv4/tcp_timestamps").value_or(1) != 0};
+}
+
+std::vector<commands::DeviceRow> Control::devices() {
+  std::vector<commands::DeviceRow> rows;
+  for (const host::DeviceOffloads& device : host::list_device_offloads()) {
+    commands::DeviceRow row;
+    row.ifindex = device.ifindex;
+    row.name = device.name;
+    row.is_up = device.is_up;
+    row.task_offloads = device.names;
+    const auto& served = parts_.inheritance.devices;
+    row.is_served = std::any_of(served.begin(), served.end(), [&](const DeviceChoice& choice) {
+      return choice.name == row.name;
+    });
+    rows.push_back(std::move(row));
+  }
+  parts_.offloader.fill(rows);
+  return rows;
+}
+
+// The one place where a feature says whether it is there.
+std::vector<commands::FeatureState> Control::features() {
+  return {
+      {commands::kRssFeature, false,
+       "stored, but not operational: this version leaves the distribution of received packets to "
+       "the host."},
+      {commands::kNetdmaFeature, false,
+       "stored, but not operational: this version has no copy engine, the CPU copies received "
+       "data."},
+  };
+}
+
+}  // namespace snp::daemon
