@@ -163,6 +163,7 @@ TEST(SocketOptions, ParkReadsWhatTheEngineNeeds) {
   ::setsockopt(c.host.get(), SOL_SOCKET, SO_LINGER, &lingering, sizeof lingering);
   write_all(c.peer.get(), pattern(1, 1000));
   EXPECT_EQ(read_some(c.host.get(), 1000).size(), 1000u);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
   RingPair rings(kRingBytes);
   const auto parked = lab.park(c, rings);
   ASSERT_TRUE(parked);
@@ -196,6 +197,8 @@ TEST(SocketOptions, ParkReadsWhatTheEngineNeeds) {
   EXPECT_EQ(d.ssthresh_bytes, 0xffffffffu);
   EXPECT_GT(d.snd_wnd, 10000u);
   EXPECT_GT(d.rcv_wnd, 10000u);
+  EXPECT_GE(d.silence_ms, 280u) << "keepalive goes on from where the host was";
+  EXPECT_LT(d.silence_ms, 600'000u);
   ASSERT_TRUE(lab.unpark(c, *parked, rings));
 }
 
