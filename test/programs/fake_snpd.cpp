@@ -379,7 +379,7 @@ void FakeSnpd::pump_out(Session& session, Flow& flow) {
     engine.tx_tail.store(tail + static_cast<std::uint64_t>(n));
   }
   const std::uint64_t used = app.tx_head.load() - engine.tx_tail.load();
-  if (app.wants_write.load() != 0 && flow.tx.size - used >= ipc::write_room(flow.tx.size))
+  if (app.wants_write.load() != 0 && flow.tx.size - used >= ipc::write_room(flow.tx.size, 0))
     tell(session, flow.id);
   const bool wants_fin = (app.flags.load() & ipc::slot_flag::kShutdownWrite) != 0;
   if (wants_fin && used == 0 && !flow.has_shut_down) {

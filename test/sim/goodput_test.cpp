@@ -56,5 +56,42 @@ TEST(Goodput, OneGigabitTenMilliseconds) {
   }
 }
 
+// 1 Gbit/s and 100 ms: 12.5 MB in flight, from buffers that begin with 1 MiB.
+class LongFatPath : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(LongFatPath, IsFilledByTunedBuffers) {
+  Config config;
+  config.seed = 7;
+  config.congestion_control = GetParam();
+  config.wind_shift = 10;
+  config.hosts[0].bytes = 1'000'000'000;
+  config.hosts[1].bytes = 0;
+  for (HostConfig& host : config.hosts) {
+    host.ring = 1u << 26;
+    host.buffer = 1u << 20;
+    host.max_segment_payload = 65000;
+    host.merges = true;
+  }
+  for (LinkConfig& link : config.links) {
+    link.delay = milliseconds(50);
+    link.rate_bps = 1e9;
+    link.queue_bytes = 6'250'000;
+  }
+  Simulation simulation(config);
+  ASSERT_TRUE(simulation.run()) << simulation.failure();
+  const auto time = simulation.delivered_at(0) - simulation.half_delivered_at(0);
+  const double mbps = 0.5 * 8 * static_cast<double>(config.hosts[0].bytes) /
+                      std::chrono::duration<double>(time).count() / 1e6;
+  const double overall =
+      8 * static_cast<double>(config.hosts[0].bytes) /
+      std::chrono::duration<double>(simulation.delivered_at(0) - Instant(seconds(1000))).count() /
+      1e6;
+  std::cout << GetParam() << ": " << mbps << " Mbit/s after the start, " << overall << " with it\n";
+  EXPECT_GE(mbps, 0.9 * 1000 * 1448 / 1514) << "of what the headers leave";
+}
+
+INSTANTIATE_TEST_SUITE_P(Cc, LongFatPath, ::testing::Values("cubic", "bbr"),
+                         [](const auto& test) { return std::string(test.param); });
+
 }  // namespace
 }  // namespace snp::sim

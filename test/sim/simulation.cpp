@@ -74,7 +74,9 @@ class Host {
         expected_bytes_(config.hosts[1 - index].bytes),
         tx_(config_.ring),
         rx_(config_.ring) {
-    const std::uint32_t peer_ring = config.hosts[1 - index].ring;
+    const HostConfig& peer = config.hosts[1 - index];
+    const std::uint32_t peer_ring = peer.buffer != 0 ? peer.buffer : peer.ring;
+    const std::uint32_t own_ring = config_.buffer != 0 ? config_.buffer : config_.ring;
     const std::uint32_t most = config.wind_shift == 0 ? 0xffffu : 0xffffffffu;
     ConnectionState state;
     state.constant.remote_mss = config.mss;
@@ -91,7 +93,7 @@ class Host {
     d.snd_una = d.snd_nxt = d.snd_max = iss;
     d.snd_wl1 = d.rcv_nxt = d.rcv_wup = peer_iss;
     d.snd_wl2 = iss;
-    d.rcv_wnd = std::min(config_.ring / 2, most);
+    d.rcv_wnd = std::min(own_ring / 2, most);
     d.snd_wnd = std::min(peer_ring / 2, most);
     d.ts_val = static_cast<std::uint32_t>(1000 + index * 0x7fffffffu);
     d.ts_recent = static_cast<std::uint32_t>(1000 + (1 - index) * 0x7fffffffu);
@@ -105,7 +107,10 @@ class Host {
   }
 
   [[nodiscard]] tcp::Limits limits() const {
-    return {.max_segment_payload = config_.max_segment_payload};
+    tcp::Limits limits;
+    limits.max_segment_payload = config_.max_segment_payload;
+    limits.receive_buffer = limits.send_buffer = config_.buffer;
+    return limits;
   }
 
   // The application's turn. Returns an error or nothing.
@@ -119,7 +124,8 @@ class Host {
     next_write_ = kNever;
     if (is_shut_) return;
     const tcp::Streams& s = connection_->streams();
-    std::uint64_t room = s.tx.size - s.tx_range.length();
+    const std::uint64_t limit = connection_->send_buffer();
+    const std::uint64_t room = limit - std::min(limit, s.tx_range.length());
     std::uint64_t count =
         std::min({room, config_.bytes - sent_, static_cast<std::uint64_t>(config_.write_most)});
     if (count > 1 && config_.write_most != 0xffffffff) count = 1 + random() % count;
@@ -154,6 +160,7 @@ class Host {
     if (!is_right) return "a wrong byte after offset " + std::to_string(received_);
     received_ += count;
     if (received_ > expected_bytes_) return "more bytes than were sent";
+    if (received_ >= expected_bytes_ / 2 && !half_at_) half_at_ = now;
     if (received_ == expected_bytes_ && !done_at_) done_at_ = now;
     if (count != 0) connection_->on_consumed(static_cast<std::uint32_t>(count), now);
     if (is_peer_closed_ && received_ != expected_bytes_ && s.rx_range.length() == 0)
@@ -188,7 +195,7 @@ class Host {
   tcp::Connection& connection() { return *connection_; }
   std::optional<tcp::Connection> connection_;
   HostConfig config_;
-  std::optional<Instant> done_at_;
+  std::optional<Instant> half_at_, done_at_;
   Instant next_handover_ = kNever;
   Instant held_until_{};  // hand-over under way: packets wait
   std::uint64_t payload_sent_ = 0;
@@ -227,6 +234,10 @@ Simulation::~Simulation() = default;
 
 Instant Simulation::delivered_at(std::size_t i) const {
   return hosts_[1 - i]->done_at_.value_or(kNever);
+}
+
+Instant Simulation::half_delivered_at(std::size_t i) const {
+  return hosts_[1 - i]->half_at_.value_or(kNever);
 }
 
 tcp::Info Simulation::info(std::size_t i) const {

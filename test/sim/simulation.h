@@ -19,6 +19,7 @@ namespace snp::sim {
 struct HostConfig {
   std::uint64_t bytes = 100'000;  // to send before FIN
   std::uint32_t ring = 65536;     // both rings
+  std::uint32_t buffer = 0;       // used of them at first; 0: all
   std::uint32_t max_segment_payload = 1448;
   bool merges = false;    // arriving segments are merged as GRO does
   Duration read_pause{};  // a slow reader looks only so often
@@ -72,6 +73,8 @@ class Simulation {
   [[nodiscard]] Instant now() const { return now_; }
   // When the last byte was read at the other end of host i's stream (of the first pair).
   [[nodiscard]] Instant delivered_at(std::size_t i) const;
+  // When half of it was.
+  [[nodiscard]] Instant half_delivered_at(std::size_t i) const;
   [[nodiscard]] tcp::Info info(std::size_t i) const;  // since its last hand-over
   // Bytes of host 0's stream that were read, and bytes of payload that it sent, by pair.
   [[nodiscard]] std::uint64_t received(std::size_t flow) const;

@@ -57,7 +57,9 @@ StreamRing FakeApp::tx(ipc::SlotId id) const {
 std::size_t FakeApp::write(ipc::SlotId id, std::span<const std::byte> bytes) {
   ipc::Slot& s = slot(id);
   const std::uint64_t head = s.app.tx_head.load();
-  const std::uint64_t free = rings_[id].size - (head - s.engine.tx_tail.load());
+  const std::uint64_t limit = ipc::usable(s.buffers.tx_limit.load(), rings_[id].size);
+  const std::uint64_t used = head - s.engine.tx_tail.load();
+  const std::uint64_t free = limit - std::min(limit, used);
   const std::size_t length = std::min<std::size_t>(bytes.size(), free);
   if (length == 0) return 0;
   tx(id).copy_in(head, bytes.first(length));

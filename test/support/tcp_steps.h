@@ -78,6 +78,9 @@ class Steps {
   Steps& expect_state(TcpState state);
   Steps& expect_events(std::uint32_t events);  // exactly these since the last look
   Steps& forget_output();
+  // The next packet that was sent, as a device cuts it: relative number and length of its text;
+  // nothing: none is left.
+  std::optional<std::pair<std::uint32_t, std::uint32_t>> take_packet();
   Steps& forget_events();
 
   [[nodiscard]] Connection& connection() { return *connection_; }

@@ -19,6 +19,7 @@ struct Handoff {
   ConnectionState state;
   StreamRing rx, tx;
   StreamRange rx_range, tx_range;
+  std::uint32_t buffer_bytes = 0;  // of each ring, at first; more by measurement. 0: all
 };
 
 class Target {

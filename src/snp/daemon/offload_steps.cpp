@@ -14,6 +14,7 @@
 #include "snp/daemon/congestion_choice.h"
 #include "snp/daemon/offloader.h"
 #include "snp/daemon/record_journal.h"
+#include "snp/daemon/ring_sizes.h"
 #include "snp/engine/clock.h"
 #include "snp/host/congestion_default.h"
 #include "snp/ipc/slot_gate.h"
@@ -27,22 +28,29 @@ using settings::Setting;
 
 // The window that the host has promised to the peer: the ring must take it, a window is never
 // shrunk (RFC 9293 3.8.6). tcpi_rcv_wnd, after tcpi_snd_wnd since Linux 6.2; else 0.
-std::uint32_t promised_window(int fd) {
+struct Promise {
+  std::uint32_t window = 0;
+  std::uint32_t rtt_us = 0;  // 0: not measured
+};
+
+Promise read_promise(int fd) {
   constexpr std::size_t kOffset = offsetof(tcp_info, tcpi_snd_wnd) + sizeof(std::uint32_t);
   std::array<std::byte, 512> info{};
   socklen_t length = info.size();
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, info.data(), &length) != 0 ||
       length < kOffset + sizeof(std::uint32_t))
-    return 0;
-  std::uint32_t window = 0;
-  std::memcpy(&window, info.data() + kOffset, sizeof window);
-  return window;
+    return {};
+  Promise promise;
+  std::memcpy(&promise.window, info.data() + kOffset, sizeof promise.window);
+  std::memcpy(&promise.rtt_us, info.data() + offsetof(tcp_info, tcpi_rtt), sizeof promise.rtt_us);
+  return promise;
 }
 
 // How much the rings must take. Exact for sending once the gate is closed; what the peer may still
 // send is within the promised window.
 struct Queues {
   std::uint64_t unread = 0, unacked = 0;
+  std::uint32_t rtt_us = 0;
 };
 
 Queues measure_queues(int fd) {
@@ -50,18 +58,9 @@ Queues measure_queues(int fd) {
   int unacked = 0;
   ::ioctl(fd, SIOCINQ, &unread);
   ::ioctl(fd, SIOCOUTQ, &unacked);
-  return {static_cast<std::uint64_t>(unread) + promised_window(fd),
-          static_cast<std::uint64_t>(unacked)};
-}
-
-// `said`: by a rule of policy; 0: nothing.
-std::uint32_t bound_ring(std::uint64_t needed, std::uint64_t said,
-                         const settings::Settings& settings) {
-  const auto usual = static_cast<std::uint64_t>(settings.number(Setting::kRingBytes));
-  const std::uint64_t least = said != 0 ? said : usual;
-  const auto most = static_cast<std::uint64_t>(settings.number(Setting::kRingMaxBytes));
-  const std::uint64_t size = std::bit_ceil(std::max(needed, least));
-  return static_cast<std::uint32_t>(std::min(size, std::max(std::bit_floor(most), least)));
+  const Promise promise = read_promise(fd);
+  return {static_cast<std::uint64_t>(unread) + promise.window, static_cast<std::uint64_t>(unacked),
+          promise.rtt_us};
 }
 
 }  // namespace
@@ -114,8 +113,13 @@ Reason Offloader::take_rings(Flow& flow) {
   const Queues queues = measure_queues(flow.socket.get());
   ipc::FlowRecord& record = env_.records[flow.id];
   RingAllocator& rings = flow.program->rings;
-  record.rx_size = bound_ring(queues.unread, flow.treatment.rx_ring, env_.settings);
-  record.tx_size = bound_ring(queues.unacked, flow.treatment.tx_ring, env_.settings);
+  std::uint32_t rtt_us = queues.rtt_us;
+  if (rtt_us == 0) rtt_us = flow.program->note(flow.slot).round_trip.srtt_us();
+  const RingSizes sizes{static_cast<std::uint64_t>(env_.settings.number(Setting::kRingBytes)),
+                        static_cast<std::uint64_t>(env_.settings.number(Setting::kRingMaxBytes)),
+                        rings.free_bytes(), rings.bytes()};
+  record.rx_size = ring_size(queues.unread, flow.treatment.rx_ring, rtt_us, sizes);
+  record.tx_size = ring_size(queues.unacked, flow.treatment.tx_ring, rtt_us, sizes);
   if (queues.unacked > record.tx_size) return Reason::kQueuesTooLarge;
   const auto rx = rings.allocate(record.rx_size);
   if (!rx) return Reason::kArenaFull;
@@ -150,6 +154,8 @@ void Offloader::publish(const Flow& flow) {
   slot.engine.tx_ring = record.tx_ring;
   slot.engine.rx_size = record.rx_size;
   slot.engine.tx_size = record.tx_size;
+  slot.buffers.rx_limit.store(0);
+  slot.buffers.tx_limit.store(0);
   slot.engine.rx_head.store(handoff_.rx_range.end);
   slot.engine.tx_tail.store(handoff_.tx_range.begin);
   slot.engine.shard.store(static_cast<std::uint8_t>(flow.shard));
@@ -175,6 +181,10 @@ Reason Offloader::park(Flow& flow) {
   const ipc::Slot& slot = flow.program->slot(flow.slot);
   handoff_ = {};
   handoff_.id = flow.id;
+  // A size that a rule says is used as it is.
+  const bool is_said = flow.treatment.rx_ring != 0 || flow.treatment.tx_ring != 0;
+  if (!is_said)
+    handoff_.buffer_bytes = static_cast<std::uint32_t>(env_.settings.number(Setting::kRingBytes));
   handoff_.rx = {base + record.rx_ring, record.rx_size};
   handoff_.tx = {base + record.tx_ring, record.tx_size};
   const std::uint64_t tx_head = slot.app.tx_head.load();

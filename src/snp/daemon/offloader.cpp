@@ -64,6 +64,10 @@ void Offloader::set_slot_mode(const Flow& flow, ipc::SlotMode mode, Reason reaso
   ipc::Slot* slot = slot_of(flow);
   if (slot == nullptr) return;
   slot->engine.reason.store(static_cast<std::uint16_t>(reason));
+  if (mode == ipc::SlotMode::kInHost) {  // whoever carries it next may know no limits
+    slot->buffers.rx_limit.store(0);
+    slot->buffers.tx_limit.store(0);
+  }
   ipc::set_mode(*slot, mode);
   env_.engine.notify(*flow.program->arena, flow.slot);
 }

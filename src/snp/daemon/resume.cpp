@@ -23,14 +23,16 @@ host::Path path_of(const ipc::FlowRecord& record) {
 }
 
 // As the shard had accepted them: it reads on in the slot from there.
-chimney::Handoff handoff_of(const ipc::FlowRecord& record, ipc::FlowId id, std::byte* base) {
+chimney::Handoff handoff_of(const ipc::FlowRecord& record, ipc::FlowId id, std::byte* base,
+                            std::uint32_t buffer_bytes) {
   const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(record);
   return {id,
           ipc::state_of(record, to_ms_ticks(engine::monotonic_now())),
           {base + record.rx_ring, record.rx_size},
           {base + record.tx_ring, record.tx_size},
           {record.rx_begin.load(), snapshot.rcv_pos},
-          {snapshot.una_pos, record.tx_end.load()}};
+          {snapshot.una_pos, record.tx_end.load()},
+          buffer_bytes};
 }
 
 }  // namespace
@@ -66,7 +68,9 @@ Result<> Offloader::resume(Program& program, ipc::FlowId id, UniqueFd socket, In
   owned->path = path_of(record);
   owned->shard = record.shard;
   owned->quiet_since = quiet_since;
-  handoff_ = handoff_of(record, id, program.arena->memory.data());
+  handoff_ =
+      handoff_of(record, id, program.arena->memory.data(),
+                 static_cast<std::uint32_t>(env_.settings.number(settings::Setting::kRingBytes)));
   owned->first_una = handoff_.tx_range.begin;
   owned->first_rcv = handoff_.rx_range.end;
   drive(enter(std::move(owned)), Input::kResumeRequested);

@@ -16,7 +16,7 @@ RingAllocator::RingAllocator(std::uint64_t begin, std::uint64_t length) : begin_
     free_[order].insert(offset);
     offset += 1ull << order;
   }
-  free_bytes_ = offset;
+  bytes_ = free_bytes_ = offset;
 }
 
 std::optional<std::uint64_t> RingAllocator::allocate(std::uint64_t size) {

@@ -26,10 +26,12 @@ class RingAllocator {
   // Pre: `offset` came from allocate() or take() and was not freed since.
   void free(std::uint64_t offset);
 
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
   [[nodiscard]] std::uint64_t free_bytes() const noexcept { return free_bytes_; }
 
  private:
   std::uint64_t begin_;
+  std::uint64_t bytes_ = 0;
   std::uint64_t free_bytes_ = 0;
   std::array<std::set<std::uint64_t>, kMaxOrder + 1> free_;  // by order; offsets from begin_
   std::unordered_map<std::uint64_t, std::uint32_t> taken_;   // offset from begin_ -> order

@@ -27,6 +27,8 @@ class RoundTrip {
     to.min_rtt_us = min_rtt_us_;
   }
 
+  [[nodiscard]] std::uint32_t srtt_us() const noexcept { return srtt_us_; }
+
  private:
   std::uint32_t srtt_us_ = 0;  // 0: never measured
   std::uint32_t rttvar_us_ = 0;

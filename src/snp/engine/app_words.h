@@ -64,6 +64,8 @@ inline void apply_options(const ipc::SlotOptions& raw, CachedState& cached) noex
   cached.linger_on = options.linger_on != 0;
   cached.linger_s = options.linger_s;
   cached.max_pacing_rate = options.max_pacing_rate;
+  if (options.receive_buffer != 0) cached.receive_buffer = options.receive_buffer;
+  if (options.send_buffer != 0) cached.send_buffer = options.send_buffer;
   options.congestion_control.back() = '\0';
   const auto* algorithm = tcp::find_congestion_algorithm(options.congestion_control.data());
   if (algorithm != nullptr) {

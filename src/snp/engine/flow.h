@@ -23,18 +23,22 @@ struct Flow : WheelEntry {
   bool is_write_notified = false;  // told of room since it wrote last
   bool is_pushed = false;          // PSH came since the application was told last
   bool is_upload_requested = false;
-  bool has_filled_pages = false;  // of the receive ring, since they were given back
-  std::uint32_t device = 0;       // index of the shard's queue
-  std::uint32_t status = 0;       // slot_status, as published
+  bool has_filled_pages = false;   // of the receive ring, since they were given back
+  bool has_written_pages = false;  // the application, of the transmit ring
+  std::uint32_t device = 0;        // index of the shard's queue
+  std::uint32_t status = 0;        // slot_status, as published
   std::uint32_t options_generation = 0;
-  SeqNum snd_max;             // as in the record
-  ipc::Slot* slot = nullptr;  // null: the application has closed
+  std::uint32_t rx_limit = 0, tx_limit = 0;  // as published
+  std::uint32_t rx_most = 0, tx_most = 0;    // ever
+  SeqNum snd_max;                            // as in the record
+  ipc::Slot* slot = nullptr;                 // null: the application has closed
   ipc::FlowRecord* record = nullptr;
   ShardArena* arena = nullptr;
   ipc::SlotId slot_id = ipc::kNoSlot;
   chimney::ConnectionId id = 0;
   AppWords accepted;
-  std::uint64_t rx_head = 0;  // as the application was told
+  std::uint64_t rx_head = 0;               // as the application was told
+  std::uint64_t rx_kept = 0, tx_kept = 0;  // positions: pages before them are given back
   HeaderTemplate headers;
   Instant info_at;
   Instant settled_at;  // the last turn that touched it

@@ -112,6 +112,7 @@ class Shard {
   void settle(Instant now) noexcept;
   void commit(Flow& flow, Instant now) noexcept;
   void tell_application(Flow& flow, Instant now) noexcept;
+  static void publish_buffers(Flow& flow) noexcept;
   void notify(Flow& flow, Instant wake_due) noexcept;
   void send_segments(Flow& flow, Instant now) noexcept;
   void send(Flow& flow, const tcp::SegmentPlan& plan) noexcept;
@@ -123,6 +124,9 @@ class Shard {
   bool wake_applications(Instant now) noexcept;  // true: it was time
 
   // shard_idle.cpp
+  static void follow_streams(Flow& flow) noexcept;
+  static bool rest_receive_ring(Flow& flow) noexcept;
+  static bool rest_transmit_ring(Flow& flow) noexcept;
   void give_back_pages(Instant now) noexcept;
 
   const ShardConfig config_;

@@ -38,6 +38,7 @@ void Shard::read_slot(Flow& flow, Instant now) noexcept {
   flow.accepted = words;
   if (written != 0) {
     flow.is_write_notified = false;
+    flow.has_written_pages = true;
     flow.record->tx_end.store(words.tx_head, std::memory_order_relaxed);
     flow.connection->on_written(written, now);
   }

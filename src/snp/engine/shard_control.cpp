@@ -103,9 +103,14 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   flow.rx_head = handoff.rx_range.end;
   flow.info_at = now - kInfoInterval;
   flow.has_filled_pages = handoff.rx_range.length() != 0;
+  flow.has_written_pages = handoff.tx_range.length() != 0;
+  flow.rx_limit = flow.tx_limit = flow.rx_most = flow.tx_most = 0;
+  flow.rx_kept = handoff.rx_range.begin;
+  flow.tx_kept = handoff.tx_range.begin;
 
   tcp::Limits limits;
   limits.time_wait = config_.time_wait;
+  limits.receive_buffer = limits.send_buffer = handoff.buffer_bytes;
   limits.max_segment_payload =
       std::min(ports_[flow.device].caps.max_frame_payload, HeaderTemplate::kMaxPayload);
   flow.connection.emplace(

@@ -18,7 +18,9 @@ void Shard::settle(Instant now) noexcept {
     flow->is_touched = false;
     tell_application(*flow, now);
     flow->settled_at = now;
-    if (flow->has_filled_pages) next_sweep_ = std::min(next_sweep_, now + kRestTime);
+    if (flow->has_filled_pages || flow->has_written_pages)
+      next_sweep_ = std::min(next_sweep_, now + kRestTime);
+    follow_streams(*flow);
     send_segments(*flow, now);
     take_events(*flow);
     if (now - flow->info_at >= kInfoInterval) publish_info(*flow, now);
@@ -46,6 +48,21 @@ void Shard::commit(Flow& flow, Instant now) noexcept {
   auto& side = flow.slot->engine;
   side.rx_head.store(streams.rx_range.end, std::memory_order_release);
   side.tx_tail.store(streams.tx_range.begin, std::memory_order_release);
+  publish_buffers(flow);
+}
+
+// The application follows what the connection may use of its rings.
+void Shard::publish_buffers(Flow& flow) noexcept {
+  const std::uint32_t rx = flow.connection->receive_buffer();
+  const std::uint32_t tx = flow.connection->send_buffer();
+  if (rx == flow.rx_limit && tx == flow.tx_limit) [[likely]]
+    return;
+  flow.rx_limit = rx;
+  flow.tx_limit = tx;
+  flow.rx_most = std::max(flow.rx_most, rx);
+  flow.tx_most = std::max(flow.tx_most, tx);
+  flow.slot->buffers.rx_limit.store(rx, std::memory_order_release);
+  flow.slot->buffers.tx_limit.store(tx, std::memory_order_release);
 }
 
 // Pre: committed. Says what is new since it was told last.
@@ -68,8 +85,9 @@ void Shard::tell_application(Flow& flow, Instant now) noexcept {
   }
   if (!flow.is_write_notified) {
     const auto queued = static_cast<std::uint32_t>(streams.tx_range.length());
+    const std::uint32_t limit = std::max(flow.tx_limit, queued);
     const bool has_room =
-        queued == 0 || streams.tx.size - queued >= ipc::write_room(streams.tx.size);
+        queued == 0 || limit - queued >= ipc::write_room(limit, flow.cached.notsent_lowat);
     if (has_room && flow.slot->app.wants_write.load(std::memory_order_relaxed) != 0)
       is_news = flow.is_write_notified = has_other_news = true;
   }

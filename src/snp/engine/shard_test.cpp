@@ -78,11 +78,19 @@ struct Host {
   }
 
   // Opens connection `id` of the pair of hosts at this end.
-  ipc::SlotId open(chimney::ConnectionId id, std::uint32_t shard = 0) {
-    const auto slot = app->open_slot(records[id], arena.number, shard, kRing);
+  ipc::SlotId open(chimney::ConnectionId id, std::uint32_t shard = 0, std::uint32_t ring = kRing,
+                   std::uint32_t buffer = 0) {
+    const auto slot = app->open_slot(records[id], arena.number, shard, ring);
     const auto port = static_cast<std::uint16_t>(40000 + id);
-    initiate(test::make_handoff(end, id, port, *app, slot), shard);
+    chimney::Handoff handoff = test::make_handoff(end, id, port, *app, slot);
+    handoff.buffer_bytes = buffer;
+    initiate(handoff, shard);
     return slot;
+  }
+  [[nodiscard]] std::uint64_t memory() const {
+    struct stat status {};
+    ::fstat(arena.memory.fd(), &status);
+    return static_cast<std::uint64_t>(status.st_blocks) * 512;
   }
 
   void terminate(chimney::ConnectionId id) {
@@ -404,19 +412,56 @@ TEST(Shard, GivesMemoryBackWhenAConnectionRests) {
   std::vector<Stream> streams;
   streams.push_back({world.a, world.b, world.a.open(0), world.b.open(0), 1, 500'000});
   transfer(world, streams);
-  const auto blocks = [&] {
-    struct stat status {};
-    ::fstat(world.b.arena.memory.fd(), &status);
-    return status.st_blocks * 512;
-  };
-  const auto busy = blocks();
+  const auto busy = world.b.memory();
   world.run_for(seconds(30));
-  EXPECT_LE(blocks(), busy - kRing) << "the receive ring's pages are gone";
+  EXPECT_LE(world.b.memory(), busy - kRing) << "the receive ring's pages are gone";
   for (const auto& host : {&world.a, &world.b}) {
     EXPECT_EQ(host->shards[0]->next_deadline(), kNever) << "nothing is left to be done";
   }
   streams[0].total = 1'000'000;
   transfer(world, streams);
+}
+
+TEST(Shard, ALargeRingCostsWhatIsInUse) {
+  constexpr std::uint32_t kLarge = 8u << 20;
+  constexpr std::uint32_t kBuffer = 256 * 1024;
+  World world;
+  const auto a = world.a.open(0, 0, kLarge, kBuffer);
+  const auto b = world.b.open(0, 0, kLarge, kBuffer);
+  world.run_for(milliseconds(1));
+  EXPECT_EQ(world.b.app->slot(b).buffers.rx_limit, kBuffer);
+  EXPECT_EQ(world.a.app->slot(a).buffers.tx_limit, kBuffer);
+  const auto before_a = world.a.memory();
+  const auto before_b = world.b.memory();
+  std::vector<Stream> streams;
+  streams.push_back({world.a, world.b, a, b, 1, 20'000'000});
+  transfer(world, streams);
+  EXPECT_LT(world.a.memory(), before_a + (2u << 20)) << "behind what is acknowledged";
+  EXPECT_LT(world.b.memory(), before_b + (2u << 20)) << "behind what is read";
+  world.run_for(seconds(30));
+  EXPECT_LT(world.a.memory(), before_a + 128 * 1024) << "at rest";
+  EXPECT_LT(world.b.memory(), before_b + 128 * 1024);
+  EXPECT_EQ(world.a.app->slot(a).buffers.tx_limit, 64u * 1024);
+  streams[0].total = 40'000'000;
+  transfer(world, streams);
+  EXPECT_GE(world.a.app->slot(a).buffers.tx_limit, kBuffer);
+}
+
+// Who is inside the gate may have read the limit before: nothing is taken away under its hands.
+TEST(Shard, LeavesATransmitRingAloneWhileSomebodyIsInsideTheGate) {
+  World world;
+  const auto a = world.a.open(0, 0, 1u << 20);
+  const auto b = world.b.open(0, 0, 1u << 20);
+  std::vector<Stream> streams;
+  streams.push_back({world.a, world.b, a, b, 1, 2'000'000});
+  transfer(world, streams);
+  world.a.app->slot(a).app.users = 1;
+  const auto busy = world.a.memory();
+  world.run_for(seconds(25));
+  EXPECT_EQ(world.a.memory(), busy);
+  world.a.app->slot(a).app.users = 0;
+  world.run_for(seconds(25));
+  EXPECT_LT(world.a.memory(), busy - (900u << 10));
 }
 
 TEST(Shard, TheFlowRecordTellsTheWholeTruthAfterEachTurn) {

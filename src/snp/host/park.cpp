@@ -57,6 +57,8 @@ CachedState read_cached(int fd, bool is_v4, const HostSocketMemo& memo) {
                                                : option_u32(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS));
   cached.tos = static_cast<std::uint8_t>(is_v4 ? option_u32(fd, IPPROTO_IP, IP_TOS)
                                                : option_u32(fd, IPPROTO_IPV6, IPV6_TCLASS));
+  if ((memo.buffer_locks & SOCK_RCVBUF_LOCK) != 0) cached.receive_buffer = memo.receive_buffer / 2;
+  if ((memo.buffer_locks & SOCK_SNDBUF_LOCK) != 0) cached.send_buffer = memo.send_buffer / 2;
   cached.keepalive.enabled = memo.keepalive != 0;
   cached.keepalive.idle_s = option_u32(fd, IPPROTO_TCP, TCP_KEEPIDLE);
   cached.keepalive.interval_s = option_u32(fd, IPPROTO_TCP, TCP_KEEPINTVL);

@@ -150,6 +150,17 @@ bool restore_send_buffer(int fd, const HostSocketMemo& memo) {
          set_option(fd, SOL_SOCKET, SO_BUF_LOCK, static_cast<int>(memo.buffer_locks));
 }
 
+// A size that the application set while the engine had the connection: the kernel bounds it, as it
+// would have done then.
+bool apply_users_buffers(int fd, const CachedState& cached, const HostSocketMemo& memo) {
+  const auto apply = [fd](int option, std::uint32_t bytes, std::uint32_t before) {
+    return bytes == 0 || bytes == before / 2 ||
+           set_option(fd, SOL_SOCKET, option, to_buffer_value(bytes));
+  };
+  return apply(SO_RCVBUF, cached.receive_buffer, memo.receive_buffer) &&
+         apply(SO_SNDBUF, cached.send_buffer, memo.send_buffer);
+}
+
 // Writes [range) with as many calls as the kernel wants. Never blocks for long: the buffers were
 // raised, only a host without memory makes us wait.
 Result<> write_range(int fd, const StreamRing& ring, StreamRange range, const char* what) {
@@ -298,6 +309,7 @@ Result<> send_rest(int fd, const CachedState& cached, const HostSocketMemo& memo
     return failed_step("TCP_NODELAY");
   if (refilled.shut_after && ::shutdown(fd, SHUT_WR) != 0) return failed_step("shutdown");
   if (!restore_send_buffer(fd, memo)) return failed_step("SO_BUF_LOCK");
+  if (!apply_users_buffers(fd, cached, memo)) return failed_step("SO_RCVBUF, SO_SNDBUF");
   return {};
 }
 

@@ -121,6 +121,12 @@ struct alignas(64) SlotEngineSide {         // [snpd]
 };
 static_assert(sizeof(SlotEngineSide) == 64);
 
+// Bytes of the rings that may be used now; 0: all. Read with each call, seldom written: a line of
+// its own.
+struct alignas(64) SlotBuffers {  // [snpd]
+  std::atomic<std::uint32_t> rx_limit{0}, tx_limit{0};
+};
+
 // Written by the shard at most every few milliseconds for getsockopt(TCP_INFO); advisory.
 struct alignas(64) SlotInfo {  // [snpd]
   std::atomic<std::uint32_t> srtt_us{0}, rttvar_us{0}, rto_us{0};
@@ -145,15 +151,22 @@ inline constexpr std::uint64_t kFirstPosition = 1ull << 40;
 struct Slot {
   SlotAppSide app;
   SlotEngineSide engine;
+  SlotBuffers buffers;
   SlotInfo info;
   SlotFacts facts;
 };
 static_assert(sizeof(Slot) % 64 == 0);
 
+constexpr std::uint32_t usable(std::uint32_t limit, std::uint32_t ring) noexcept {
+  return limit != 0 && limit < ring ? limit : ring;
+}
+
 // A writer that found no room sets wants_write and is told when this much is free; EPOLLOUT means
-// the same (the kernel's is a third of the queue, sk_stream_is_writeable).
-constexpr std::uint32_t write_room(std::uint32_t tx_size) noexcept {
-  return tx_size / 4;
+// the same (the kernel's is a third of the queue, sk_stream_is_writeable). TCP_NOTSENT_LOWAT: when
+// half of that is free (tcp_stream_memory_free).
+constexpr std::uint32_t write_room(std::uint32_t tx_usable, std::uint32_t notsent_lowat) noexcept {
+  const std::uint32_t room = tx_usable / 4;
+  return notsent_lowat == 0 || notsent_lowat / 2 > room ? room : notsent_lowat / 2;
 }
 
 // A set of slots as a bitmap with a summary: set by any thread, drained by one.

@@ -64,6 +64,8 @@ struct CachedState {
   bool cork = false;                          // TCP_CORK
   bool quick_ack = false;                     // TCP_QUICKACK
   std::uint32_t notsent_lowat = 0;            // TCP_NOTSENT_LOWAT, 0: none
+  std::uint32_t receive_buffer = 0;           // SO_RCVBUF in bytes of data, 0: tuned
+  std::uint32_t send_buffer = 0;              // SO_SNDBUF
   std::uint64_t max_pacing_rate = 0;          // SO_MAX_PACING_RATE, bytes per second; 0: none
   std::array<char, 16> congestion_control{};  // TCP_CONGESTION of the host, nul-terminated
 };

@@ -135,8 +135,9 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
     socklen_t length = static_cast<socklen_t>(o.congestion_control.size() - 1);
     sys(SYS_getsockopt, fd, level, name, o.congestion_control.data(), &length);
   }
-  if (level == SOL_SOCKET && name == SO_RCVBUF) o.receive_buffer = value;
-  if (level == SOL_SOCKET && name == SO_SNDBUF) o.send_buffer = value;
+  // Within the kernel's bounds, which it doubles for its own overhead.
+  if (level == SOL_SOCKET && name == SO_RCVBUF) o.receive_buffer = read_option(fd, level, name) / 2;
+  if (level == SOL_SOCKET && name == SO_SNDBUF) o.send_buffer = read_option(fd, level, name) / 2;
   generation.fetch_add(1);
   if (in_host) return;
   if (is_local(c))

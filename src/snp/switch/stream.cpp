@@ -36,7 +36,8 @@ long refused(Connection& c) noexcept {
 
 // The shard learns of room when the window would open by a good part, not after each byte.
 void tell_window(Connection& c, std::uint64_t tail, std::uint64_t unread_before) noexcept {
-  const std::uint32_t size = c.ends.rx.size;
+  const std::uint32_t size =
+      ipc::usable(c.slot->buffers.rx_limit.load(std::memory_order_relaxed), c.ends.rx.size);
   if (tail - c.window_told < size / 4 && unread_before <= size / 2) return;
   c.window_told = tail;
   ring_shard(*c.session, *c.slot, c.slot_id);
@@ -52,7 +53,13 @@ long at_end(Connection& c, std::uint32_t status) noexcept {
 
 // How much may lie in the transmit ring.
 std::uint32_t limit(const Connection& c) noexcept {
-  return is_local(c) ? local_limit(c) : c.ends.tx.size;
+  return is_local(c) ? local_limit(c)
+                     : ipc::usable(c.slot->buffers.tx_limit.load(), c.ends.tx.size);
+}
+
+// How much must be free for a writer to be told.
+std::uint32_t room_to_tell(const Connection& c) noexcept {
+  return ipc::write_room(limit(c), is_local(c) ? 0 : c.slot->facts.options.notsent_lowat);
 }
 
 std::uint32_t room_before(const Connection& c, std::uint64_t tail) noexcept {
@@ -67,8 +74,7 @@ std::uint32_t room(const Connection& c) noexcept {
 }
 
 void ask_for_room(const Connection& c) noexcept {
-  const std::uint32_t most = limit(c);
-  c.ends.wants_write->store(1 + most - ipc::write_room(most));
+  c.ends.wants_write->store(1 + limit(c) - room_to_tell(c));
 }
 
 // As sk_stream_error: a pending error once, then EPIPE. Caller raises SIGPIPE for EPIPE.
@@ -95,7 +101,7 @@ std::size_t claim_room(Connection& c, std::size_t wanted) noexcept {
     free = room(c);
   }
   // Others may wait for the same room; the wish is one for all, so who takes it back tells them.
-  if (free >= ipc::write_room(limit(c)) && wants.load(std::memory_order_relaxed) != 0 &&
+  if (free >= room_to_tell(c) && wants.load(std::memory_order_relaxed) != 0 &&
       wants.exchange(0) != 0)
     mark_watchers(*c.session, *c.slot, c.slot_id);
   return free;
@@ -199,13 +205,16 @@ std::uint32_t judge(const Connection& c) noexcept {
   const bool no_more_in = failed || (status & ipc::slot_status::kPeerClosed) != 0 ||
                           (flags & ipc::slot_flag::kShutdownRead) != 0;
   const bool no_more_out = failed || (flags & ipc::slot_flag::kShutdownWrite) != 0;
-  const std::size_t low_at = std::min(c.slot->app.receive_low_at.load(std::memory_order_relaxed),
-                                      std::max(1u, c.ends.rx.size / 2));
+  const std::size_t low_at =
+      std::min(c.slot->app.receive_low_at.load(std::memory_order_relaxed),
+               std::max(1u, ipc::usable(c.slot->buffers.rx_limit.load(std::memory_order_relaxed),
+                                        c.ends.rx.size) /
+                                2));
   std::uint32_t mask = 0;
   if (no_more_in && no_more_out) mask |= EPOLLHUP;
   if (no_more_in) mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
   if (there.value_or(0) >= low_at) mask |= EPOLLIN | EPOLLRDNORM;
-  if (no_more_out || room(c) >= ipc::write_room(limit(c))) mask |= EPOLLOUT | EPOLLWRNORM;
+  if (no_more_out || room(c) >= room_to_tell(c)) mask |= EPOLLOUT | EPOLLWRNORM;
   if (failed && !c.error_taken.load(std::memory_order_relaxed)) mask |= EPOLLERR;
   return mask;
 }

@@ -28,9 +28,10 @@ void Connection::schedule_ack(std::uint32_t bytes, Instant now) noexcept {
 }
 
 // The peer's segment size as seen: it may be smaller than what we announced.
-void Connection::measure_rcv_mss(const Segment& seg) noexcept {
+void Connection::measure_peer(const Segment& seg, Instant now) noexcept {
   const auto length = static_cast<std::uint32_t>(seg.payload.size());
   const std::uint32_t size = seg.gso_size != 0 ? seg.gso_size : length;
+  if (size >= rcv_mss_ && is_receive_buffer_tuned()) measure_receive_rtt(seg, now);
   if (size <= rcv_mss_) return;
   const std::uint32_t most = std::max<std::uint32_t>(cached_.path_mtu, kMinRcvMss + 40) - 40;
   rcv_mss_ = std::clamp(size, kMinRcvMss, most);
@@ -44,16 +45,16 @@ void Connection::on_ack_sent() noexcept {
   timers_.stop(Timer::kDelayedAck);
 }
 
-// The right edge that the ring allows. The window field is rounded up, so that the edge does not
+// The right edge that the buffer allows. The window field is rounded up, so that the edge does not
 // creep back with each segment; a unit of the field is held back for that.
 //
-//   rx_range.begin      rx_range.end            begin + size
+//   rx_range.begin      rx_range.end            begin + rx_limit
 //   |---- unread -------|======= free =======[slack]|
 //                       rcv_nxt              ^ offerable edge
 SeqNum Connection::offerable_edge() const noexcept {
   const std::uint32_t slack = (1u << rcv_wind_shift_) - 1;
-  const std::uint32_t free =
-      streams_.rx.size - static_cast<std::uint32_t>(streams_.rx_range.length());
+  const auto stored = static_cast<std::uint32_t>(streams_.rx_range.length());
+  const std::uint32_t free = rx_limit_ - std::min(stored, rx_limit_);
   const std::uint32_t most = 0xffffu << rcv_wind_shift_;
   return rcv_nxt_ + std::min(free > slack ? free - slack : 0, most);
 }
@@ -61,7 +62,7 @@ SeqNum Connection::offerable_edge() const noexcept {
 // RFC 9293 3.8.6.2.2: the edge moves by a full segment or half the buffer, and never back.
 std::uint16_t Connection::select_window() noexcept {
   const SeqNum edge = offerable_edge();
-  if (edge >= rcv_adv_ + std::min(rcv_mss_, streams_.rx.size / 2)) rcv_adv_ = edge;
+  if (edge >= rcv_adv_ + std::min(rcv_mss_, rx_limit_ / 2)) rcv_adv_ = edge;
   const std::uint32_t rcv_wnd = rcv_adv_ > rcv_nxt_ ? rcv_adv_ - rcv_nxt_ : 0;
   const std::uint32_t slack = (1u << rcv_wind_shift_) - 1;
   return static_cast<std::uint16_t>(std::min((rcv_wnd + slack) >> rcv_wind_shift_, 0xffffu));
@@ -72,8 +73,7 @@ bool Connection::should_offer_window() const noexcept {
   const SeqNum edge = offerable_edge();
   const std::uint32_t offered = rcv_adv_ > rcv_nxt_ ? rcv_adv_ - rcv_nxt_ : 0;
   const std::uint32_t possible = edge - rcv_nxt_;
-  return possible >= 2 * offered &&
-         possible - offered >= std::min(2 * rcv_mss_, streams_.rx.size / 2);
+  return possible >= 2 * offered && possible - offered >= std::min(2 * rcv_mss_, rx_limit_ / 2);
 }
 
 std::uint8_t Connection::sack_blocks_due() const noexcept {

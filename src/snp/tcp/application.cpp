@@ -18,8 +18,10 @@ void Connection::on_written(std::uint32_t bytes, Instant /*now*/) noexcept {
   streams_.tx_range.end += std::min<std::uint64_t>(bytes, room);
 }
 
-void Connection::on_consumed(std::uint32_t bytes, Instant /*now*/) noexcept {
-  streams_.rx_range.begin += std::min<std::uint64_t>(bytes, streams_.rx_range.length());
+void Connection::on_consumed(std::uint32_t bytes, Instant now) noexcept {
+  bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, streams_.rx_range.length()));
+  streams_.rx_range.begin += bytes;
+  if (is_receive_buffer_tuned()) tune_receive_buffer(bytes, now);
   const bool receives = state_ == TcpState::kEstablished || state_ == TcpState::kFinWait1 ||
                         state_ == TcpState::kFinWait2;
   if (receives && should_offer_window()) ack_now_ = true;
@@ -59,8 +61,10 @@ void Connection::update(const CachedState& cached, Instant now) noexcept {
   const Keepalive before = cached_.keepalive;
   const bool new_algorithm = cached.congestion_control != cached_.congestion_control;
   const std::uint32_t old_mss = snd_mss_;
+  if (cached.path_mtu != cached_.path_mtu) forget_mss_limit();
   cached_ = cached;
   apply_cached();
+  apply_locked_buffers();
   if (snd_mss_ < old_mss) repeat_in_smaller_segments(now);
   if (new_algorithm) {
     cc_algorithm_ = &congestion_algorithm_or_default(cached_.congestion_control.data());
@@ -86,6 +90,7 @@ void Connection::apply_cached() noexcept {
   const std::uint32_t path = cached_.path_mtu > headers ? cached_.path_mtu - headers : 0;
   const std::uint32_t mss = std::min<std::uint32_t>(constant_.remote_mss, path);
   snd_mss_ = std::max(mss, kMinMss) - (timestamps_ ? kTimestampOption : 0);
+  if (mss_limit_ != 0) snd_mss_ = std::min(snd_mss_, mss_limit_);
   cc_.mss = snd_mss_;
 }
 

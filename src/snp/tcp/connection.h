@@ -65,6 +65,10 @@ struct Limits {
       1448;                          // most one SegmentPlan may carry; above the MSS with TSO
   Duration time_wait = seconds(60);  // as Linux's TCP_TIMEWAIT_LEN; RFC 9293 wants 2 MSL
   Duration max_ack_delay = milliseconds(40);
+  // How much of each ring is used at first; more when the path proves to carry it (RFC 9293 3.8.6,
+  // "dynamic right-sizing"). 0: all of it.
+  std::uint32_t receive_buffer = 0;
+  std::uint32_t send_buffer = 0;
 };
 
 // Everything getsockopt(TCP_INFO) and `snp connections` show.
@@ -121,6 +125,10 @@ class Connection {
   [[nodiscard]] TcpState state() const noexcept { return state_; }
   [[nodiscard]] const Streams& streams() const noexcept { return streams_; }  // as they are now
   [[nodiscard]] Info info() const noexcept;
+  // How much of its rings the connection may use now: unread and still expected bytes, and bytes
+  // written and not acknowledged (TCP_NOTSENT_LOWAT lowers that).
+  [[nodiscard]] std::uint32_t receive_buffer() const noexcept { return rx_limit_; }
+  [[nodiscard]] std::uint32_t send_buffer() const noexcept;
   // Text that came out of order stands in the receive ring, beyond rcv_nxt.
   [[nodiscard]] bool has_gap() const noexcept { return !reassembly_.is_empty(); }
 
@@ -173,7 +181,7 @@ class Connection {
 
   // acknowledgment.cpp: when to acknowledge, and the window to offer.
   void schedule_ack(std::uint32_t bytes, Instant now) noexcept;
-  void measure_rcv_mss(const Segment& seg) noexcept;
+  void measure_peer(const Segment& seg, Instant now) noexcept;
   void on_ack_sent() noexcept;
   [[nodiscard]] SeqNum offerable_edge() const noexcept;
   [[nodiscard]] std::uint16_t select_window() noexcept;
@@ -228,6 +236,25 @@ class Connection {
   [[nodiscard]] Duration probe_timeout() const noexcept;  // RFC 8985 7.2
   [[nodiscard]] std::uint32_t pipe() const noexcept;
 
+  // buffers.cpp: how much of the rings is used.
+  void start_buffers(const DelegatedState& delegated, const Limits& limits, Instant now) noexcept;
+  void apply_locked_buffers() noexcept;
+  void measure_receive_rtt(const Segment& seg, Instant now) noexcept;
+  void tune_receive_buffer(std::uint32_t consumed, Instant now) noexcept;
+  void tune_send_buffer() noexcept;
+  [[nodiscard]] bool is_receive_buffer_tuned() const noexcept {
+    return cached_.receive_buffer == 0 && rx_limit_ < streams_.rx.size;
+  }
+
+  // path_mtu.cpp: paths that lose large packets in silence (RFC 4821, 8899).
+  void suspect_black_hole(Instant now) noexcept;
+  [[nodiscard]] std::uint32_t mtu_probe_due(Instant now) const noexcept;
+  SegmentPlan make_mtu_probe(std::uint32_t size, Instant now) noexcept;
+  void check_mtu_probe(Instant now) noexcept;
+  bool is_mtu_probe_lost(Instant now) noexcept;
+  void forget_mss_limit() noexcept;
+  [[nodiscard]] std::uint32_t least_mss() const noexcept;
+
   // undo.cpp: recoveries that nothing had been lost for.
   void remember_for_undo(Instant now) noexcept;
   bool undo_spurious(const Segment& seg, const Delivery& delivery, bool advanced) noexcept;
@@ -281,6 +308,7 @@ class Connection {
   std::uint32_t ts_recent_;
   std::uint32_t unacked_bytes_ = 0;  // received since the last ACK left
   std::uint32_t rcv_mss_;
+  std::uint32_t rx_limit_ = 0, tx_limit_ = 0;  // bytes of the rings that may be used
   Streams streams_;
   Instant ts_recent_time_;
   Instant last_received_, last_data_received_, last_sent_;
@@ -298,6 +326,7 @@ class Connection {
   bool is_closed_by_application_ = false;
   bool was_cwnd_limited_ = false;
   bool is_first_of_recovery_ = false;
+  bool keeps_window_ = false;        // only a probe for a larger segment is being repaired
   bool is_cwr_due_ = false;          // RFC 3168 6.1.2: the next new segment carries CWR
   bool is_echo_due_ = false;         // RFC 3168 6.1.3: our ACKs carry ECE until CWR comes
   bool is_earlier_ack_due_ = false;  // RFC 8257 3.2: of what came before the marks began, or ended
@@ -313,11 +342,17 @@ class Connection {
   std::uint8_t persist_backoff_ = 0, keepalive_probes_ = 0;
   std::uint8_t reo_wnd_mult_ = 1, reo_wnd_persist_ = 0;
   std::uint32_t snd_mss_ = 536;  // before SACK blocks, after timestamps
-  SeqNum small_end_;             // end of the last small segment sent (Minshall)
-  SeqNum recover_;               // RFC 6582 recover, RFC 6675 RecoveryPoint
+  std::uint32_t mss_limit_ = 0;  // what a path that loses larger segments has carried; 0: none
+  std::uint32_t mss_high_ = 0;   // and what it has not, or nobody has tried
+  std::uint32_t mtu_probe_ = 0;  // size of the probe that is out; 0: none
+  SeqNum mtu_probe_end_;
+  Instant next_mtu_probe_ = kNever;
+  SeqNum small_end_;  // end of the last small segment sent (Minshall)
+  SeqNum recover_;    // RFC 6582 recover, RFC 6675 RecoveryPoint
   SeqNum reset_seq_;
   SeqNum tail_probe_end_;
   SeqNum round_end_, limited_end_, reo_round_end_;
+  Instant round_at_{};  // when the round that is under way began
   std::uint32_t max_in_flight_ = 0;
   std::uint32_t flight_size_ = 0;  // RFC 5681 FlightSize, when the last ACK came
   std::uint32_t duplicate_acks_ = 0, duplicate_bytes_ = 0;          // without SACK (RFC 6582)
@@ -337,7 +372,6 @@ class Connection {
   RttEstimator rtt_;
   Instant retransmission_deadline_ = kNever;  // when the RTO itself expires
   Instant last_progress_;                     // snd_una moved, or sending began
-  SackScoreboard board_;
 
   // Receiving.
   bool is_interactive_ = true;  // answers carry our ACKs (Linux's pingpong)
@@ -348,7 +382,13 @@ class Connection {
   SackBlock duplicate_;
   SeqNum earlier_ack_;
   SeqNum fin_seq_;
-  Reassembly reassembly_;
+  std::uint32_t rcv_rtt_us_ = 0;  // as the receiver sees it; 0: nothing yet
+  std::uint32_t rtt_echo_ = 0;    // TSecr of the last sample
+  SeqNum rtt_edge_;               // without timestamps: a window's worth of data ends here
+  Instant rtt_edge_at_{};
+  std::uint32_t copied_ = 0;       // by the application, since copied_since_
+  std::uint32_t most_copied_ = 0;  // in any round trip
+  Instant copied_since_{};
 
   // Clock, identity, counters.
   std::uint32_t ts_base_;
@@ -359,10 +399,13 @@ class Connection {
   CachedState cached_;
   std::uint32_t total_retransmits_ = 0;
   std::uint64_t bytes_acked_ = 0, bytes_received_ = 0, segments_in_ = 0, segments_out_ = 0;
+
+  SackScoreboard board_;
+  Reassembly reassembly_;
 };
 
-// 10,000 connections stay below 36 MB. The board (1.5 KB) and the intervals (0.4 KB) are touched
-// beyond their first lines only where loss is; without it a segment touches about ten lines.
-static_assert(sizeof(Connection) <= 3584);
+// Board (6 KB) and intervals (4 KB) stand at the end and are not touched beyond their first lines
+// without loss; what is left is below 2 KB, of which a segment touches about twelve lines.
+static_assert(sizeof(Connection) <= 12800);
 
 }  // namespace snp::tcp

@@ -66,6 +66,7 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       constant_(state.constant),
       cached_(state.cached) {
   apply_cached();
+  start_buffers(state.delegated, limits, now);
   start_sending(state.delegated, now);
   start_receiving(state.delegated, now);
   predict();

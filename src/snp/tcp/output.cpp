@@ -205,6 +205,11 @@ std::optional<SegmentPlan> Connection::poll_new_data(Instant now) noexcept {
   if (unsent() != 0) {
     if (timers_.is_running(Timer::kPacing)) return std::nullopt;
     if (board_.outstanding() == 0) restart_after_idle(now);
+    if (const std::uint32_t size = mtu_probe_due(now); size != 0) {
+      const std::uint32_t in_flight = pipe();
+      if (in_flight != 0 && cc_.cwnd < in_flight + size) return std::nullopt;  // ACKs make room
+      return make_mtu_probe(size, now);
+    }
     Hold hold = Hold::kNone;
     length = sendable(mss, hold);
     if (length == 0) {

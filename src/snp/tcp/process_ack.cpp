@@ -93,6 +93,7 @@ void Connection::advance_una(SeqNum seg_ack, Delivery& delivery, Instant now) no
   if (payload != 0) events_ |= kWritable;
   retransmits_ = 0;
   last_progress_ = now;
+  if (mss_high_ != 0) check_mtu_probe(now);
 }
 
 // RFC 6298 3 (Karn) and RFC 7323 4.1: when something resent is among it, what came after had to
@@ -107,7 +108,7 @@ void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool adv
   }
   // A SACK alone times what it delivers: on a path that reorders, most of it.
   const NewestDelivered& newest = delivery.newest;
-  if (!advanced && newest.is_set && !newest.is_retransmitted) {
+  if (!advanced && newest.is_set && !newest.is_retransmitted && !newest.is_estimated) {
     rtt_sample_us_ = std::max(us(now) - newest.sent_us, 1u);
     note_rtt(rtt_sample_us_, now);
     return;
@@ -128,20 +129,27 @@ void Connection::tell_algorithm(const Segment& seg, std::uint32_t bytes, bool ma
   // RFC 7661, as Linux does it: in slow start a window that is at least half used may grow.
   const bool is_used =
       cc_.is_slow_start() ? was_cwnd_limited_ || cc_.cwnd < 2 * max_in_flight_ : was_cwnd_limited_;
-  const bool round_ended = snd_una_ > round_end_;
-  if (round_ended) round_end_ = snd_nxt_;
-  cc_algorithm_->on_acked(
-      cc_,
-      {.bytes = bytes,
-       .marked_bytes = seg.has(TcpFlags::kEce) ? bytes : 0,
-       .rtt_us = rtt_sample_us_,
-       .min_rtt_us = rtt_.min_rtt_us(),
-       .in_flight = pipe(),
-       .rate = rate_sample_,
-       .round_ended = round_ended,
-       .may_grow = may_grow && is_used,
-       .is_recovering = recovery_ == Recovery::kFast || recovery_ == Recovery::kTimeout},
-      now);
+  const bool is_recovering = recovery_ == Recovery::kFast || recovery_ == Recovery::kTimeout;
+  // While holes are filled SND.UNA stands still, or repeats what was sent long ago: time passes.
+  const bool round_ended =
+      snd_una_ > round_end_ ||
+      (is_recovering && now - round_at_ >= microseconds(std::max(rtt_.srtt_us(), 1u)));
+  if (round_ended) {
+    round_end_ = snd_nxt_;
+    round_at_ = now;
+  }
+  cc_algorithm_->on_acked(cc_,
+                          {.bytes = bytes,
+                           .marked_bytes = seg.has(TcpFlags::kEce) ? bytes : 0,
+                           .rtt_us = rtt_sample_us_,
+                           .min_rtt_us = rtt_.min_rtt_us(),
+                           .in_flight = pipe(),
+                           .rate = rate_sample_,
+                           .round_ended = round_ended,
+                           .may_grow = may_grow && is_used,
+                           .is_recovering = is_recovering},
+                          now);
+  tune_send_buffer();
 }
 
 void Connection::process_ack_of_fin(Instant now) noexcept {

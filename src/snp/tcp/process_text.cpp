@@ -39,7 +39,7 @@ void Connection::process_text(const Segment& seg, Instant now) noexcept {
   if (constant_.ecn) note_congestion_mark(seg);
   if (text.empty()) return;
 
-  measure_rcv_mss(seg);
+  measure_peer(seg, now);
   if (start < rcv_nxt_) {
     note_duplicate(start, rcv_nxt_);
     text = text.subspan(rcv_nxt_ - start);

@@ -5,42 +5,43 @@
 namespace snp::tcp {
 
 void Reassembly::erase(std::uint32_t first, std::uint32_t last) noexcept {
-  std::copy(intervals_.begin() + last, intervals_.begin() + count_, intervals_.begin() + first);
+  std::copy(store_.intervals.begin() + last, store_.intervals.begin() + count_,
+            store_.intervals.begin() + first);
   count_ -= last - first;
 }
 
 Reassembly::Added Reassembly::add(SeqNum start, SeqNum end) noexcept {
   // [first, last): the intervals that overlap or touch [start, end).
   std::uint32_t first = 0;
-  while (first < count_ && intervals_[first].block.end < start)
+  while (first < count_ && store_.intervals[first].block.end < start)
     ++first;
   std::uint32_t last = first;
-  while (last < count_ && intervals_[last].block.start <= end)
+  while (last < count_ && store_.intervals[last].block.start <= end)
     ++last;
 
   ++changes_;
   if (first == last) {
     if (count_ == kMaxIntervals) return Added::kNoRoom;
-    std::copy_backward(intervals_.begin() + first, intervals_.begin() + count_,
-                       intervals_.begin() + count_ + 1);
-    intervals_[first] = {{start, end}, changes_};
+    std::copy_backward(store_.intervals.begin() + first, store_.intervals.begin() + count_,
+                       store_.intervals.begin() + count_ + 1);
+    store_.intervals[first] = {{start, end}, changes_};
     ++count_;
     return Added::kNew;
   }
-  Interval& kept = intervals_[first];
+  Interval& kept = store_.intervals[first];
   kept.changed = changes_;
   if (last == first + 1 && kept.block.start <= start && end <= kept.block.end)
     return Added::kDuplicate;
   kept.block.start = seq_min(kept.block.start, start);
-  kept.block.end = seq_max(intervals_[last - 1].block.end, end);
+  kept.block.end = seq_max(store_.intervals[last - 1].block.end, end);
   erase(first + 1, last);
   return Added::kNew;
 }
 
 SeqNum Reassembly::advance(SeqNum seq) noexcept {
   std::uint32_t passed = 0;
-  while (passed < count_ && intervals_[passed].block.start <= seq) {
-    seq = seq_max(seq, intervals_[passed].block.end);
+  while (passed < count_ && store_.intervals[passed].block.start <= seq) {
+    seq = seq_max(seq, store_.intervals[passed].block.end);
     ++passed;
   }
   if (passed != 0) erase(0, passed);
@@ -54,7 +55,7 @@ std::uint8_t Reassembly::report(std::array<SackBlock, 4>& out, std::uint8_t from
   while (from + written < limit) {
     const Interval* newest = nullptr;
     for (std::uint32_t i = 0; i < count_; ++i) {
-      const Interval& interval = intervals_[i];
+      const Interval& interval = store_.intervals[i];
       if (interval.changed < below && (newest == nullptr || interval.changed > newest->changed))
         newest = &interval;
     }

@@ -12,7 +12,7 @@ namespace snp::tcp {
 
 class Reassembly {
  public:
-  static constexpr std::uint32_t kMaxIntervals = 32;
+  static constexpr std::uint32_t kMaxIntervals = 256;
 
   enum class Added : std::uint8_t {
     kNew,        // at least one byte was not there yet
@@ -27,7 +27,7 @@ class Reassembly {
 
   [[nodiscard]] bool is_empty() const noexcept { return count_ == 0; }
   [[nodiscard]] std::uint32_t size() const noexcept { return count_; }
-  [[nodiscard]] SackBlock at(std::uint32_t i) const noexcept { return intervals_[i].block; }
+  [[nodiscard]] SackBlock at(std::uint32_t i) const noexcept { return store_.intervals[i].block; }
   // The blocks to report, most recently changed first (RFC 2018 4). Returns how many were written.
   std::uint8_t report(std::array<SackBlock, 4>& out, std::uint8_t from,
                       std::uint8_t limit) const noexcept;
@@ -40,7 +40,12 @@ class Reassembly {
 
   void erase(std::uint32_t first, std::uint32_t last) noexcept;
 
-  std::array<Interval, kMaxIntervals> intervals_{};  // ascending, disjoint, not touching
+  // Ascending, disjoint, not touching. Not initialized: without loss none of it is ever touched.
+  union Store {
+    Store() noexcept {}  // NOLINT(modernize-use-equals-default): that would be deleted
+    std::array<Interval, kMaxIntervals> intervals;
+  };
+  Store store_;
   std::uint32_t count_ = 0;
   std::uint32_t changes_ = 0;
 };

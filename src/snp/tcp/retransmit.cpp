@@ -50,8 +50,15 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
     is_loss_found = count_duplicate_ack(is_duplicate, advanced, delivery);
     delivered += duplicate_bytes_ - std::min(counted, delivered + duplicate_bytes_);
   }
-  if (is_loss_found && recovery_ != Recovery::kFast && recovery_ != Recovery::kTimeout)
+  const bool is_probe_lost = is_loss_found && mtu_probe_ != 0 && is_mtu_probe_lost(now);
+  if (is_loss_found && recovery_ != Recovery::kFast && recovery_ != Recovery::kTimeout) {
     enter_recovery(Recovery::kFast, now);
+    keeps_window_ = is_probe_lost;  // RFC 4821 7.6.2: it was too large; that is no congestion
+    if (keeps_window_) cc_ = undo_cc_;
+  } else if (keeps_window_ && board_.lost_bytes() > mss_high_) {  // now more is lost
+    keeps_window_ = false;
+    cc_algorithm_->on_congestion(cc_, Congestion::kLoss, used_window(), now);
+  }
   const bool owns_window = cc_algorithm_->owns_window;
   const bool is_marked = constant_.ecn && seg.has(TcpFlags::kEce) && advanced;
   if (is_marked && recovery_ == Recovery::kOpen && !owns_window)
@@ -60,7 +67,7 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
   const bool is_reducing = recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction;
   // Where order tells little, a SACK is as good an ACK (as Linux's tcp_may_raise_cwnd).
   tell_algorithm(seg, delivery.bytes, (advanced || has_reordering_) && !is_reducing, now);
-  if (is_reducing && !owns_window) reduce_proportionally(delivered);
+  if (is_reducing && !owns_window && !keeps_window_) reduce_proportionally(delivered);
 }
 
 // RFC 9438 4.6: a reduction starts from what was used. What waits here only until the device can
@@ -167,12 +174,12 @@ void Connection::enter_recovery(Recovery recovery, Instant now) noexcept {
 // RFC 6582 3.2 step 3, full acknowledgment: when the flight has shrunk below ssthresh, slow start
 // brings it back; the difference in one burst would overflow the queue again.
 void Connection::leave_recovery() noexcept {
-  if (recovery_ != Recovery::kTimeout && !cc_algorithm_->owns_window) {
+  if (recovery_ != Recovery::kTimeout && !cc_algorithm_->owns_window && !keeps_window_) {
     const std::uint32_t flight = std::max(board_.outstanding(), kInitialSegments * snd_mss_);
     cc_.cwnd = std::max(std::min(cc_.ssthresh, flight + snd_mss_), 2 * snd_mss_);
   }
   recovery_ = Recovery::kOpen;
-  can_undo_ = is_frto_ = sends_new_first_ = false;
+  can_undo_ = is_frto_ = sends_new_first_ = keeps_window_ = false;
   duplicate_acks_ = duplicate_bytes_ = 0;
   was_cwnd_limited_ = false;
 }
@@ -299,6 +306,7 @@ void Connection::on_retransmission_timeout(Instant now) noexcept {
                                  now - last_received_ < rtt_.rto(retransmits_);
   if (retransmits_ != 0xff) ++retransmits_;
   if (!is_answered_probe && gives_up(retransmits_, now)) return;
+  if (!is_answered_probe) suspect_black_hole(now);
   if (recovery_ != Recovery::kTimeout || snd_una_ >= recover_) {
     if (recovery_ == Recovery::kOpen) remember_for_undo(now);
     cc_algorithm_->on_congestion(cc_, Congestion::kTimeout, board_.outstanding(), now);
@@ -315,6 +323,7 @@ void Connection::on_retransmission_timeout(Instant now) noexcept {
   board_.mark_all_lost();
   duplicate_acks_ = duplicate_bytes_ = 0;
   recovery_ = Recovery::kTimeout;
+  keeps_window_ = false;
   recover_ = snd_nxt_;
   cc_.cwnd = snd_mss_;
   has_tail_probe_ = is_first_of_recovery_ = may_predict_ = false;

@@ -30,6 +30,7 @@ void set_first_sent(SentRange& range, std::uint32_t first_us) noexcept {
 void join_times(SentRange& before, const SentRange& range) noexcept {
   const std::uint32_t a = first_sent_us(before);
   const std::uint32_t b = first_sent_us(range);
+  if (!is_before(range.sent_us, before.sent_us)) before.is_estimated = range.is_estimated;
   before.sent_us = later(before.sent_us, range.sent_us);
   set_first_sent(before, is_before(b, a) ? b : a);
 }
@@ -43,7 +44,7 @@ void SackScoreboard::start(SeqNum una, SeqNum end, std::uint32_t now_us) noexcep
   head_ = count_ = sacked_bytes_ = lost_bytes_ = 0;
   if (una == end) return;
   // Karn: when it was sent is not known, so it gives no round-trip time.
-  ranges_[0] = {end, now_us, Fate::kInFlight, true, 0};
+  store_.ranges[0] = {.end = end, .sent_us = now_us, .is_retransmitted = true};
   count_ = 1;
 }
 
@@ -116,7 +117,30 @@ bool SackScoreboard::ensure_room(std::uint32_t slots) noexcept {
   if (count_ + slots <= kCapacity) return true;
   compact(false);
   if (count_ + slots > kCapacity) compact(true);
-  return count_ + slots <= kCapacity;
+  while (count_ + slots > kCapacity)
+    if (!forget_smallest_sacked()) return false;
+  return true;
+}
+
+// It becomes part of the hole before it: whatever is taken for lost there is sent again with it.
+bool SackScoreboard::forget_smallest_sacked() noexcept {
+  std::uint32_t smallest = count_;
+  std::uint32_t least = 0xffffffff;
+  for (std::uint32_t i = 1; i < count_; ++i) {
+    const std::uint32_t bytes = at(i).end - start_of(i);
+    if (at(i).fate != Fate::kSacked || at(i - 1).fate == Fate::kSacked || bytes >= least) continue;
+    smallest = i;
+    least = bytes;
+  }
+  if (smallest == count_) return false;
+  SentRange& before = at(smallest - 1);
+  set_fate(smallest, before.fate);
+  join_times(before, at(smallest));
+  before.end = at(smallest).end;
+  for (std::uint32_t i = smallest + 1; i < count_; ++i)
+    at(i - 1) = at(i);
+  --count_;
+  return true;
 }
 
 void SackScoreboard::split_at(SeqNum seq) noexcept {
@@ -132,6 +156,7 @@ void SackScoreboard::split_at(SeqNum seq) noexcept {
   const std::uint64_t part = seq - start_of(i);
   const std::uint64_t whole = right.end - start_of(i);
   left.end = seq;
+  left.is_estimated |= left.spread != 0;
   left.sent_us = first_us + static_cast<std::uint32_t>((right.sent_us - first_us) * part / whole);
   set_first_sent(left, first_us);
   set_first_sent(right, left.sent_us);
@@ -159,6 +184,7 @@ void SackScoreboard::on_retransmitted(SeqNum from, SeqNum to, std::uint32_t now_
     at(i).sent_us = now_us;
     at(i).spread = 0;
     at(i).is_retransmitted = true;
+    at(i).is_estimated = false;
   }
 }
 
@@ -170,7 +196,7 @@ void SackScoreboard::note_delivered(const SentRange& range, SeqNum highest,
   if (newest.is_set && (is_before(range.sent_us, newest.sent_us) ||
                         (range.sent_us == newest.sent_us && range.end <= newest.end)))
     return;
-  newest = {true, range.is_retransmitted, range.sent_us, range.end};
+  newest = {true, range.is_retransmitted, range.is_estimated, range.sent_us, range.end};
 }
 
 // The first range, up to `upto`, is acknowledged.
@@ -186,7 +212,7 @@ void SackScoreboard::take_first(SeqNum upto, Delivery& delivery) noexcept {
   delivery.saw_resent |= range.is_retransmitted;
   delivery.saw_original |= !range.is_retransmitted && upto <= delivery.recover;
   if (upto != range.end) return;
-  if (!delivery.has_rtt) {
+  if (!delivery.has_rtt && !range.is_estimated) {
     delivery.has_rtt = true;
     delivery.rtt_sent_us = range.sent_us;
   }

@@ -2,7 +2,8 @@
 // and what became of them. Serves SACK (RFC 2018, 6675), RACK (RFC 8985), round-trip times and the
 // amount in flight. Fixed size: when it is crowded neighbours are merged, which keeps the time of
 // their first and last byte; when a piece of one has to be told apart again, its time is estimated
-// between the two.
+// between the two. When nothing is left to be merged, the smallest of what was SACKed is
+// forgotten: to send it again is only waste.
 #pragma once
 
 #include <array>
@@ -19,8 +20,9 @@ struct SentRange {
   SeqNum end;                 // it starts where the one before ends
   std::uint32_t sent_us = 0;  // its last byte
   Fate fate = Fate::kInFlight;
-  bool is_retransmitted = false;
-  std::uint16_t spread = 0;  // how much earlier its first byte was sent, in units of kSpreadUs
+  bool is_retransmitted : 1 = false;
+  bool is_estimated : 1 = false;  // sent_us was found by dividing a larger range
+  std::uint16_t spread = 0;       // how much earlier its first byte was sent, in units of kSpreadUs
 
   static constexpr std::uint32_t kSpreadUs = 16;
 };
@@ -29,6 +31,7 @@ struct SentRange {
 struct NewestDelivered {
   bool is_set = false;
   bool is_retransmitted = false;
+  bool is_estimated = false;  // its time is good for an order, not for a round-trip time
   std::uint32_t sent_us = 0;
   SeqNum end;
 };
@@ -49,7 +52,7 @@ struct Delivery {
 
 class SackScoreboard {
  public:
-  static constexpr std::uint32_t kCapacity = 128;
+  static constexpr std::uint32_t kCapacity = 512;
 
   // [una, end) is outstanding, sent at an unknown time before `now_us`.
   void start(SeqNum una, SeqNum end, std::uint32_t now_us) noexcept;
@@ -95,9 +98,11 @@ class SackScoreboard {
 
  private:
   [[nodiscard]] const SentRange& at(std::uint32_t i) const noexcept {
-    return ranges_[(head_ + i) % kCapacity];
+    return store_.ranges[(head_ + i) % kCapacity];
   }
-  [[nodiscard]] SentRange& at(std::uint32_t i) noexcept { return ranges_[(head_ + i) % kCapacity]; }
+  [[nodiscard]] SentRange& at(std::uint32_t i) noexcept {
+    return store_.ranges[(head_ + i) % kCapacity];
+  }
   [[nodiscard]] SeqNum start_of(std::uint32_t i) const noexcept {
     return i == 0 ? una_ : at(i - 1).end;
   }
@@ -106,6 +111,7 @@ class SackScoreboard {
   bool ensure_room(std::uint32_t slots) noexcept;
   void compact(bool merges_sent) noexcept;
   [[nodiscard]] static bool merge(SentRange& before, const SentRange& range) noexcept;
+  bool forget_smallest_sacked() noexcept;
   void take_first(SeqNum upto, Delivery& delivery) noexcept;
   void set_fate(std::uint32_t i, SentRange::Fate fate) noexcept;
   static void note_delivered(const SentRange& range, SeqNum highest, Delivery& delivery) noexcept;
@@ -117,7 +123,12 @@ class SackScoreboard {
   std::uint32_t count_ = 0;
   std::uint32_t sacked_bytes_ = 0;
   std::uint32_t lost_bytes_ = 0;
-  std::array<SentRange, kCapacity> ranges_{};
+  // Not initialized: without loss only its beginning is ever touched.
+  union Store {
+    Store() noexcept {}  // NOLINT(modernize-use-equals-default): that would be deleted
+    std::array<SentRange, kCapacity> ranges;
+  };
+  Store store_;
 };
 
 }  // namespace snp::tcp

@@ -223,5 +223,48 @@ TEST(SackScoreboard, ReordersAreSeenOnOriginalsOnly) {
   EXPECT_TRUE(third.saw_resent);
 }
 
+// What is found by dividing a merged range gives no round-trip time: a burst and a pause look like
+// a steady stream.
+TEST(SackScoreboard, AnEstimatedTimeIsNoSample) {
+  SackScoreboard board;
+  board.start(SeqNum(0), SeqNum(0), 0);
+  constexpr std::uint32_t kPieces = 4 * SackScoreboard::kCapacity;
+  for (std::uint32_t i = 1; i <= kPieces; ++i)
+    board.on_sent(SeqNum(i * 1000), i * 100);
+  ASSERT_LE(board.ranges(), SackScoreboard::kCapacity);
+  int estimated = 0;
+  for (std::uint32_t i = kPieces / 2; i + 2 < kPieces; i += 2) {
+    Delivery delivery;
+    board.on_sacked(SeqNum(i * 1000), SeqNum(i * 1000 + 1000), delivery);
+    if (delivery.newest.is_estimated)
+      ++estimated;
+    else
+      EXPECT_EQ(delivery.newest.sent_us, (i + 1) * 100);
+  }
+  EXPECT_GT(estimated, 0);
+}
+
+// More holes than the board can remember: the smallest of what arrived is forgotten, the largest is
+// not, and the books stay right.
+TEST(SackScoreboard, ForgetsTheSmallestWhenNothingCanBeMerged) {
+  SackScoreboard board;
+  board.start(SeqNum(0), SeqNum(0), 0);
+  constexpr std::uint32_t kHoles = SackScoreboard::kCapacity;
+  for (std::uint32_t i = 1; i <= 4 * kHoles; ++i)
+    board.on_sent(SeqNum(i * 1000), i);
+  Delivery delivery;
+  board.on_sacked(SeqNum(3'500'000 / 1000 * 400), SeqNum(3'500'000 / 1000 * 400 + 100'000),
+                  delivery);
+  const std::uint32_t large = board.sacked_bytes();
+  ASSERT_EQ(large, 100'000u);
+  for (std::uint32_t i = 0; i < kHoles; ++i)
+    board.on_sacked(SeqNum(i * 2000 + 1000), SeqNum(i * 2000 + 2000), delivery);
+  EXPECT_LE(board.ranges(), SackScoreboard::kCapacity);
+  EXPECT_GE(board.sacked_bytes(), large);
+  EXPECT_LT(board.sacked_bytes(), large + kHoles * 1000);
+  EXPECT_EQ(board.in_flight(), board.outstanding() - board.sacked_bytes());
+  EXPECT_GT(board.sacked_bytes(), large + kHoles * 1000 / 4);
+}
+
 }  // namespace
 }  // namespace snp::tcp

@@ -63,7 +63,7 @@ void Connection::accept_predicted(const Segment& seg, Instant now) noexcept {
     arm_retransmission(now);
   }
   if (!seg.payload.empty()) {
-    measure_rcv_mss(seg);
+    measure_peer(seg, now);
     accept_in_order(seg.payload, now);
   }
 }

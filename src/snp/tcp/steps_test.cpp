@@ -216,6 +216,17 @@ Steps& Steps::expect_events(std::uint32_t events) {
   return *this;
 }
 
+std::optional<std::pair<std::uint32_t, std::uint32_t>> Steps::take_packet() {
+  if (plans_.empty()) return std::nullopt;
+  SegmentPlan& plan = plans_.front();
+  const std::uint32_t length = std::min(plan.payload_len, std::max(plan.gso_size, 1u));
+  const std::pair packet{plan.seq - iss_, length};
+  plan.seq += length;
+  plan.payload_len -= length;
+  if (plan.payload_len == 0) plans_.pop_front();
+  return packet;
+}
+
 Steps& Steps::forget_output() {
   plans_.clear();
   return *this;

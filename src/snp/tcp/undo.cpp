@@ -65,7 +65,7 @@ void Connection::undo() noexcept {
   cc_.ssthresh = ssthresh;
   cc_.mss = snd_mss_;
   recovery_ = Recovery::kOpen;
-  can_undo_ = is_frto_ = sends_new_first_ = false;
+  can_undo_ = is_frto_ = sends_new_first_ = keeps_window_ = false;
   undo_resent_ = 0;
   duplicate_acks_ = duplicate_bytes_ = 0;
 }
