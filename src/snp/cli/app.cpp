@@ -13,6 +13,7 @@
 #include "snp/cli/netsh_shell.h"
 #include "snp/cli/run.h"
 #include "snp/commands/command.h"
+#include "snp/commands/snpd_options.h"
 
 namespace snp::cli {
 namespace {
@@ -134,8 +135,8 @@ int run_app(int argc, char** argv) {
   CLI::App app("Offload TCP connections of unmodified programs, look at them, bring them home.",
                "snp");
   app.require_subcommand(1);
-  app.add_subcommand("run", "Run a program with its connections under snp: snp run [--] PROGRAM");
-  app.add_subcommand("bench", "Measure kernel and chimney side by side; snp bench --help");
+  for (const commands::LocalCommand& command : commands::local_commands())
+    app.add_subcommand(std::string(command.name), std::string(command.help));
   const auto all = add_commands(app);
   if (argc < 2) return usage_error("give a command");
   if (argv[1][0] != '-' && !is_known(app, argv[1]))

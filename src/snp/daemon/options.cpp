@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "snp/commands/files.h"
+#include "snp/commands/snpd_options.h"
 
 namespace snp::daemon {
 
@@ -13,21 +14,18 @@ std::optional<int> parse_options(int argc, char** argv, Options& options) {
   CLI::App app("Serve this network namespace: carry TCP connections of attached programs.", "snpd");
   std::string log_level;
   bool is_foreground = true;
-  app.add_option("--config", options.config_path,
-                 "the settings, TOML; /etc/snp/snp.toml if left out")
-      ->option_text("FILE");
-  app.add_option("--device", options.devices,
-                 "serve this device (more than once, or all that are up if left out)")
-      ->option_text("DEV[,driver=NAME]");
-  app.add_option("--set", options.overrides, "change a setting; 'snp settings' lists them")
-      ->option_text("NAME=VALUE");
-  app.add_option("--log-level", log_level, "debug, info, warning or error")->option_text("LEVEL");
-  app.add_flag("--foreground", is_foreground, "stay in the foreground (always so)");
-  app.add_option("--private", options.private_pid,
-                 "end with process PID and the last attached program")
-      ->option_text("PID");
-  app.add_option("--ready-fd", options.ready_fd, "write a byte there when programs may attach")
-      ->option_text("FD");
+  const auto add = [&app](const char* name, auto& place) {
+    const commands::OptionText& text = commands::snpd_option(name);
+    app.add_option(name, place, std::string(text.help))->option_text(std::string(text.value));
+  };
+  add("--config", options.config_path);
+  add("--device", options.devices);
+  add("--set", options.overrides);
+  add("--log-level", log_level);
+  app.add_flag("--foreground", is_foreground,
+               std::string(commands::snpd_option("--foreground").help));
+  add("--private", options.private_pid);
+  add("--ready-fd", options.ready_fd);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
