@@ -23,6 +23,7 @@ struct Flow : WheelEntry {
   bool is_write_notified = false;  // told of room since it wrote last
   bool is_pushed = false;          // PSH came since the application was told last
   bool is_upload_requested = false;
+  bool is_in_pages = false;        // the shard's list of those with one of the next two
   bool has_filled_pages = false;   // of the receive ring, since they were given back
   bool has_written_pages = false;  // the application, of the transmit ring
   std::uint32_t device = 0;        // index of the shard's queue

@@ -127,6 +127,7 @@ class Shard {
   static void follow_streams(Flow& flow) noexcept;
   static bool rest_receive_ring(Flow& flow) noexcept;
   static bool rest_transmit_ring(Flow& flow) noexcept;
+  void note_pages(Flow& flow) noexcept;
   void give_back_pages(Instant now) noexcept;
 
   const ShardConfig config_;
@@ -142,6 +143,7 @@ class Shard {
   HeldFrames held_;
   TimingWheel wheel_;
   Flow* touched_ = nullptr;
+  std::vector<Flow*> with_pages_;  // those with has_filled_pages or has_written_pages
   std::vector<ShardArena*> arenas_;
   std::vector<ShardArena*> marked_arenas_;
   std::vector<Mail*> pending_answers_;

@@ -39,6 +39,7 @@ void Shard::read_slot(Flow& flow, Instant now) noexcept {
   if (written != 0) {
     flow.is_write_notified = false;
     flow.has_written_pages = true;
+    note_pages(flow);
     flow.record->tx_end.store(words.tx_head, std::memory_order_relaxed);
     flow.connection->on_written(written, now);
   }

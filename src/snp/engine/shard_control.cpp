@@ -1,5 +1,6 @@
 // What the control thread asks of a shard: connections come and go, processes attach and detach.
 #include <algorithm>
+#include <utility>
 
 #include "snp/base/assert.h"
 #include "snp/engine/shard.h"
@@ -43,6 +44,7 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
   switch (mail.kind) {
     case MailKind::kAttach:
       arenas_.push_back(mail.arena);
+      marked_arenas_.reserve(arenas_.size());  // a turn allocates nothing
       return answer(mail, MailKind::kDone);
     case MailKind::kDetach:
       detach(*mail.arena, now);
@@ -107,6 +109,9 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   flow.rx_limit = flow.tx_limit = flow.rx_most = flow.tx_most = 0;
   flow.rx_kept = handoff.rx_range.begin;
   flow.tx_kept = handoff.tx_range.begin;
+  // A turn allocates nothing.
+  if (with_pages_.capacity() <= by_id_.size()) with_pages_.reserve(2 * by_id_.size() + 64);
+  if (flow.has_filled_pages || flow.has_written_pages) note_pages(flow);
 
   tcp::Limits limits;
   limits.time_wait = config_.time_wait;
@@ -194,6 +199,7 @@ void Shard::forget(Flow& flow) noexcept {
   TimingWheel::remove(flow);
   flows_.erase(flow.tuple);
   by_id_.erase(flow.id);
+  if (std::exchange(flow.is_in_pages, false)) std::erase(with_pages_, &flow);
   stats_.set(M::kConnections, by_id_.size());
   if (flow.is_touched) {
     Flow** link = &touched_;

@@ -2,6 +2,7 @@
 // altogether when a connection rests. An idle offloaded connection must not cost what a busy one
 // does, nor a large ring more than the part of it that is in use.
 #include <algorithm>
+#include <utility>
 
 #include <sys/mman.h>
 
@@ -83,25 +84,39 @@ bool Shard::rest_transmit_ring(Flow& flow) noexcept {
   return true;
 }
 
+void Shard::note_pages(Flow& flow) noexcept {
+  if (!std::exchange(flow.is_in_pages, true)) with_pages_.push_back(&flow);
+}
+
+// Connections that have used nothing since are not looked at, however many there are.
 void Shard::give_back_pages(Instant now) noexcept {
   next_sweep_ = kNever;
   int given_back = 0;
-  for (const auto& [id, flow] : by_id_) {
-    if (!flow->has_filled_pages && !flow->has_written_pages) continue;
-    if (const Instant due = flow->settled_at + kRestTime; due > now) {
+  for (std::size_t i = 0; i < with_pages_.size();) {
+    Flow& flow = *with_pages_[i];
+    if (const Instant due = flow.settled_at + kRestTime; due > now) {
       next_sweep_ = std::min(next_sweep_, due);
+      ++i;
       continue;
     }
     if (given_back == kMostAtOnce) {
       next_sweep_ = now + milliseconds(1);
       return;
     }
-    if (flow->has_filled_pages && rest_receive_ring(*flow)) ++given_back;
-    if (!flow->has_written_pages) continue;
-    if (rest_transmit_ring(*flow))
-      ++given_back;
-    else
-      next_sweep_ = std::min(next_sweep_, now + kRestTime);
+    if (flow.has_filled_pages && rest_receive_ring(flow)) ++given_back;
+    if (flow.has_written_pages) {
+      if (rest_transmit_ring(flow))
+        ++given_back;
+      else
+        next_sweep_ = std::min(next_sweep_, now + kRestTime);
+    }
+    if (flow.has_filled_pages || flow.has_written_pages) {
+      ++i;
+      continue;
+    }
+    flow.is_in_pages = false;
+    with_pages_[i] = with_pages_.back();
+    with_pages_.pop_back();
   }
 }
 

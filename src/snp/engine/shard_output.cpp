@@ -71,7 +71,10 @@ void Shard::tell_application(Flow& flow, Instant now) noexcept {
   const bool has_more = flow.rx_head != streams.rx_range.end;
   stats_.add(M::kBytesIn, streams.rx_range.end - flow.rx_head);
   flow.rx_head = streams.rx_range.end;
-  flow.has_filled_pages |= has_more;
+  if (has_more) {
+    flow.has_filled_pages = true;
+    note_pages(flow);
+  }
   if (flow.slot == nullptr) return;
 
   bool has_other_news = false;
