@@ -6,6 +6,7 @@
 #include "snp/daemon/control.h"
 #include "snp/daemon/offloader.h"
 #include "snp/engine/clock.h"
+#include "snp/engine/handoff.h"
 
 namespace snp::daemon {
 namespace {
@@ -20,19 +21,6 @@ host::Path path_of(const ipc::FlowRecord& record) {
   path.next_hop_mac = record.cached.next_hop_mac;
   path.mtu = record.cached.path_mtu;
   return path;
-}
-
-// As the shard had accepted them: it reads on in the slot from there.
-chimney::Handoff handoff_of(const ipc::FlowRecord& record, ipc::FlowId id, std::byte* base,
-                            std::uint32_t buffer_bytes) {
-  const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(record);
-  return {id,
-          ipc::state_of(record, to_ms_ticks(engine::monotonic_now())),
-          {base + record.rx_ring, record.rx_size},
-          {base + record.tx_ring, record.tx_size},
-          {record.rx_begin.load(), snapshot.rcv_pos},
-          {snapshot.una_pos, record.tx_end.load()},
-          buffer_bytes};
 }
 
 }  // namespace
@@ -68,9 +56,9 @@ Result<> Offloader::resume(Program& program, ipc::FlowId id, UniqueFd socket, In
   owned->path = path_of(record);
   owned->shard = record.shard;
   owned->quiet_since = quiet_since;
-  handoff_ =
-      handoff_of(record, id, program.arena->memory.data(),
-                 static_cast<std::uint32_t>(env_.settings.number(settings::Setting::kRingBytes)));
+  handoff_ = engine::handoff_of(record, id, program.arena->memory.data(), engine::monotonic_now());
+  handoff_.buffer_bytes =
+      static_cast<std::uint32_t>(env_.settings.number(settings::Setting::kRingBytes));
   owned->first_una = handoff_.tx_range.begin;
   owned->first_rcv = handoff_.rx_range.end;
   drive(enter(std::move(owned)), Input::kResumeRequested);
