@@ -17,6 +17,7 @@ from netlab import Lab, wait_until  # noqa: E402
 
 PORT = 7000
 CONNECTIONS = 16
+AN_ENGINES_TRIAL = 2.2  # what an engine has for longer the next one resumes
 
 
 def offloaded(end):
@@ -60,27 +61,87 @@ class Crash(unittest.TestCase):
             self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
             self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
 
-    def test_engine_killed(self):
-        """The keeper brings everything home; a new engine takes it over again."""
+    def kill_engine(self, end):
+        """And waits for the next one."""
+        before = end.snp_json("status")["pid"]
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: end.snp("status", check=False).returncode == 0
+                   and end.snp_json("status")["pid"] != before, 20, f"a new engine in {end.name}",
+                   every=0.05)
+
+    def kill_and_resume(self, style, times):
+        """The next engine goes on with what the killed one had, in its rings and records."""
+        self.lab.start_snpd(settings={"chimney": "enabled"})
+        self.start_streams(style)
+        self.wait_offloaded(self.lab.a, self.lab.b)
+        for _ in range(times):
+            time.sleep(AN_ENGINES_TRIAL)
+            for end in (self.lab.a, self.lab.b):
+                self.kill_engine(end)
+            self.server.expect_running()
+            self.client.expect_running()
+            self.wait_offloaded(self.lab.a, self.lab.b)
+        self.finish_streams()
+        for end in (self.lab.a, self.lab.b):
+            self.assertEqual(end.snp_json("status")["engine_restarts"], times)
+            self.assertEqual(end.snpd.output().count(f"{CONNECTIONS} wait for the next engine"),
+                             times, end.snpd.output())
+
+    def test_engine_killed_under_epoll(self):
+        self.kill_and_resume("edge", 3)
+
+    def test_engine_killed_under_blocking_threads(self):
+        self.kill_and_resume("blocking", 1)
+
+    def test_engine_killed_under_poll(self):
+        self.kill_and_resume("poll", 1)
+
+    def test_engine_killed_again_and_again(self):
+        """One that dies soon may have died of what it resumed: everything goes home, the next one
+        offloads it again."""
         self.lab.start_snpd(settings={"chimney": "enabled"})
         self.start_streams()
         self.wait_offloaded(self.lab.a, self.lab.b)
         for _ in range(3):
             for end in (self.lab.a, self.lab.b):
-                before = end.snp_json("status")
-                os.kill(before["pid"], signal.SIGKILL)
-                wait_until(lambda end=end, before=before:
-                           end.snp("status", check=False).returncode == 0
-                           and end.snp_json("status")["pid"] != before["pid"], 20,
-                           f"a new engine in {end.name}", every=0.05)
+                self.kill_engine(end)
                 time.sleep(0.3)
                 self.server.expect_running()
                 self.client.expect_running()
-        status = self.lab.b.snp_json("status")
-        self.assertEqual(status["engine_restarts"], 3)
+        self.wait_offloaded(self.lab.a, self.lab.b)
+        self.assertEqual(self.lab.b.snp_json("status")["engine_restarts"], 3)
         self.finish_streams()
-        self.assertIn("came home", self.lab.b.snpd.output())
+        self.assertIn(f"{CONNECTIONS} connections came home", self.lab.b.snpd.output())
         self.assertNotIn("cannot bring", self.lab.b.snpd.output())
+
+    def echo(self, how, count):
+        """Requests and answers while engines are killed, at both ends."""
+        self.lab.start_snpd(settings={"chimney": "enabled"})
+        echo = Path(__file__).resolve().parent / "scripts/echo.py"
+        server = self.lab.b.start(["python3", echo, "serve", PORT], attached=True, name="echo")
+        server.wait_listening(PORT)
+        client = self.lab.a.start(["python3", echo, how, self.lab.b.v4, PORT, self.seed],
+                                  attached=True, name=how)
+        wait_until(lambda: len(offloaded(self.lab.b)) >= count, 20, "offloaded connections")
+        for wait in (AN_ENGINES_TRIAL, 0.2, 0.5):
+            time.sleep(wait)
+            for end in (self.lab.a, self.lab.b):
+                self.kill_engine(end)
+        wait_until(lambda: len(offloaded(self.lab.b)) >= count, 20, "offloaded again")
+        time.sleep(0.5)
+        os.kill(client.pid, signal.SIGTERM)
+        result = client.result(60)
+        answer = json.loads(result.splitlines()[-1])
+        self.assertEqual(answer["problems"], [], f"seed {self.seed}")
+        self.assertGreater(answer["done"], 100)
+        server.expect_running()
+
+    def test_engine_killed_between_requests_and_answers(self):
+        self.echo("ask", 8)
+
+    def test_engine_killed_while_connections_come_and_go(self):
+        """Each is closed by both ends soon: FINs, what is behind them and TIME_WAIT survive."""
+        self.echo("visit", 1)
 
     def test_told_to_stop(self):
         """SIGTERM: all goes home, nothing is left, the streams go on in the host."""
