@@ -127,7 +127,11 @@ class Crash(unittest.TestCase):
             time.sleep(wait)
             for end in (self.lab.a, self.lab.b):
                 self.kill_engine(end)
-        wait_until(lambda: len(offloaded(self.lab.b)) >= count, 20, "offloaded again")
+
+        def are_offloaded_again():
+            client.expect_running()
+            return len(offloaded(self.lab.b)) >= count
+        wait_until(are_offloaded_again, 20, "offloaded again")
         time.sleep(0.5)
         os.kill(client.pid, signal.SIGTERM)
         result = client.result(60)

@@ -194,6 +194,43 @@ TEST(ParkUnpark, UnparkMayBeDoneAgainFromTheStart) {
   EXPECT_TRUE(finish(c, rest));
 }
 
+// A busy client uses up the ports that connect() may choose; one that an emptied socket gives back
+// for a moment is then the next to be taken, and the four-tuple with it.
+TEST(ParkUnpark, NobodyTakesThePortMeanwhile) {
+  ParkingLab lab;
+  const InNamespace as_snpd(lab.net().left());
+  NetnsLab::run_in(lab.net().left(),
+                   {"sh", "-c", "echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range"});
+  const auto end_with_a_reset = [](UniqueFd& fd) {
+    const linger at_once{1, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    fd.reset();
+  };
+  for (int round = 0; round < 40; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    Connection c = lab.connect_pair(Family::kV4, true);
+    const auto peer = host::to_socket_address(c.tuple.remote, AF_INET, 0);
+    std::atomic<bool> stops{false};
+    std::atomic<int> taken{0};
+    std::thread other([&] {
+      const InNamespace inside(lab.net().left());
+      while (!stops) {
+        UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        if (::connect(client.get(), peer.raw(), peer.length) == 0 || errno == EINPROGRESS) ++taken;
+      }
+    });
+    RingPair rings(kRingBytes);
+    const auto parked = lab.park(c, rings);
+    stops = true;
+    other.join();
+    EXPECT_EQ(taken, 0);
+    ASSERT_TRUE(parked) << parked.error().message;
+    ASSERT_TRUE(lab.unpark(c, *parked, rings));
+    end_with_a_reset(c.host);
+    end_with_a_reset(c.peer);
+  }
+}
+
 TEST(ParkUnpark, BuryingIsSilentAndFreesThePort) {
   ParkingLab lab;
   Connection c = lab.connect_pair(Family::kV4);

@@ -6,8 +6,10 @@
 #include <string>
 
 #include <linux/filter.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "snp/base/unique_fd.h"
 #include "snp/host/socket_calls.h"
 
 namespace snp::host {
@@ -43,6 +45,20 @@ bool disconnect(int fd) {
 bool set_queue_seq(int fd, RepairQueue queue, SeqNum seq) {
   return select_queue(fd, queue) &&
          set_option(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, static_cast<int>(seq.value()));
+}
+
+// A disconnect gives a port back that connect() had chosen, and until the socket is bound to it
+// again any other connect() to the same peer may choose it, and with it our four-tuple: likely when
+// a busy client has used up most of its ports. A port that somebody has bound is never chosen
+// (Linux,
+// __inet_hash_connect()), and on another address that hinders nobody. Not open: a listener has it,
+// which does as well.
+UniqueFd hold_port(std::uint16_t port) {
+  UniqueFd holder(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const auto loopback = to_socket_address({IpAddress::v4(127, 0, 0, 1), port}, AF_INET, 0);
+  const bool is_held = set_option(holder.get(), IPPROTO_IP, IP_FREEBIND, 1) &&
+                       ::bind(holder.get(), loopback.raw(), loopback.length) == 0;
+  return is_held ? std::move(holder) : UniqueFd();
 }
 
 // The two ends as the socket has them, or as the state has them when an earlier attempt got no
@@ -109,6 +125,7 @@ Result<> wake(int fd, const HostSocketMemo& memo, const Waking& how) {
 Result<> rebuild(int fd, const ConstState& constant, SeqNum snd_seq, SeqNum rcv_seq) {
   const auto ends = find_ends(fd, constant);
   if (!ends) return Failure(ends.error());
+  const UniqueFd holder = hold_port(constant.tuple.local.port);
   if (!disconnect(fd)) return failed_step("disconnect");
   // EINVAL: a listener's child keeps its port, and then the address too or none, see survey().
   if (::bind(fd, ends->local.raw(), ends->local.length) != 0 && errno != EINVAL)

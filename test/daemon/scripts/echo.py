@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 
 stopping = threading.Event()
 
@@ -44,7 +45,7 @@ class Client(threading.Thread):
                 if self.visits:
                     end.close()
         except OSError as error:
-            self.problem = repr(error)
+            self.problem = f"{error!r} after {self.done}, {traceback.extract_tb(error.__traceback__)[-1].line}"
             stopping.set()
 
     def exchange(self, end):
