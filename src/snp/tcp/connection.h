@@ -405,7 +405,8 @@ class Connection {
 };
 
 // Board (6 KB) and intervals (4 KB) stand at the end and are not touched beyond their first lines
-// without loss; what is left is below 2 KB, of which a segment touches about twelve lines.
+// without loss; what is left is below 2 KB, of which a segment writes about ten lines
+// (layout_test.cpp).
 static_assert(sizeof(Connection) <= 12800);
 
 }  // namespace snp::tcp
