@@ -24,6 +24,8 @@ ALLOWED = [
     r"__(asan|ubsan|tsan)_\w+",
     r"cbrt|sqrt|pow|__popcountdi2|snprintf",
     r"inet_(ntop|pton)",                  # text only
+    r"__cpu_model",                       # what this CPU can multiply
+    r"__libc_single_threaded",            # read by shared_ptr
 ]
 ALLOCATION = [r"_Znwm|_ZdlPvm?"]
 

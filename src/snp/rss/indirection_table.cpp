@@ -11,6 +11,8 @@ const char* to_string(MoveStatus status) noexcept {
       return "SUCCESS";
     case MoveStatus::kInvalidParameter:
       return "INVALID_PARAMETER";
+    case MoveStatus::kInvalidPortState:
+      return "INVALID_PORT_STATE";
     case MoveStatus::kNotAccepted:
       return "NOT_ACCEPTED";
     case MoveStatus::kInvalidData:

@@ -13,6 +13,7 @@ using CpuId = std::uint32_t;
 enum class MoveStatus : std::uint8_t {
   kSuccess,
   kInvalidParameter,  // index or flags
+  kInvalidPortState,  // no such port, or RSS is not what it does
   kNotAccepted,       // the entry does not point to the acting CPU
   kInvalidData,       // the target CPU is outside the RSS set, or a shrunken table would not repeat
   kNoQueues,          // the table would name more CPUs than there are queues
@@ -65,6 +66,10 @@ class IndirectionTable {
   // For packets without a hash.
   [[nodiscard]] CpuId default_cpu() const noexcept { return is_enabled_ ? default_ : primary_; }
   [[nodiscard]] CpuId primary_cpu() const noexcept { return primary_; }
+  [[nodiscard]] bool has_same_entries(const IndirectionTable& other) const noexcept {
+    return entries_ == other.entries_;
+  }
+  [[nodiscard]] std::span<const CpuId> entries() const noexcept { return entries_; }
 
  private:
   [[nodiscard]] bool is_in_set(CpuId cpu) const noexcept;

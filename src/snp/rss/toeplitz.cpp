@@ -26,6 +26,41 @@ HashKey make_symmetric_key(std::uint16_t seed) noexcept {
   return key;
 }
 
+namespace {
+
+int hex_digit(char c) noexcept {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+}  // namespace
+
+std::optional<HashKey> parse_key(std::string_view text) noexcept {
+  HashKey key{};
+  std::size_t digits = 0;
+  for (const char c : text) {
+    if ((c == ':' || c == ' ') && digits % 2 == 0) continue;
+    const int digit = hex_digit(c);
+    if (digit < 0 || digits == 2 * kKeyBytes) return std::nullopt;
+    key[digits / 2] = static_cast<std::uint8_t>(key[digits / 2] << 4 | digit);
+    ++digits;
+  }
+  if (digits != 2 * kKeyBytes) return std::nullopt;
+  return key;
+}
+
+std::string to_text(const HashKey& key) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (const std::uint8_t byte : key) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
 std::uint32_t toeplitz(const HashKey& key, std::span<const std::uint8_t> input) noexcept {
   SNP_ASSERT(input.size() <= kMaxInputBytes);
   std::uint32_t result = 0;

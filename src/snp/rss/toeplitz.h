@@ -5,12 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 
 namespace snp::rss {
 
 inline constexpr std::size_t kKeyBytes = 40;
 inline constexpr std::size_t kMaxInputBytes = 36;  // two IPv6 addresses and two ports
+inline constexpr std::size_t kMaxInputWords = kMaxInputBytes / 4;
 
 using HashKey = std::array<std::uint8_t, kKeyBytes>;
 
@@ -23,6 +27,11 @@ inline constexpr HashKey kVerificationKey = {
 // The same 16 bits over and over: both directions of a connection hash alike.
 HashKey make_symmetric_key(std::uint16_t seed) noexcept;
 
+// 80 hexadecimal digits; blanks and colons between bytes do not count. Nothing: another length, or
+// another character.
+std::optional<HashKey> parse_key(std::string_view text) noexcept;
+std::string to_text(const HashKey& key);
+
 // Bit by bit, as the reference writes it: the definition that the others are tested against.
 // Pre: input.size() <= kMaxInputBytes.
 std::uint32_t toeplitz(const HashKey& key, std::span<const std::uint8_t> input) noexcept;
@@ -31,6 +40,7 @@ std::uint32_t toeplitz(const HashKey& key, std::span<const std::uint8_t> input) 
 // position can be computed beforehand: 36 KiB a key. Immutable; any thread.
 class ToeplitzTable {
  public:
+  using Table = std::array<std::array<std::uint32_t, 256>, kMaxInputBytes>;
   explicit ToeplitzTable(const HashKey& key);
 
   // Pre: input.size() <= kMaxInputBytes.
@@ -40,10 +50,42 @@ class ToeplitzTable {
       result ^= (*table_)[i][input[i]];
     return result;
   }
+  [[nodiscard]] const Table& table() const noexcept { return *table_; }
 
  private:
-  using Table = std::array<std::array<std::uint32_t, 256>, kMaxInputBytes>;
   std::unique_ptr<const Table> table_;
+};
+
+// One carry-less multiplication per four input bytes: the hash is a product of polynomials over
+// GF(2), of which 32 bits in the middle are wanted. Only where has_carryless() says so. Immutable;
+// any thread.
+class ToeplitzCarryless {
+ public:
+  explicit ToeplitzCarryless(const HashKey& key) noexcept;
+  static bool has_carryless() noexcept;  // this CPU multiplies so
+
+  // Pre: has_carryless(), input.size() <= kMaxInputBytes.
+  [[nodiscard]] std::uint32_t hash(std::span<const std::uint8_t> input) const noexcept;
+
+ private:
+  // The 64 key bits that meet each input word, mirrored: then the input need not be.
+  std::array<std::uint64_t, kMaxInputWords> windows_;
+};
+
+// Whichever of the two this CPU does faster, chosen once. Immutable; any thread.
+class Toeplitz {
+ public:
+  explicit Toeplitz(const HashKey& key);
+
+  // Pre: input.size() <= kMaxInputBytes.
+  [[nodiscard]] std::uint32_t hash(std::span<const std::uint8_t> input) const noexcept {
+    return carryless_ ? carryless_->hash(input) : table_->hash(input);
+  }
+  [[nodiscard]] const char* path() const noexcept { return carryless_ ? "carryless" : "table"; }
+
+ private:
+  std::optional<ToeplitzCarryless> carryless_;
+  std::optional<ToeplitzTable> table_;
 };
 
 }  // namespace snp::rss

@@ -45,6 +45,7 @@ PacketFields fields_of(const Vector& vector) {
 
 TEST(Toeplitz, GivesThePublishedValues) {
   const ToeplitzTable table(kVerificationKey);
+  const Toeplitz chosen(kVerificationKey);
   for (const Vector& vector : kVectors) {
     const PacketFields packet = fields_of(vector);
     const auto addresses = select_input(packet, kIpv4 | kIpv6);
@@ -54,10 +55,12 @@ TEST(Toeplitz, GivesThePublishedValues) {
     EXPECT_EQ(toeplitz(kVerificationKey, with_ports->span()), vector.tcp_hash);
     EXPECT_EQ(table.hash(addresses->span()), vector.address_hash);
     EXPECT_EQ(table.hash(with_ports->span()), vector.tcp_hash);
+    EXPECT_EQ(chosen.hash(addresses->span()), vector.address_hash);
+    EXPECT_EQ(chosen.hash(with_ports->span()), vector.tcp_hash);
   }
 }
 
-TEST(Toeplitz, TableEqualsDefinitionOnRandomInputs) {
+TEST(Toeplitz, FastPathsEqualTheDefinitionOnRandomInputs) {
   const std::uint32_t seed = std::random_device{}();
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
@@ -66,14 +69,36 @@ TEST(Toeplitz, TableEqualsDefinitionOnRandomInputs) {
     for (auto& byte : key)
       byte = static_cast<std::uint8_t>(random());
     const ToeplitzTable table(key);
+    const ToeplitzCarryless carryless(key);
     for (int i = 0; i < 100; ++i) {
       std::array<std::uint8_t, kMaxInputBytes> input;
       for (auto& byte : input)
         byte = static_cast<std::uint8_t>(random());
       const auto part = std::span(input).first(random() % (kMaxInputBytes + 1));
       ASSERT_EQ(table.hash(part), toeplitz(key, part));
+      if (ToeplitzCarryless::has_carryless()) {
+        ASSERT_EQ(carryless.hash(part), toeplitz(key, part));
+      }
     }
   }
+}
+
+TEST(Toeplitz, ChoosesThePathThatThisCpuHas) {
+  const bool has = ToeplitzCarryless::has_carryless();
+  EXPECT_STREQ(Toeplitz(kVerificationKey).path(), has ? "carryless" : "table");
+}
+
+TEST(Toeplitz, KeysAreReadAndWrittenAsHex) {
+  EXPECT_EQ(parse_key(to_text(kVerificationKey)), kVerificationKey);
+  std::string colons;  // as ethtool writes it
+  for (std::size_t i = 0; i < kKeyBytes; ++i)
+    colons += (i == 0 ? "" : ":") + to_text(kVerificationKey).substr(2 * i, 2);
+  EXPECT_EQ(parse_key(colons), kVerificationKey);
+  EXPECT_FALSE(parse_key(""));
+  EXPECT_FALSE(parse_key(std::string(79, 'a')));
+  EXPECT_FALSE(parse_key(std::string(82, 'a')));
+  EXPECT_FALSE(parse_key(std::string(79, 'a') + "g"));
+  EXPECT_FALSE(parse_key("6:d" + std::string(78, 'a')));
 }
 
 TEST(Toeplitz, IsLinear) {
