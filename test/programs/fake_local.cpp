@@ -284,7 +284,9 @@ bool FakeSnpd::fill_pair(LocalFlow& flow) {
   for (std::size_t side = 0; side < 2; ++side) {
     flow.end(side).tx_head += empty(flow.socket[side].get(), flow.socket[1 - side].get(),
                                     flow.ring(side, size), ipc::kFirstPosition);
-    if (has_ended[side]) flow.end(side).flags.store(ipc::pair_flag::kEnd);
+    const bool is_deaf = (flow.slot(side).app.flags.load() & ipc::slot_flag::kShutdownRead) != 0;
+    flow.end(side).flags.store((has_ended[side] ? ipc::pair_flag::kEnd : 0) |
+                               (is_deaf ? ipc::pair_flag::kDeaf : 0));
     auto& engine = flow.slot(side).engine;
     engine.pair = pair.number;
     engine.pair_side = static_cast<std::uint8_t>(side);
@@ -316,6 +318,8 @@ void FakeSnpd::upload_local(LocalFlow& flow) {
       ::setsockopt(flow.socket[side].get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     else if ((frozen[side].flags & ipc::pair_flag::kEnd) != 0)
       ::shutdown(flow.socket[side].get(), SHUT_WR);
+    if ((frozen[side].flags & ipc::pair_flag::kDeaf) != 0)
+      ::shutdown(flow.socket[side].get(), SHUT_RD);
     flow.socket[side].reset();
   }
   for (std::size_t side = 0; side < 2; ++side) {
@@ -345,9 +349,11 @@ void FakeSnpd::tell_lanes(LocalFlow& flow, std::size_t side) {
 void FakeSnpd::bury(LocalFlow& flow, std::size_t side) {
   using namespace ipc::pair_flag;  // NOLINT(google-build-using-namespace)
   const bool has_read_all = flow.end(1 - side).tx_head.load() == flow.end(side).rx_tail.load();
-  static_cast<void>(ipc::add_flags(flow.end(side).flags, kGone | (has_read_all ? kEnd : kReset)));
+  const bool was_over = ipc::is_over(flow.end(0).flags.load(), flow.end(1).flags.load());
+  const std::uint32_t says = was_over ? 0 : has_read_all ? kEnd : kReset;
+  static_cast<void>(ipc::add_flags(flow.end(side).flags, kGone | says));
   flow.is_closed[side] = true;
-  tell_lanes(flow, 1 - side);
+  if (!was_over) tell_lanes(flow, 1 - side);
 }
 
 // True: it goes on.

@@ -31,16 +31,25 @@ inline constexpr PairNumber kNoPair = 0;
 using PairIndex = SlotId;  // of a connection in its pair, < kSlots
 using LaneId = WaitSetId;
 
-// PairEnd::flags bits, set once for the life of the connection in the pair. Written by the side
-// itself (by compare-and-swap, add_flags()), or for a process that is dead: by snpd, or, while snpd
-// is away, by the other side.
+// PairEnd::flags bits, set once for the life of the connection in the pair, which begins with those
+// that the sockets' states and the slots' flags (kShutdownWrite, kShutdownRead) say. Written by the
+// side itself (by compare-and-swap, add_flags()), or for a process that is dead: by snpd, or, while
+// snpd is away, by the other side.
 namespace pair_flag {
 inline constexpr std::uint32_t kEnd = 1u << 0;    // end of file after tx_head (shutdown, close)
 inline constexpr std::uint32_t kGone = 1u << 1;   // closed: what is sent to it now draws a reset
 inline constexpr std::uint32_t kReset = 1u << 2;  // closed with unread data, linger 0: RST
+inline constexpr std::uint32_t kDeaf = 1u << 3;   // shut down for reading
 // As kFrozen in the positions: no bit can be added any more.
 inline constexpr std::uint32_t kFrozenFlags = 1u << 31;
 }  // namespace pair_flag
+
+// Both directions have ended, or one side has reset the other: whatever follows (a close, the end
+// of a process) is no news to anybody.
+constexpr bool is_over(std::uint32_t flags, std::uint32_t flags_of_the_other) noexcept {
+  return ((flags | flags_of_the_other) & pair_flag::kReset) != 0 ||
+         (flags & flags_of_the_other & pair_flag::kEnd) != 0;
+}
 
 // In tx_head and rx_tail: snpd takes the connection apart, nothing can be committed any more. The
 // caller goes back to the gate, which snpd has closed on both sides before it froze anything: a

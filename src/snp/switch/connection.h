@@ -50,6 +50,10 @@ struct alignas(64) Connection {
   Lock ends_lock;  // around loading them
   RingEnds ends;
   std::atomic<int> local_error{0};  // of a local connection that found its other side closed
+  // A local writer without room: how far the reader had read, and since when; see local.h.
+  std::atomic<std::uint64_t> stall_tail{0};
+  std::atomic<Instant::rep> stall_since{0};
+  std::atomic<bool> wants_more{false};  // the last write could not put in everything
 
   Lock watch_lock;  // guards watch_users and the slot's wait_sets, and the same for lanes
   std::array<std::uint32_t, ipc::kWaitSetsPerSlot> watch_users{};

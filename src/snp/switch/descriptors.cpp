@@ -113,8 +113,7 @@ long shut_down_rings(Connection& c, std::uint32_t flags) noexcept {
   if (has_failed(c)) return -ENOTCONN;
   if (!is_local(c)) return 0;
   if (has_ended_both_ways(c)) return -ENOTCONN;
-  const bool ends = (flags & ipc::slot_flag::kShutdownWrite) != 0;
-  return !ends || shut_down_local(c) ? 0 : kMoved;
+  return shut_down_local(c, flags) ? 0 : kMoved;
 }
 
 long shut_down(Connection& c, int fd, int how) noexcept {
@@ -131,9 +130,8 @@ long shut_down(Connection& c, int fd, int how) noexcept {
     if (pass.in_host()) return 0;
     if (!is_local(c)) ring_shard(*c.session, *c.slot, c.slot_id);
   }
-  if (result != 0) return result;
-  mark_watchers(*c.session, *c.slot, c.slot_id);  // the kernel would wake them too
-  return 0;
+  mark_watchers(*c.session, *c.slot, c.slot_id);  // as inet_shutdown, also when it is closed
+  return result;
 }
 
 }  // namespace

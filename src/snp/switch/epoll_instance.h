@@ -93,13 +93,20 @@ class EpollInstance {
   long wait_here(epoll_event* events, int most, Deadline& deadline, const sigset_t* mask) noexcept;
   long wait_foreign(epoll_event* events, int most, Deadline& deadline,
                     const sigset_t* mask) noexcept;
+  bool wait_for_moving() noexcept;
   void wake_sleeper() noexcept;
   void become_foreign() noexcept;
   template <class Visit>
   void for_each_entry(Visit&& visit) noexcept;
   [[nodiscard]] bool may_be_ready() const noexcept;
 
+  struct Moving {  // a connection whose gate was closed, and its mode word
+    Connection* connection = nullptr;
+    std::uint32_t word = 0;
+  };
+
   Lock lock_;
+  Moving moving_;
   Session* session_ = nullptr;
   ipc::WaitSet* wait_set_ = nullptr;
   ipc::WaitSetId id_ = 0;
@@ -114,6 +121,7 @@ class EpollInstance {
   EpollLanes lanes_;
   // Where the other side of the local connection wrote last that was looked at last.
   std::atomic<std::uint32_t> peer_cpu_{0xffffffff};
+  std::atomic<bool> has_stalled_{false};  // some wait for room, and nobody reads
   bool must_look_ = false;                // some connection can be told only by looking again
   std::atomic<std::uint32_t> rounds_{0};  // calls served from rings since the kernel was asked
   std::atomic<bool> has_outer_waiter_{false};

@@ -31,6 +31,7 @@ ipc::LaneId EpollLanes::lane_to(Session& session, Pair& pair, int epoll_fd, void
   if (count == kMost) return 0;
   const ipc::LaneId id = take_lane(session, pair, 0);
   if (id == 0) return 0;
+  ipc::drain(own_lane(pair, id).ready, [](ipc::PairIndex) {});  // an earlier waiter's
   epoll_event event{};
   event.events = EPOLLIN | EPOLLET;
   event.data.ptr = data;

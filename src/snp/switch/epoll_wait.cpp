@@ -52,8 +52,10 @@ bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
   Connection& c = *entry.connection;
   const std::uint32_t word = mode_word(c);
   const ipc::SlotMode current = ipc::mode_of(word);
-  if (current != ipc::SlotMode::kInHost && current != ipc::SlotMode::kOffloaded)
+  if (current != ipc::SlotMode::kInHost && current != ipc::SlotMode::kOffloaded) {
+    moving_ = {&c, word};
     return false;  // a mark follows
+  }
   follow_mode(entry, current);
   if (current == ipc::SlotMode::kInHost || entry.is_fired) return false;
   if (entry.word != word && !attach(entry, word)) return false;
@@ -63,6 +65,9 @@ bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
   std::uint32_t mask = readiness(c) & interest;
   if ((interest & EPOLLOUT) != 0 && (mask & EPOLLOUT) == 0 && want_write(c)) mask |= EPOLLOUT;
   const bool is_edge = (entry.events & EPOLLET) != 0;
+  // Interest in an edge is there always; then a write that did not fit tells who waits.
+  const bool wants_room = (interest & ~mask & EPOLLOUT) != 0 && (!is_edge || c.wants_more.load());
+  if (wants_room && is_stalled(c)) has_stalled_ = true;
   if (mask == 0 || (is_edge && !entry.is_marked)) return false;
   event.events = mask;
   event.data = entry.data;
@@ -78,6 +83,7 @@ int EpollInstance::collect(epoll_event* events, int most) noexcept {
   const Guard guard(lock_);
   lanes_.drop_gone(*session_, epoll_fd_);
   take_marks();
+  moving_ = {};
   int n = 0;
   for (std::uint32_t left = listed_count_.load(); left != 0 && n < most; --left) {
     EpollEntry& entry = *listed_first_;
@@ -91,11 +97,13 @@ int EpollInstance::collect(epoll_event* events, int most) noexcept {
 inline bool EpollInstance::translate_one(epoll_event& event) noexcept {
   auto& entry = *static_cast<EpollEntry*>(event.data.ptr);
   if (entry.owner != this) return false;
-  if (mode(*entry.connection) == ipc::SlotMode::kInHost) {
+  const std::uint32_t word = mode_word(*entry.connection);
+  if (ipc::mode_of(word) == ipc::SlotMode::kInHost) {
     event.data = entry.data;
     if ((entry.events & EPOLLONESHOT) != 0) entry.is_fired = true;
     return true;
   }
+  moving_ = {entry.connection, word};
   entry.is_marked = entry.lost_event = true;  // what the socket says while it moves is not true
   list(entry);
   return false;
@@ -164,7 +172,9 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
   lanes_.arm();
   const bool is_lost = session_->lost.load(std::memory_order_relaxed) && offloaded_.load() != 0;
   const Duration slice = must_look_ ? kBlindSlice : kLostSlice;
-  const Duration limit = is_lost ? std::min(timeout, slice) : timeout;
+  Duration limit = is_lost ? std::min(timeout, slice) : timeout;
+  const bool has_stalled = has_stalled_.load(std::memory_order_relaxed);
+  if (has_stalled) limit = std::min(limit, kStallPatience);
   const long n = may_be_ready() ? 0 : ask_kernel(events, most, limit, mask);
   if (sleepers_.fetch_sub(1) == 1 && !has_outer_waiter_.load(std::memory_order_relaxed)) {
     // While everything is in the host nobody wakes us but a hand-over: one write too many then, for
@@ -179,9 +189,12 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
     lanes_.arm();
     if (may_be_ready()) write_bell(eventfd_);
   }
-  if (is_lost) {
+  if (is_lost || (has_stalled && n == 0 && !may_be_ready())) {
     const Guard guard(lock_);
-    for_each_entry([](EpollEntry& e) { check_on_snpd(*e.connection); });
+    has_stalled_ = false;
+    for_each_entry([is_lost](EpollEntry& e) {
+      if (is_lost) check_on_snpd(*e.connection);
+    });
     for_each_entry([this](EpollEntry& e) { list(e); });
   }
   return n;
@@ -210,6 +223,25 @@ long EpollInstance::wait(epoll_event* events, int most, Duration timeout,
   return n;
 }
 
+// The caller has no time, but a connection of its is just between two places, and may be ready
+// there. As a read() would, wait at the gate for the moment that this takes. False: there is none.
+bool EpollInstance::wait_for_moving() noexcept {
+  Moving moving;
+  {
+    const Guard guard(lock_);
+    moving = std::exchange(moving_, {});
+  }
+  if (moving.connection == nullptr) return false;
+  if (!ipc::is_gate_open(moving.word)) {
+    ipc::wait_at_gate(*moving.connection->slot, moving.word);
+    if (mode_word(*moving.connection) == moving.word) return false;  // takes its time
+  }
+  const Guard guard(lock_);
+  for (EpollEntry* e = by_slot_[moving.connection->slot_id]; e != nullptr; e = e->same_slot_next)
+    list(*e);
+  return true;
+}
+
 long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
                               const sigset_t* mask) noexcept {
   for (;;) {
@@ -225,7 +257,11 @@ long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
     }
     const bool has_offloaded = offloaded_.load(std::memory_order_relaxed) != 0;
     const Duration left = has_offloaded ? deadline.left() : deadline.left_roughly();
-    if (left == Duration::zero()) return ask_kernel(events, most, left, mask);
+    if (left == Duration::zero()) {
+      n = ask_kernel(events, most, left, mask);
+      if (n != 0 || !wait_for_moving()) return n;
+      continue;
+    }
     const SpinBounds spin = bounds();
     const Instant began = has_offloaded ? now() : Instant();
     if (spinner_.spin(spin, [this] { return may_be_ready(); })) continue;

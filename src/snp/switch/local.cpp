@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 
 #include "snp/ipc/pair_stream.h"
+#include "snp/switch/clock.h"
 #include "snp/switch/pairs.h"
 #include "snp/switch/stream.h"
 
@@ -35,7 +37,10 @@ void begin_local(Connection& c) noexcept {
   c.lane_users = {};
   c.local_error.store(0, std::memory_order_relaxed);
   c.tx_tail_seen = c.ends.tx_tail->load() & ~ipc::kFrozen;
+  c.stall_tail.store(0, std::memory_order_relaxed);  // no position
   c.ends.mine->receive_buffer.store(c.slot->facts.options.receive_buffer);
+  if ((c.slot->app.flags.load() & ipc::slot_flag::kShutdownRead) != 0)
+    static_cast<void>(ipc::add_flags(c.ends.mine->flags, ipc::pair_flag::kDeaf));
 }
 
 std::uint32_t local_status(const Connection& c) noexcept {
@@ -72,19 +77,25 @@ void tell_peer(Connection& c) noexcept {
   }
 }
 
+bool draws_reset(Connection& c) noexcept {
+  using namespace ipc::pair_flag;  // NOLINT(google-build-using-namespace)
+  const std::uint32_t theirs = c.ends.theirs->flags.load();
+  const bool is_deaf = (theirs & (kEnd | kDeaf)) == (kEnd | kDeaf);
+  if ((theirs & kGone) == 0 && !is_deaf) [[likely]]
+    return false;
+  c.local_error.store((theirs & kEnd) != 0 ? EPIPE : ECONNRESET);
+  if (is_deaf && ipc::add_flags(c.ends.mine->flags, kReset)) tell_peer(c);
+  mark_watchers(*c.session, *c.slot, c.slot_id);
+  return true;
+}
+
 void after_local_write(Connection& c) noexcept {
   ipc::PairEnd& mine = *c.ends.mine;
   const auto here = static_cast<std::uint32_t>(::sched_getcpu());
   if (mine.cpu.load(std::memory_order_relaxed) != here)
     mine.cpu.store(here, std::memory_order_relaxed);
-  const std::uint32_t theirs = c.ends.theirs->flags.load();
-  if ((theirs & ipc::pair_flag::kGone) == 0) [[likely]] {
+  if (!draws_reset(c)) [[likely]]  // it may have closed since we looked
     tell_peer(c);
-    return;
-  }
-  // Nobody reads any more: the other host would answer the segment with a reset.
-  c.local_error.store((theirs & ipc::pair_flag::kEnd) != 0 ? EPIPE : ECONNRESET);
-  mark_watchers(*c.session, *c.slot, c.slot_id);
 }
 
 void after_local_read(Connection& c, std::uint32_t unread) noexcept {
@@ -95,8 +106,11 @@ void after_local_read(Connection& c, std::uint32_t unread) noexcept {
   if (wants.exchange(0) != 0) tell_peer(c);
 }
 
-bool shut_down_local(Connection& c) noexcept {
-  if (!ipc::add_flags(c.ends.mine->flags, ipc::pair_flag::kEnd)) return false;
+bool shut_down_local(Connection& c, std::uint32_t slot_flags) noexcept {
+  std::uint32_t flags = 0;
+  if ((slot_flags & ipc::slot_flag::kShutdownWrite) != 0) flags |= ipc::pair_flag::kEnd;
+  if ((slot_flags & ipc::slot_flag::kShutdownRead) != 0) flags |= ipc::pair_flag::kDeaf;
+  if (!ipc::add_flags(c.ends.mine->flags, flags)) return false;
   tell_peer(c);
   return true;
 }
@@ -104,12 +118,14 @@ bool shut_down_local(Connection& c) noexcept {
 bool close_local(Connection& c, bool abort) noexcept {
   using namespace ipc::pair_flag;  // NOLINT(google-build-using-namespace)
   auto& flags = c.ends.mine->flags;
-  bool resets = abort || has_unread(c);
-  if (!ipc::add_flags(flags, resets ? kGone | kReset : kGone | kEnd)) return false;
+  const bool was_over = local_tcp_state(c) == TCP_CLOSE;  // then nothing goes out any more
+  bool resets = !was_over && (abort || has_unread(c));
+  const std::uint32_t says = was_over ? 0 : resets ? kReset : kEnd;
+  if (!ipc::add_flags(flags, kGone | says)) return false;
   // What came in the meantime was not read either.
-  if (!resets && has_unread(c)) resets = ipc::add_flags(flags, kReset);
+  if (!resets && !was_over && has_unread(c)) resets = ipc::add_flags(flags, kReset);
   c.slot->app.flags.fetch_or(ipc::slot_flag::kClosed | (resets ? ipc::slot_flag::kAbort : 0));
-  tell_peer(c);
+  if (!was_over) tell_peer(c);
   ring_control(*c.session, c.slot_id);
   return true;
 }
@@ -126,7 +142,10 @@ void look_at_peer(Connection& c, std::uint32_t word) noexcept {
     const PassAt pass(c, word);
     if (!pass.is_inside() || !is_local(c)) return;
     ipc::PairEnd& theirs = *c.ends.theirs;
-    if ((theirs.flags.load() & kGone) != 0 || !is_peer_dead(*c.ends.pair)) return;
+    const std::uint32_t flags = theirs.flags.load();
+    if ((flags & kGone) != 0 || ipc::is_over(flags, c.ends.mine->flags.load()) ||
+        !is_peer_dead(*c.ends.pair))
+      return;
     const auto left =
         ipc::bytes_between(theirs.rx_tail.load(), c.ends.mine->tx_head.load(), c.ends.tx.size);
     const bool has_read_all = left.has_value() && *left == 0;
@@ -143,6 +162,26 @@ std::uint32_t local_limit(const Connection& c) noexcept {
   const std::uint64_t receive = c.ends.theirs->receive_buffer.load(std::memory_order_relaxed);
   const std::uint64_t most = 2 * send + (receive != 0 ? 2 * receive : kInitialReceiveBuffer);
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(most, c.ends.tx.size));
+}
+
+void note_stall(Connection& c) noexcept {
+  const std::uint64_t tail = c.ends.tx_tail->load() & ~ipc::kFrozen;
+  const Instant::rep t = coarse_now().time_since_epoch().count();
+  if (c.stall_tail.exchange(tail) != tail) {
+    c.stall_since.store(t);
+  } else if (t - c.stall_since.load() >= kStallPatience.count()) {
+    request_home(c, Why::kRingFull);
+  }
+}
+
+bool is_stalled(Connection& c) noexcept {
+  const std::uint32_t word = mode_word(c);
+  if (ipc::mode_of(word) != ipc::SlotMode::kOffloaded || c.slot->engine.pair == ipc::kNoPair)
+    return false;
+  const PassAt pass(c, word);
+  if (!pass.is_inside() || (readiness(c) & EPOLLOUT) != 0) return false;
+  note_stall(c);
+  return true;
 }
 
 bool watch_lane(Connection& c, ipc::LaneId id) noexcept {

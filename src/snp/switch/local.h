@@ -29,13 +29,16 @@ void fail_local(Connection& c) noexcept;
 
 // Wakes whom the other side has named. After the stores that they shall see.
 void tell_peer(Connection& c) noexcept;
-// We have written; `c` may find the other side closed, which then answers with a reset.
+// Before we write: would the other side answer with a reset, because it has closed, or shut down
+// both ways (RFC 1122 4.2.2.13)? Then the connection is reset, and the bytes go nowhere.
+bool draws_reset(Connection& c) noexcept;
+// We have written.
 void after_local_write(Connection& c) noexcept;
 // We have read, and `unread` bytes are left: the writer may wait for room.
 void after_local_read(Connection& c, std::uint32_t unread) noexcept;
 
 // False: frozen; back to the gate.
-[[nodiscard]] bool shut_down_local(Connection& c) noexcept;
+[[nodiscard]] bool shut_down_local(Connection& c, std::uint32_t slot_flags) noexcept;
 [[nodiscard]] bool close_local(Connection& c, bool abort) noexcept;
 // Both directions have ended: the kernel's socket would be closed by now.
 bool has_ended_both_ways(const Connection& c) noexcept;
@@ -50,6 +53,14 @@ void look_at_peer(Connection& c, std::uint32_t word) noexcept;
 // How many bytes the other side may leave unread before a writer waits: the ring, or what the
 // kernel's queues would hold when both users chose their sizes.
 std::uint32_t local_limit(const Connection& c) noexcept;
+
+// A writer wants room that is not there. When the reader reads nothing for as long as this, the
+// connection goes home: the host's queues are larger, and the two may rely on that. Look again
+// after at most kStallPatience.
+inline constexpr Duration kStallPatience = milliseconds(100);
+void note_stall(Connection& c) noexcept;
+// Outside the gate: is it so for a waiter of the connection, which wants to write? Notes it then.
+bool is_stalled(Connection& c) noexcept;
 
 // Names a lane of ours, which the other side tells from now on. False: its places are taken.
 bool watch_lane(Connection& c, ipc::LaneId id) noexcept;

@@ -146,6 +146,12 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
     ring_shard(*c.session, *c.slot, c.slot_id);
 }
 
+void set_low_water(Connection& c, std::uint32_t bytes, bool in_host) noexcept {
+  c.slot->app.receive_low_at.store(std::max(1u, bytes));
+  // As tcp_set_rcvlowat: tells at once when there is enough.
+  if (!in_host && tells_reader(c)) mark_watchers(*c.session, *c.slot, c.slot_id);
+}
+
 long set_option(Connection& c, int fd, int level, int name, const void* value,
                 socklen_t length) noexcept {
   const Pass pass(c);
@@ -160,8 +166,7 @@ long set_option(Connection& c, int fd, int level, int name, const void* value,
   if (length < sizeof(std::uint32_t) && !is_name) return 0;
   std::uint32_t word = 0;
   std::memcpy(&word, value, std::min<std::size_t>(length, sizeof word));
-  if (level == SOL_SOCKET && name == SO_RCVLOWAT)
-    c.slot->app.receive_low_at.store(std::max(1u, word));
+  if (level == SOL_SOCKET && name == SO_RCVLOWAT) set_low_water(c, word, pass.in_host());
   if (is_mirrored(level, name)) mirror(c, fd, level, name, word, pass.in_host());
   return 0;
 }
@@ -226,10 +231,23 @@ bool get_option(Connection& c, int fd, int level, int name, void* value,
   return true;
 }
 
+// In the kernel's words: TCP_CLOSE.
+bool is_closed(Connection& c) noexcept {
+  const Pass pass(c);
+  if (pass.in_host()) return false;
+  return is_local(c) ? local_tcp_state(c) == TCP_CLOSE : has_failed(c);
+}
+
 }  // namespace
 }  // namespace snp::switch_
 
 using namespace snp::switch_;  // NOLINT(google-build-using-namespace): C entry points only
+
+// A parked socket knows its peer for as long as it lives, the kernel's own until it is closed.
+SNP_EXPORT int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
+  if (Connection* c = tracked(fd); c != nullptr && is_closed(*c)) return finish<int>(-ENOTCONN);
+  return real().getpeername(fd, address, length);
+}
 
 SNP_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
   Connection* c = tracked(fd);

@@ -10,6 +10,7 @@
 
 #include "snp/switch/epoll_instance.h"
 #include "snp/switch/export.h"
+#include "snp/switch/local.h"
 #include "snp/switch/memory.h"
 #include "snp/switch/real.h"
 #include "snp/switch/stream.h"
@@ -65,6 +66,13 @@ struct Bells {
   int eventfd = -1;  // of its wait set
   const ThreadLanes* lanes = nullptr;
 };
+
+// Waits to write on a local connection whose ring is full.
+bool wants_room(const pollfd& p) noexcept {
+  if ((p.events & POLLOUT) == 0) return false;
+  Connection* c = tracked(p.fd);
+  return c != nullptr && is_stalled(*c);
+}
 
 // Asks the kernel about those that are not offloaded and, behind them in `copy`, the bells. Adds
 // their revents to `fds`; returns how many are ready, or a negative errno.
@@ -122,12 +130,25 @@ int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Durat
   int ready = judge_offloaded(fds, true);
   bool was_woken = false;
   if (lanes.must_look()) left = std::min(left, kBlindSlice);
+  if (ready == 0 && std::any_of(fds.begin(), fds.end(), wants_room))
+    left = std::min(left, kStallPatience);
   const int more = ask_kernel(fds, copy, {waiter != nullptr ? waiter->eventfd : -1, &lanes},
                               ready > 0 ? Duration::zero() : left, mask, was_woken);
   if (waiter != nullptr) end_sleep(*waiter, was_woken);
   unwatch_all(fds, waiter);
   if (more < 0) return ready > 0 ? ready : more;
   return ready + more;
+}
+
+// A caller without time meets a connection between two places: as a read() would, it waits at the
+// gate for the moment that this takes.
+bool has_moved(const pollfd& p) noexcept {
+  const Connection* c = tracked(p.fd);
+  if (c == nullptr) return false;
+  const std::uint32_t word = mode_word(*c);
+  if (ipc::is_gate_open(word)) return false;
+  ipc::wait_at_gate(*c->slot, word);
+  return mode_word(*c) != word;
 }
 
 int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
@@ -141,6 +162,7 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
     bool was_woken = false;
     if (ready > 0 || deadline.left() == Duration::zero()) {
       const int more = ask_kernel(fds, copy, {}, Duration::zero(), mask, was_woken);
+      if (ready == 0 && more == 0 && std::any_of(fds.begin(), fds.end(), has_moved)) continue;
       return more > 0 ? ready + more : (ready > 0 ? ready : more);
     }
     const auto offloaded = std::find_if(fds.begin(), fds.end(), is_offloaded);

@@ -23,7 +23,8 @@
   X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) X(recvmmsg) X(write) X(writev) X(send)        \
   X(sendto) X(sendmsg) X(sendmmsg) X(sendfile) X(splice) X(socket) X(listen) X(accept)          \
   X(accept4) X(connect) X(close) X(close_range) X(closefrom) X(shutdown) X(dup) X(dup2)         \
-  X(dup3) X(fcntl) X(ioctl) X(getsockopt) X(setsockopt) X(epoll_ctl) X(epoll_wait) X(epoll_pwait)\
+  X(dup3) X(fcntl) X(ioctl) X(getpeername) X(getsockopt) X(setsockopt) X(epoll_ctl)       \
+  X(epoll_wait) X(epoll_pwait)                                                                  \
   X(epoll_pwait2) X(poll) X(ppoll) X(select) X(pselect) X(execve) X(execvpe) X(execveat)        \
   X(fexecve) X(posix_spawn) X(posix_spawnp) X(posix_spawn_file_actions_adddup2) X(system)       \
   X(popen) X(fdopen)

@@ -107,6 +107,14 @@ std::size_t claim_room(Connection& c, std::size_t wanted) noexcept {
   return free;
 }
 
+// Could a writer put in what it wanted?
+void note_fit(Connection& c, std::size_t length, std::size_t wanted) noexcept {
+  const bool wants_more = length < wanted;
+  if (c.wants_more.load(std::memory_order_relaxed) != wants_more)
+    c.wants_more.store(wants_more, std::memory_order_relaxed);
+  if (length == 0 && is_local(c)) note_stall(c);
+}
+
 // `n` bytes more stand in the ring: `n`, or kMoved.
 long publish(Connection& c, std::uint64_t head, std::size_t n) noexcept {
   if (!move(c, *c.ends.tx_head, head, n)) return refused(c);
@@ -161,7 +169,9 @@ long ring_send(Connection& c, const Buffers& buffers) noexcept {
     return send_error(c);
   if (buffers.left() == 0) return 0;
   const std::size_t length = std::min(claim_room(c, buffers.left()), buffers.left());
+  note_fit(c, length, buffers.left());
   if (length == 0) return -EAGAIN;
+  if (is_local(c) && draws_reset(c)) return static_cast<long>(length);
   const std::uint64_t head = c.ends.tx_head->load(std::memory_order_relaxed);
   Buffers in = buffers;
   for (std::uint64_t pos = head; pos != head + length;) {
@@ -181,6 +191,7 @@ long ring_send_file(Connection& c, int file, long long* offset, std::size_t coun
   if (count == 0) return 0;
   const std::size_t wanted = std::min<std::size_t>(count, kMostAtOnce);
   const std::size_t length = std::min(claim_room(c, wanted), wanted);
+  note_fit(c, length, wanted);
   if (length == 0) return -EAGAIN;
   const std::uint64_t head = c.ends.tx_head->load(std::memory_order_relaxed);
   const auto [a, b] = c.ends.tx.pieces(head, static_cast<std::uint32_t>(length));
@@ -197,6 +208,15 @@ long ring_send_file(Connection& c, int file, long long* offset, std::size_t coun
 
 namespace {
 
+std::size_t low_water(const Connection& c) noexcept {
+  const std::uint32_t most =
+      is_local(c)
+          ? c.ends.rx.size
+          : ipc::usable(c.slot->buffers.rx_limit.load(std::memory_order_relaxed), c.ends.rx.size);
+  return std::min(c.slot->app.receive_low_at.load(std::memory_order_relaxed),
+                  std::max(1u, most / 2));
+}
+
 std::uint32_t judge(const Connection& c) noexcept {
   const std::uint32_t status = status_of(c);
   const std::uint32_t flags = c.slot->app.flags.load(std::memory_order_relaxed);
@@ -205,15 +225,10 @@ std::uint32_t judge(const Connection& c) noexcept {
   const bool no_more_in = failed || (status & ipc::slot_status::kPeerClosed) != 0 ||
                           (flags & ipc::slot_flag::kShutdownRead) != 0;
   const bool no_more_out = failed || (flags & ipc::slot_flag::kShutdownWrite) != 0;
-  const std::size_t low_at =
-      std::min(c.slot->app.receive_low_at.load(std::memory_order_relaxed),
-               std::max(1u, ipc::usable(c.slot->buffers.rx_limit.load(std::memory_order_relaxed),
-                                        c.ends.rx.size) /
-                                2));
   std::uint32_t mask = 0;
   if (no_more_in && no_more_out) mask |= EPOLLHUP;
   if (no_more_in) mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
-  if (there.value_or(0) >= low_at) mask |= EPOLLIN | EPOLLRDNORM;
+  if (there.value_or(0) >= low_water(c)) mask |= EPOLLIN | EPOLLRDNORM;
   if (no_more_out || room(c) >= room_to_tell(c)) mask |= EPOLLOUT | EPOLLWRNORM;
   if (failed && !c.error_taken.load(std::memory_order_relaxed)) mask |= EPOLLERR;
   return mask;
@@ -230,6 +245,11 @@ std::uint32_t readiness(Connection& c) noexcept {
   const std::uint32_t mask = judge(c);
   std::atomic_thread_fence(std::memory_order_acquire);
   return mode_word(c) == word ? mask : 0;
+}
+
+bool tells_reader(const Connection& c) noexcept {
+  return (status_of(c) & ipc::slot_status::kPeerClosed) != 0 ||
+         unread(c).value_or(0) >= low_water(c);
 }
 
 bool want_write(Connection& c) noexcept {

@@ -72,6 +72,9 @@ long ring_send_file(Connection& c, int file, long long* offset, std::size_t coun
 
 // EPOLLIN, EPOLLOUT, ... by level. 0 while the connection is not offloaded, or just moves.
 std::uint32_t readiness(Connection& c) noexcept;
+// What makes the kernel wake readers: data enough, or the end of file (tcp_data_ready). Inside the
+// gate.
+bool tells_reader(const Connection& c) noexcept;
 // Asks to be told about room, unless there is some. True: there is. Outside the gate.
 bool want_write(Connection& c) noexcept;
 

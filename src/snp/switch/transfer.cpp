@@ -65,6 +65,14 @@ bool wait_for_more_to_peek(Connection& c, int fd, Deadline& deadline) noexcept {
          sys(SYS_nanosleep, &nap, nullptr) == 0;
 }
 
+// A call that has done a part of its work leaves an error to the next one (tcp_recvmsg,
+// tcp_sendmsg).
+bool has_error(Connection& c, int fd) noexcept {
+  if (mode(c) == ipc::SlotMode::kOffloaded) return (readiness(c) & EPOLLERR) != 0;
+  pollfd poll{fd, 0, 0};
+  return real().poll(&poll, 1, 0) > 0 && (poll.revents & POLLERR) != 0;
+}
+
 // What recvmsg() leaves in the header when the rings served it: no ancillary data, no name.
 void clear_ancillary(msghdr* message) noexcept {
   if (message == nullptr) return;
@@ -148,11 +156,12 @@ long receive_on(Connection& c, int fd, Buffers& buffers, int flags, msghdr* mess
       done += n;
       if (static_cast<std::size_t>(done) >= target) return done;
       buffers.advance(static_cast<std::size_t>(n));
-      continue;
+    } else {
+      if (n != -EAGAIN) return done != 0 ? done : n;
+      const int waited = wait_ready(c, fd, EPOLLIN, deadline);
+      if (waited != 0) return done != 0 ? done : waited;
     }
-    if (n != -EAGAIN) return done != 0 ? done : n;
-    const int waited = wait_ready(c, fd, EPOLLIN, deadline);
-    if (waited != 0) return done != 0 ? done : waited;
+    if (done != 0 && has_error(c, fd)) return done;
   }
 }
 
@@ -172,8 +181,9 @@ long send_on(Connection& c, int fd, Buffers& buffers, int flags, const msghdr* m
     }
     if (n == -EAGAIN && blocks) {
       const int waited = wait_ready(c, fd, EPOLLOUT, deadline);
-      if (waited == 0) continue;
-      return done != 0 ? done : waited;
+      if (waited != 0) return done != 0 ? done : waited;
+      if (done != 0 && has_error(c, fd)) return done;
+      continue;
     }
     return done != 0 ? done : with_sigpipe(n, flags);
   }

@@ -68,8 +68,9 @@ int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& wa
                      {in_host ? fd : -1, static_cast<short>(events), 0},
                      {}};
   const auto told = lanes.fill(std::span(polls).subspan(3));
-  const Duration limit =
+  Duration limit =
       lanes.must_look() ? std::min(deadline.left(), kBlindSlice) : sleep_limit(c, deadline);
+  if ((events & EPOLLOUT) != 0 && is_stalled(c)) limit = std::min(limit, kStallPatience);
   const timespec time = to_timespec(limit);
   const int n = real().ppoll(polls, 3 + told.size(), limit < kForever ? &time : nullptr, nullptr);
   const int error = errno;
