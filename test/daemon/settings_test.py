@@ -79,6 +79,15 @@ class Settings(unittest.TestCase):
         self.assertIn("REG_MULTI_SZ    22\n", self.end.snp("reg", "query").stdout)
         self.end.snp("reg", "delete", "/va", "/f")
         self.assertEqual(self.config.read_text(), "")
+        long = self.lab.folder / "long.reg"
+        ports = ",".join(["38,00,20,00"] * 20000) + ",00,00,00,00"
+        long.write_text("Windows Registry Editor Version 5.00\n[HKEY_LOCAL_MACHINE\\SYSTEM\\"
+                        "CurrentControlSet\\Services\\Tcpip\\Parameters]\n"
+                        f'"TCPChimneyEnabledLocalPorts"=hex(7):{ports}\n'
+                        f'"TCPChimneyDisabledLocalPorts"=hex(7):{ports}\n')
+        done = self.end.snp("reg", "import", long, check=False)
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, "snp: the command is longer than snpd takes, 65536 bytes\n"))
         wrong = self.lab.folder / "wrong.reg"
         wrong.write_text("REGEDIT4\n[A]\n\"b\"=dword:x\n")
         done = self.end.snp("reg", "import", wrong, check=False)

@@ -49,6 +49,9 @@ Result<Json> ask(const commands::CommandSpec& command, const Json& arguments) {
   std::vector<std::byte> message(sizeof header + text.size());
   std::memcpy(message.data(), &header, sizeof header);
   std::memcpy(message.data() + sizeof header, text.data(), text.size());
+  if (message.size() > ipc::kMaxMessage)
+    return fail(Errc::kInvalid, "the command is longer than snpd takes, " +
+                                    std::to_string(ipc::kMaxMessage) + " bytes");
   if (auto sent = ipc::send_message(socket->get(), message); !sent)
     return tl::unexpected(sent.error());
   const auto answer = receive_answer(socket->get());

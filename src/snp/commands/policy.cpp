@@ -97,7 +97,7 @@ Result<Json> prepare_load(const Json& arguments) {
 }
 
 Result<Json> prepare_check(const Json& arguments) {
-  const auto prepared = prepare_load(arguments);
+  auto prepared = prepare_load(arguments);
   if (!prepared) return prepared;
   const Json file = Json::parse(argument_text(*prepared, "FILE"));
   const auto limits =
