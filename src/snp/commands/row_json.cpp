@@ -23,6 +23,8 @@ Json to_json(const ConnectionRow& row) {
       {"tcp_state", row.tcp_state},
       {"srtt_us", row.srtt_us},
       {"retransmits", row.retransmits},
+      {"peer_pid", row.peer_pid},
+      {"peer_program", row.peer_program},
   };
 }
 

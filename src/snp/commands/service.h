@@ -22,7 +22,7 @@ struct ConnectionRow {
   int fd = -1;
   std::string program;
   std::string offload_state;  // InHost, Offloading, Offloaded, Uploading
-  std::string target;         // "engine" or empty
+  std::string target;         // "engine", "local" or empty
   std::uint32_t shard = 0;
   chimney::Reason reason = chimney::Reason::kNotAskedYet;
   std::uint64_t bytes_in = 0, bytes_out = 0;
@@ -30,6 +30,9 @@ struct ConnectionRow {
   std::uint32_t quiet_us = 0;  // of the last hand-over; 0: there was none
   std::string tcp_state;       // as the engine knows it; empty when in the host
   std::uint32_t srtt_us = 0, retransmits = 0;
+  // Of the program at the other end; local target only.
+  std::uint32_t peer_pid = 0;
+  std::string peer_program;
 };
 
 // A TCP socket of the host.
@@ -100,7 +103,8 @@ struct Metric {
 };
 
 struct StatsReport {
-  PathStats host, target;
+  PathStats host, target;  // target: the engine's
+  PathStats local;         // the local target's; bytes of both ends are the same bytes
   HandOverStats offload, upload;
   std::vector<Metric> engine;         // what the shards have counted
   std::vector<ReasonCount> declined;  // offloads that did not happen, by reason

@@ -21,9 +21,9 @@ Json to_json(const HandOverStats& stats) {
 
 void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
   const StatsReport stats = service.stats();
-  const PathStats total{stats.host.connections + stats.target.connections,
-                        stats.host.bytes_in + stats.target.bytes_in,
-                        stats.host.bytes_out + stats.target.bytes_out};
+  const PathStats total{stats.host.connections + stats.target.connections + stats.local.connections,
+                        stats.host.bytes_in + stats.target.bytes_in + stats.local.bytes_in,
+                        stats.host.bytes_out + stats.target.bytes_out + stats.local.bytes_out};
   Json declined = Json::object();
   for (const ReasonCount& entry : stats.declined)
     declined[std::string(chimney::text_of(entry.reason).name)] = entry.count;
@@ -32,6 +32,7 @@ void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
     engine[metric.name] = metric.value;
   answer(Json{{"host", to_json(stats.host)},
               {"target", to_json(stats.target)},
+              {"local", to_json(stats.local)},
               {"total", to_json(total)},
               {"engine", std::move(engine)},
               {"offload", to_json(stats.offload)},
@@ -43,7 +44,7 @@ std::string render_paths(const Json& result) {
   using Align = Table::Align;
   Table table(
       {{""}, {"CONNECTIONS", Align::kRight}, {"IN", Align::kRight}, {"OUT", Align::kRight}});
-  for (const char* name : {"host", "target", "total"}) {
+  for (const char* name : {"host", "target", "local", "total"}) {
     const Json& path = result.at(name);
     table.add_row({name, std::to_string(path.at("connections").get<std::uint64_t>()),
                    human_bytes(path.at("bytes_in").get<std::uint64_t>()),

@@ -3,6 +3,7 @@
 #include <array>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -127,6 +128,7 @@ bool Control::before_sleep() {
 void Control::tick() {
   is_tick_due_ = false;
   parts_.offloader.confirm_neighbours();
+  parts_.offloader.trim();
 }
 
 void Control::take_requests() {
@@ -141,6 +143,8 @@ void Control::take_requests() {
 void Control::take_request(Program& program, ipc::SlotId slot_id) {
   const ipc::Slot& slot = program.slot(slot_id);
   if (!is_allocated(slot.app.in_use.load())) return;
+  if ((slot.app.flags.load() & ipc::slot_flag::kClosed) != 0)
+    return parts_.offloader.app_closed(program, slot_id);
   switch (slot.app.request.load()) {
     case ipc::SlotRequest::kOffload:
       parts_.offloader.offload(program, slot_id, {});
@@ -210,6 +214,8 @@ bool Control::handle_message(Session& session, ipc::ReceivedMessage& received) {
   if (const auto* attach = std::get_if<AttachRequest>(&message)) return on_attach(session, *attach);
   if (const auto* wait_set = std::get_if<WaitSetRequest>(&message))
     return on_wait_set(session, *wait_set, std::move(received.fds.front()));
+  if (const auto* lane = std::get_if<LaneRequest>(&message))
+    return on_lane(session, *lane, std::move(received.fds.front()));
   if (const auto* command = std::get_if<CommandRequest>(&message))
     return on_command(session, command->text);
   refuse(session, std::get<Malformed>(message).why);
@@ -220,7 +226,7 @@ void Control::refuse(Session& session, const std::string& why) {
   spdlog::warn("session of pid {} ended: {}", session.pid, why);
   ipc::Refused refused;
   why.copy(refused.why.data(), refused.why.size() - 1);
-  session.send_now(ipc::bytes_of(refused));
+  session.send(ipc::bytes_of(refused));
 }
 
 bool Control::on_attach(Session& session, const AttachRequest& request) {
@@ -253,7 +259,7 @@ bool Control::on_attach(Session& session, const AttachRequest& request) {
   for (const UniqueFd& shard_bell : program.arena->bells)
     fds.push_back(shard_bell.get());
   spdlog::info("attached: {} (pid {})", request.program, session.pid);
-  return session.send_now(ipc::bytes_of(attached), fds);
+  return session.send(ipc::bytes_of(attached), fds);
 }
 
 bool Control::tell_keeper(const Program& program, const Session& session) {
@@ -278,7 +284,9 @@ Program& Control::add_program(std::unique_ptr<Program> owned, Session& session) 
   const std::uint32_t number = program.number;
   const int pidfd = program.pidfd.get();
   session.program = &program;
+  program.session = &session;
   programs_.emplace(number, std::move(owned));
+  parts_.offloader.add_program(program);
   (void)parts_.loop.add(pidfd, EPOLLIN, [this, number, pidfd](std::uint32_t) {
     parts_.loop.remove(pidfd);
     if (const auto found = programs_.find(number); found != programs_.end())
@@ -301,11 +309,23 @@ bool Control::on_wait_set(Session& session, const WaitSetRequest& request, Uniqu
   return true;
 }
 
+bool Control::on_lane(Session& session, const LaneRequest& request, UniqueFd eventfd) {
+  ::fcntl(eventfd.get(), F_SETFL, O_NONBLOCK);
+  if (session.program == nullptr || session.program->has_ended || !is_eventfd(eventfd.get()) ||
+      !parts_.offloader.pairs().add_lane(*session.program, request.pair, request.side, request.lane,
+                                         std::move(eventfd))) {
+    refuse(session, "lane of another's pair, or without an eventfd");
+    return false;
+  }
+  return true;
+}
+
 void Control::end_session(Session& session) {
   const std::uint64_t number = session.number;
   parts_.loop.remove(session.fd());
   ::shutdown(session.fd(), SHUT_RDWR);  // the keeper may hold it, too
   if (Program* program = session.program; program != nullptr) {
+    program->session = nullptr;
     // A dying process closes its sockets a little before its pidfd tells.
     const std::uint32_t program_number = program->number;
     const Duration grace = is_readable(program->pidfd.get()) ? Duration(0) : kDeathGrace;
@@ -324,8 +344,7 @@ void Control::end_program(Program& program, bool is_dead) {
                program.pid);
   parts_.loop.remove(program.pidfd.get());
   parts_.loop.remove(program.control_bell.get());
-  for (const auto& [number, session] : sessions_)
-    if (session->program == &program) session->program = nullptr;
+  if (program.session != nullptr) std::exchange(program.session, nullptr)->program = nullptr;
   parts_.offloader.end_program(program, is_dead,
                                [this, number = program.number] { on_program_gone(number); });
 }

@@ -83,6 +83,7 @@ class Control final : public commands::Service {
   Program& add_program(std::unique_ptr<Program> program, Session& session);
   Result<> adopt_program(KeptProgram& kept);
   void hear_again(Program& program);
+  bool on_lane(Session& session, const LaneRequest& request, UniqueFd eventfd);
   bool on_wait_set(Session& session, const WaitSetRequest& request, UniqueFd eventfd);
   bool on_command(Session& session, std::string_view text);
   void run_command(Session& session, std::string_view text);

@@ -32,6 +32,15 @@ std::optional<Control::Found> Control::find_slot(const FourTuple& flow) {
 void Control::fill_engine_part(commands::ConnectionRow& row, ipc::FlowId id) const {
   const Flow* flow = parts_.offloader.find(id);
   if (flow == nullptr) return;
+  if (const auto local = parts_.offloader.local_view(*flow)) {
+    row.target = "local";
+    row.bytes_in += local->traffic.in;
+    row.bytes_out += local->traffic.out;
+    if (local->peer == nullptr) return;
+    row.peer_pid = static_cast<std::uint32_t>(local->peer->pid);
+    row.peer_program = local->peer->name;
+    return;
+  }
   row.target = "engine";
   row.shard = flow->shard;
   tcp::Info info;
@@ -61,6 +70,8 @@ commands::ConnectionRow Control::make_row(Program& program, ipc::SlotId slot_id,
   row.bytes_in = slot.facts.host_bytes_in.load() + (slot.app.rx_tail.load() - ipc::kFirstPosition);
   row.bytes_out =
       slot.facts.host_bytes_out.load() + (slot.app.tx_head.load() - ipc::kFirstPosition);
+  row.bytes_in += note.local_in;
+  row.bytes_out += note.local_out;
   row.hand_overs = note.hand_overs;
   row.quiet_us = note.quiet_us;
   fill_engine_part(row, note.flow);

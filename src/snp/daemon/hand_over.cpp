@@ -38,6 +38,7 @@ void Offloader::notice_close(Flow& flow) {
 
 // Post: after kFree the flow is gone, and nothing is returned.
 std::optional<Input> Offloader::carry_out(Flow& flow, Action action) {
+  if (flow.is_local) return carry_out_local(flow, action);
   switch (action) {
     case Action::kCloseGate:
       return shut_gate(flow);
@@ -152,8 +153,8 @@ void Offloader::report_stuck(Flow& flow) {
 }
 
 void Offloader::free_flow(Flow& flow) {
-  if (flow.is_home)
-    account(uploads_, flow, handoff_.rx_range.length() + handoff_.tx_range.length());
+  const chimney::Handoff& handoff = flow.is_local ? flow.handoff : handoff_;
+  if (flow.is_home) account(uploads_, flow, handoff.rx_range.length() + handoff.tx_range.length());
   answer(flow, flow.is_home ? Result<>{} : reason_as_result(flow.tuple, flow.reason));
   freed_for_ = flow.reason;
   drop_flow(flow);

@@ -293,6 +293,20 @@ class Keeper {
       case KeeperNews::kRules:
         if (!fds.empty()) inheritance_.rules = read_text(fds.front().get(), message.size);
         break;
+      case KeeperNews::kPair:
+        if (!fds.empty()) keep_pair(message, std::move(fds.front()));
+        break;
+      case KeeperNews::kPairGone:
+        kept_.pairs.erase(message.number);
+        break;
+      case KeeperNews::kLane: {
+        const auto found = kept_.pairs.find(message.number);
+        if (found != kept_.pairs.end() && message.size < 2 * ipc::kLanes && !fds.empty())
+          found->second.lanes[message.size / ipc::kLanes]
+                             [static_cast<ipc::LaneId>(message.size % ipc::kLanes)] =
+              std::move(fds.front());
+        break;
+      }
       case KeeperNews::kReady:
         tell_ready();
         break;
@@ -314,6 +328,12 @@ class Keeper {
     program->arena.bells.assign(std::make_move_iterator(fds.begin() + kFirstBellFd),
                                 std::make_move_iterator(fds.end()));
     kept_.programs[message.number] = std::move(program);
+  }
+
+  void keep_pair(const KeeperMessage& message, UniqueFd fd) {
+    auto memory = ipc::SharedMemory::map(std::move(fd), message.size, true);
+    if (!memory || message.size < ipc::kPairRingsOffset) return;
+    kept_.pairs[message.number] = KeptPair{std::move(*memory), message.sides, {}};
   }
 
   void tell_ready() {

@@ -25,6 +25,9 @@ enum class KeeperNews : std::uint32_t {
   kReady = 6,        // the engine serves programs
   kSettings = 7,     // + fd: `size` bytes of text, the settings (TOML) as they are now
   kRules = 8,        // + fd: `size` bytes of text, the rules of policy as they are now
+  kPair = 9,         // + fd: the memory of pair `number`, of `size` bytes; `sides`: the programs
+  kPairGone = 10,    // pair `number`: no connection is in it
+  kLane = 11,        // + fd: the eventfd of lane side * kLanes + lane (`size`) of pair `number`
 };
 
 struct KeeperMessage {
@@ -35,6 +38,7 @@ struct KeeperMessage {
   std::int32_t pid = 0;
   std::uint32_t uid = 0;
   std::array<char, 64> name{};
+  std::array<std::uint32_t, 2> sides{};  // kPair
 };
 
 // The descriptors of kProgram, in this order; the bells of all shards follow.

@@ -3,7 +3,9 @@
 // notice no more than a pause.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -14,6 +16,7 @@
 #include "snp/base/unique_fd.h"
 #include "snp/engine/engine.h"
 #include "snp/ipc/flow_record.h"
+#include "snp/ipc/pair.h"
 
 namespace snp::daemon {
 
@@ -32,9 +35,17 @@ struct KeptProgram {
   UniqueFd control_bell;
 };
 
+// The memory of local connections and the eventfds of those who wait for them.
+struct KeptPair {
+  ipc::SharedMemory memory;
+  std::array<std::uint32_t, 2> programs{};  // by side
+  std::array<std::map<ipc::LaneId, UniqueFd>, 2> lanes;
+};
+
 struct Kept {
   std::unordered_map<std::uint32_t, std::unique_ptr<KeptProgram>> programs;  // by arena number
   std::unordered_map<ipc::FlowId, UniqueFd> sockets;
+  std::unordered_map<ipc::PairNumber, KeptPair> pairs;
   Instant since;  // when the engine died, or was seen dead
 };
 

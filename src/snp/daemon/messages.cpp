@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "snp/ipc/arena.h"
+#include "snp/ipc/pair.h"
 
 namespace snp::daemon {
 namespace {
@@ -38,6 +39,14 @@ Message parse_wait_set(std::span<const std::byte> bytes, std::size_t fds) {
   return WaitSetRequest{message.wait_set};
 }
 
+Message parse_lane(std::span<const std::byte> bytes, std::size_t fds) {
+  ipc::LaneMessage message;
+  if (!read_exactly(bytes, message) || fds != 1) return Malformed{"lane of a wrong length"};
+  if (message.lane == 0 || message.lane >= ipc::kLanes || message.side > 1)
+    return Malformed{"lane out of range"};
+  return LaneRequest{message.pair, message.side, message.lane};
+}
+
 }  // namespace
 
 Message parse_message(std::span<const std::byte> bytes, std::size_t fds) {
@@ -50,6 +59,8 @@ Message parse_message(std::span<const std::byte> bytes, std::size_t fds) {
       return parse_attach(bytes, fds);
     case ipc::MessageKind::kWaitSet:
       return parse_wait_set(bytes, fds);
+    case ipc::MessageKind::kLane:
+      return parse_lane(bytes, fds);
     case ipc::MessageKind::kCommand: {
       if (fds != 0) return Malformed{"command with descriptors"};
       const auto text = bytes.subspan(sizeof header);

@@ -19,6 +19,11 @@ struct AttachRequest {
 struct WaitSetRequest {
   std::uint16_t wait_set = 0;
 };
+struct LaneRequest {
+  std::uint32_t pair = 0;
+  std::uint32_t side = 0;  // 0 or 1
+  std::uint16_t lane = 0;  // in [1, kLanes)
+};
 struct CommandRequest {
   std::string_view text;  // JSON, into the given bytes
 };
@@ -26,7 +31,7 @@ struct Malformed {
   const char* why = "";
 };
 
-using Message = std::variant<AttachRequest, WaitSetRequest, CommandRequest, Malformed>;
+using Message = std::variant<AttachRequest, WaitSetRequest, LaneRequest, CommandRequest, Malformed>;
 
 // `fds`: how many descriptors came with it.
 Message parse_message(std::span<const std::byte> bytes, std::size_t fds);

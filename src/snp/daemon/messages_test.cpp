@@ -7,6 +7,7 @@
 
 #include "snp/ipc/arena.h"
 #include "snp/ipc/message_socket.h"
+#include "snp/ipc/pair.h"
 
 namespace snp::daemon {
 namespace {
@@ -58,7 +59,7 @@ TEST(Messages, RandomBytes) {
       buffer[n] = static_cast<std::byte>(random());
     if (random() % 4 != 0 && length >= sizeof(ipc::MessageHeader)) {
       const ipc::MessageHeader header{ipc::kProtocolMagic,
-                                      static_cast<ipc::MessageKind>(random() % 9), 0};
+                                      static_cast<ipc::MessageKind>(random() % 12), 0};
       std::memcpy(buffer.data(), &header, sizeof header);
     }
     const std::span<const std::byte> bytes(buffer.data(), length);
@@ -66,6 +67,11 @@ TEST(Messages, RandomBytes) {
     if (const auto* wait_set = std::get_if<WaitSetRequest>(&message)) {
       ASSERT_GT(wait_set->wait_set, 0);
       ASSERT_LT(wait_set->wait_set, ipc::kWaitSets);
+    }
+    if (const auto* lane = std::get_if<LaneRequest>(&message)) {
+      ASSERT_GT(lane->lane, 0);
+      ASSERT_LT(lane->lane, ipc::kLanes);
+      ASSERT_LT(lane->side, 2u);
     }
     if (const auto* command = std::get_if<CommandRequest>(&message)) {
       ASSERT_EQ(command->text.size(), length - sizeof(ipc::MessageHeader));

@@ -94,7 +94,10 @@ Reason Offloader::examine(Program& program, ipc::SlotId slot_id, Flow& flow,
 Reason Offloader::find_way(Flow& flow) {
   auto path = env_.network.find_path(flow.tuple, flow.bound_ifindex);
   if (!path) return path.error().code == Errc::kBusy ? Reason::kNoNeighbour : Reason::kNoRoute;
-  if (path->is_loopback) return Reason::kLoopback;
+  if (path->is_loopback) {
+    flow.path = *path;
+    return find_peer(flow.tuple);
+  }
   if (!env_.devices.contains(path->ifindex)) return Reason::kNoDevice;
   flow.path = *path;
   return Reason::kOffloaded;
@@ -159,6 +162,7 @@ void Offloader::publish(const Flow& flow) {
   slot.engine.rx_head.store(handoff_.rx_range.end);
   slot.engine.tx_tail.store(handoff_.tx_range.begin);
   slot.engine.shard.store(static_cast<std::uint8_t>(flow.shard));
+  slot.engine.pair = ipc::kNoPair;
 }
 
 std::optional<Input> Offloader::hold(Flow& flow) {
@@ -222,6 +226,7 @@ Flow& Offloader::enrol(std::unique_ptr<Flow> owned) {
   flow.id = free_ids_.back();
   free_ids_.pop_back();
   env_.records[flow.id].status.store(ipc::FlowStatus::kFree);  // whatever a dead engine left
+  env_.records[flow.id].place = {};
   const auto shards = static_cast<std::uint32_t>(env_.settings.number(Setting::kShards));
   flow.shard = flow.treatment.shard.value_or(flow.id) % shards;
   return enter(std::move(owned));
@@ -238,7 +243,7 @@ Flow& Offloader::enter(std::unique_ptr<Flow> owned) {
   note.flow = flow.id;
   note.tuple = flow.tuple;
   flows_.emplace(flow.id, std::move(owned));
-  env_.presence.keep();
+  if (!flow.is_local) env_.presence.keep();
   return flow;
 }
 
@@ -250,6 +255,7 @@ std::optional<Reason> Offloader::start_offload(Program& program, ipc::SlotId slo
   const chimney::Verdict verdict = judge(program, slot_id, *owned, done != nullptr);
   if (!verdict.is_yes()) return verdict.reason;
   if (verdict.rule != nullptr) owned->treatment = verdict.rule->treatment;
+  if (owned->path.is_loopback) return start_local(std::move(owned), done);
   // Before the gate closes: the connection is not quiet meanwhile.
   switch (env_.presence.want(owned->path.ifindex)) {
     case Presence::Answer::kHere:

@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <spdlog/spdlog.h>
 
 #include "snp/base/assert.h"
+#include "snp/daemon/session.h"
 #include "snp/engine/clock.h"
 #include "snp/ipc/slot_gate.h"
 
@@ -41,10 +43,31 @@ Result<> reason_as_result(const FourTuple& flow, Reason reason) {
   return fail(Errc::kBusy, std::move(message));
 }
 
-Offloader::Offloader(Surroundings surroundings) : env_(std::move(surroundings)) {
+Offloader::Offloader(Surroundings surroundings)
+    : env_(std::move(surroundings)),
+      pairs_({env_.loop, env_.keeper,
+              [this](const Program& program, std::span<const std::byte> message,
+                     std::span<const int> fds) { return tell(program, message, fds); },
+              [](const Program& program) {
+                return program.session != nullptr && program.session->has_output();
+              },
+              [this](int eventfd) { return env_.engine.ring(eventfd); },
+              [this](std::uint32_t number) {
+                const auto found = programs_.find(number);
+                return found == programs_.end() ? nullptr : found->second;
+              }}),
+      local_(pairs_, env_.records) {
   for (ipc::FlowId id = ipc::kFlowRecords; id > 0; --id)
     free_ids_.push_back(id - 1);
   env_.presence.on_change([this] { take_waiting_jobs(); });
+}
+
+// False: its switch takes no more, or its session is lost.
+bool Offloader::tell(const Program& program, std::span<const std::byte> message,
+                     std::span<const int> fds) {
+  if (program.session == nullptr || !program.session->send(message, fds)) return false;
+  if (program.session->has_output()) env_.loop.change(program.session->fd(), EPOLLIN | EPOLLOUT);
+  return true;
 }
 
 Flow* Offloader::find(ipc::FlowId id) {
@@ -124,6 +147,7 @@ void Offloader::upload(Flow& flow, Reason reason, Done done) {
 }
 
 bool Offloader::work() {
+  local_.dispatch(*this);
   const auto may_offload = [this] {
     return initiating_ < kMaxInitiating && !offload_queue_.empty();
   };
@@ -160,8 +184,9 @@ void Offloader::run_offload(OffloadJob job) {
   SlotNote& note = program.note(job.slot);
   if (note.in_use != job.in_use || !is_allocated(job.in_use)) return finish({}, Reason::kState);
   if (Flow* flow = find(note.flow); flow != nullptr) {
-    if (job.done) flow->waiting.push_back(std::move(job.done));
-    return;
+    if (!job.done) return;
+    if (flow->lifecycle.state() == OffloadState::kOffloaded) return job.done({});
+    return flow->waiting.push_back(std::move(job.done));
   }
   const std::optional<Reason> started = start_offload(program, job.slot, job.done);
   if (!started) return waiting_jobs_.push_back(std::move(job));
@@ -192,6 +217,7 @@ void Offloader::take_waiting_jobs() {
 }
 
 void Offloader::run_upload(Flow& flow) {
+  if (flow.is_local) return run_local_upload(flow);
   flow.quiet_since = engine::monotonic_now();
   notice_close(flow);
   flow.reason = Reason::kOffloaded;  // for as long as it is not home
@@ -204,7 +230,10 @@ void Offloader::initiated(chimney::ConnectionId id) {
   --initiating_;
   Flow* flow = find(id);
   if (flow == nullptr || flow->lifecycle.step() != Step::kInitiating) return;
-  notice_close(*flow);
+  if (flow->is_local)
+    free_rings(*flow);  // of the arena: the pair has the bytes
+  else
+    notice_close(*flow);
   drive(*flow, Input::kInitiated);
   account(offloads_, *flow, 0);
   if (slot_of(*flow) != nullptr) flow->program->note(flow->slot).is_queued = false;
@@ -216,6 +245,11 @@ void Offloader::terminated(chimney::ConnectionId id, const chimney::Handoff& han
   Flow* flow = find(id);
   if (flow == nullptr || flow->lifecycle.step() != Step::kTerminating) return;
   --uploads_running_;
+  if (flow->is_local) {
+    flow->reason = flow->upload_reason;
+    flow->handoff = handoff;
+    return drive(*flow, Input::kTerminated);
+  }
   Program& program = *flow->program;
   notice_close(*flow);
   flow->reason = flow->upload_reason;
@@ -237,7 +271,10 @@ void Offloader::refused(chimney::ConnectionId id, TcpState state) {
 }
 
 void Offloader::upload_requested(chimney::ConnectionId id, Reason reason) {
-  if (Flow* flow = find(id)) upload(*flow, reason, {});
+  Flow* flow = find(id);
+  // Of a local pair both ends are on their way already.
+  if (flow != nullptr && flow->lifecycle.state() != OffloadState::kUploading)
+    upload(*flow, reason, {});
 }
 
 void Offloader::finished(chimney::ConnectionId id) {
@@ -258,14 +295,13 @@ void Offloader::drop_flow(Flow& flow) {
   ipc::FlowRecord& record = env_.records[flow.id];
   Program& program = *flow.program;
   const ipc::FlowStatus status = record.status.load();
-  if (status != ipc::FlowStatus::kFree && status != ipc::FlowStatus::kParking) {
+  if (status != ipc::FlowStatus::kFree && status != ipc::FlowStatus::kParking && !flow.is_local) {
     const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(record);
     past_bytes_in_ += snapshot.rcv_pos - flow.first_rcv;
     past_bytes_out_ += snapshot.una_pos - flow.first_una;
   }
   if (status != ipc::FlowStatus::kFree) {  // it had got as far as rings
-    free_rings(program, record.rx_ring, record.rx_size);
-    free_rings(program, record.tx_ring, record.tx_size);
+    free_rings(flow);
     record.status.store(ipc::FlowStatus::kFree);
     env_.keeper.tell(KeeperNews::kForget, flow.id);
   }
@@ -274,11 +310,18 @@ void Offloader::drop_flow(Flow& flow) {
     if (SlotNote& note = program.note(flow.slot); note.flow == flow.id) note.flow = ipc::kNoFlow;
   free_ids_.push_back(flow.id);
   --program.flows;
+  if (!flow.is_local) env_.presence.let_go();
   flows_.erase(flow.id);
-  env_.presence.let_go();
 }
 
-void Offloader::free_rings(Program& program, std::uint64_t offset, std::uint32_t size) {
+void Offloader::free_rings(const Flow& flow) {
+  ipc::FlowRecord& record = env_.records[flow.id];
+  for (auto [offset, size] : {std::pair(record.rx_ring, std::exchange(record.rx_size, 0)),
+                              std::pair(record.tx_ring, std::exchange(record.tx_size, 0))})
+    if (size != 0) free_ring(*flow.program, offset, size);
+}
+
+void Offloader::free_ring(Program& program, std::uint64_t offset, std::uint32_t size) {
   program.rings.free(offset);
   if (program.arena == nullptr) return;
   ::fallocate(program.arena->memory.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -301,6 +344,7 @@ void Offloader::end_program(Program& program, bool is_dead, std::function<void()
       upload(*flow, Reason::kSharedDescriptor, {});
     else
       drive(*flow, Input::kAppDied);
+    if (flow->is_local && flow->lifecycle.is_orphan()) local_.on_died(id);
   }
   detach_if_due(program);
 }
@@ -325,6 +369,8 @@ void Offloader::detach_if_due(Program& program) {
     if (found == gone_.end()) return;
     const std::function<void()> gone = std::move(found->second);
     gone_.erase(found);
+    if (const auto ended = programs_.find(number); ended != programs_.end())
+      pairs_.end_program(*ended->second);
     programs_.erase(number);
     env_.keeper.tell(KeeperNews::kProgramGone, number);
     gone();
@@ -352,6 +398,7 @@ void Offloader::bury_rest() {
 void Offloader::recheck_paths() {
   for (const auto& [id, flow] : flows_) {
     if (flow->lifecycle.state() != OffloadState::kOffloaded || flow->is_upload_wanted) continue;
+    if (flow->is_local) continue;  // whatever the way would be, both ends are here
     const auto path = env_.network.find_path(flow->tuple, flow->bound_ifindex);
     if (!path && path.error().code == Errc::kBusy) continue;
     if (!path || path->ifindex != flow->path.ifindex) {
@@ -374,6 +421,7 @@ void Offloader::recheck_paths() {
 void Offloader::confirm_neighbours() {
   std::set<std::pair<std::uint32_t, IpAddress>> confirmed;
   for (const auto& [id, flow] : flows_) {
+    if (flow->is_local) continue;
     const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[id]);
     const std::uint64_t progress = snapshot.una_pos + snapshot.rcv_pos;
     if (std::exchange(flow->progress, progress) == progress) continue;
@@ -396,12 +444,15 @@ void Offloader::fill(std::vector<commands::DeviceRow>& devices) const {
 }
 
 void Offloader::fill(commands::StatsReport& report) const {
-  report.target.connections = flows_.size();
+  const LocalTarget::Counters local = local_.counters();
+  report.local = {local.connections, local.bytes, local.bytes};
+  report.target.connections = static_cast<std::uint64_t>(std::count_if(
+      flows_.begin(), flows_.end(), [](const auto& entry) { return !entry.second->is_local; }));
   report.target.bytes_in = past_bytes_in_;
   report.target.bytes_out = past_bytes_out_;
   for (const auto& [id, flow] : flows_) {
     const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[id]);
-    if (flow->lifecycle.state() != OffloadState::kOffloading) {
+    if (flow->lifecycle.state() != OffloadState::kOffloading && !flow->is_local) {
       report.target.bytes_in += snapshot.rcv_pos - flow->first_rcv;
       report.target.bytes_out += snapshot.una_pos - flow->first_una;
     }

@@ -19,6 +19,9 @@
 #include "snp/commands/service.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/keeper_link.h"
+#include "snp/daemon/local_target.h"
+#include "snp/daemon/pairs.h"
+#include "snp/daemon/peer_index.h"
 #include "snp/daemon/policy_book.h"
 #include "snp/daemon/presence.h"
 #include "snp/daemon/program.h"
@@ -66,6 +69,11 @@ struct Flow {
   chimney::Reason reason = chimney::Reason::kOffloaded;  // of what is being done now
   chimney::Treatment treatment;                          // what a rule says of it
   bool is_home = false;                                  // the host has it again
+  // Of the local target: its other end is a flow, too.
+  bool is_local = false;
+  bool is_spoilt = false;    // the socket could not be emptied: home again at once
+  host::Parked parked;       // while it is offloaded
+  chimney::Handoff handoff;  // of the hand-over that is on
   std::vector<commands::Service::Done> waiting;
 };
 
@@ -88,6 +96,20 @@ class Offloader final : public chimney::TargetEvents {
   void close_books();
   // Of a reason that an earlier engine left in a slot: it might be offloaded now.
   static bool may_try_again(chimney::Reason reason);
+
+  // A program has attached.
+  void add_program(Program& program);
+  // The control doorbell of a slot that its program has closed.
+  void app_closed(Program& program, ipc::SlotId slot);
+  [[nodiscard]] Pairs& pairs() noexcept { return pairs_; }
+  // Of a flow of the local target.
+  struct LocalView {
+    const Program* peer = nullptr;  // at the other end
+    LocalTarget::Traffic traffic;
+  };
+  std::optional<LocalView> local_view(const Flow& flow);
+  // Memory of local connections that stand still goes back. Asked for every few seconds.
+  void trim() { local_.trim(); }
 
   // The process is dead, or (`is_dead` false) only its session is lost. The program is deleted,
   // and `gone` called, when the last connection is over.
@@ -169,6 +191,23 @@ class Offloader final : public chimney::TargetEvents {
   [[nodiscard]] bool has_room() const;
   chimney::Facts facts_of(Program& program, const FourTuple& flow) const;
   void add_interface(chimney::Facts& facts, const Flow& flow) const;
+  // Local connections (local_offload.cpp).
+  chimney::Reason find_peer(const FourTuple& tuple);
+  chimney::Reason find_second(const Flow& first, Flow& second);
+  chimney::Reason start_local(std::unique_ptr<Flow> first, const Done& done);
+  chimney::Reason move_both(Pair& pair, const std::array<ipc::FlowId, 2>& ids, const Done& done);
+  chimney::Reason take_both(Pair& pair, Flow& first, Flow& second);
+  chimney::Reason silence_end(Flow& flow);
+  chimney::Reason dump_end(Flow& flow);
+  chimney::Reason settle_both(Pair& pair, Flow& first, Flow& second);
+  chimney::Input empty_end(Flow& flow);
+  std::optional<chimney::Input> carry_out_local(Flow& flow, chimney::Action action);
+  void run_local_upload(Flow& flow);
+  void refill_both(const std::array<ipc::FlowId, 2>& ids);
+  void end_local_upload(Flow& flow, const LocalTarget::LastWords& words, const Result<>& refilled);
+  void leave_to_us(Flow& flow);
+  void notice_local_close(Flow& flow);
+
   static chimney::Reason look_again(const ipc::Slot& slot, const Flow& flow);
   Flow& enrol(std::unique_ptr<Flow> owned);
   Flow& enter(std::unique_ptr<Flow> owned);
@@ -185,7 +224,9 @@ class Offloader final : public chimney::TargetEvents {
   void report_stuck(Flow& flow);
   void free_flow(Flow& flow);
   void drop_flow(Flow& flow);  // socket, rings, record, steering: gone
-  void free_rings(Program& program, std::uint64_t offset, std::uint32_t size);
+  bool tell(const Program& program, std::span<const std::byte> message, std::span<const int> fds);
+  void free_rings(const Flow& flow);
+  void free_ring(Program& program, std::uint64_t offset, std::uint32_t size);
   void set_slot_mode(const Flow& flow, ipc::SlotMode mode, chimney::Reason reason);
   [[nodiscard]] ipc::Slot* slot_of(const Flow& flow) const;
   void answer(Flow& flow, const Result<>& result);
@@ -197,7 +238,10 @@ class Offloader final : public chimney::TargetEvents {
   std::map<ipc::FlowId, std::unique_ptr<Flow>> flows_;
   std::vector<ipc::FlowId> free_ids_;
   std::unordered_set<std::uint64_t> cookies_;
-  std::unordered_map<std::uint32_t, Program*> programs_;  // that have hand-overs or flows
+  std::unordered_map<std::uint32_t, Program*> programs_;  // by number; until the last flow is over
+  PeerIndex peers_{programs_};
+  Pairs pairs_;
+  LocalTarget local_;
   std::unordered_map<std::uint32_t, std::function<void()>> gone_;
   std::deque<OffloadJob> offload_queue_;
   std::vector<OffloadJob> waiting_jobs_;  // for the presence

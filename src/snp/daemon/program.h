@@ -30,8 +30,12 @@ struct SlotNote {
   std::uint32_t quiet_us = 0;  // of the last one
   std::uint32_t attempts = 0;  // of the offload that is being tried
   bool is_queued = false;
+  std::uint64_t local_in = 0, local_out = 0;  // bytes of earlier stays at the local target
+  bool is_indexed = false;                    // PeerIndex knows of it
   RoundTrip round_trip;
 };
+
+class Session;
 
 class Program {
  public:
@@ -64,8 +68,9 @@ class Program {
   Identity identity;  // as of identity_read; see facts_of()
   Instant identity_read;
   UniqueFd pidfd;
-  UniqueFd control_bell;  // eventfd: it wants the control thread to look
-  engine::Arena* arena;   // nullptr: detached
+  UniqueFd control_bell;       // eventfd: it wants the control thread to look
+  Session* session = nullptr;  // nullptr: lost
+  engine::Arena* arena;        // nullptr: detached
   RingAllocator rings;
   std::uint32_t flows = 0;          // offloaded, or on their way
   std::uint32_t hand_overs_on = 0;  // asked for or running

@@ -1,8 +1,10 @@
 #include "snp/daemon/session.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -13,6 +15,12 @@
 #endif
 
 namespace snp::daemon {
+namespace {
+
+// Of binary messages: a switch reads them when it needs to.
+constexpr std::size_t kMostWaiting = 1024;
+
+}  // namespace
 
 void Session::send_reply(std::string_view text) {
   constexpr std::size_t kPart = ipc::kMaxMessage - sizeof(ipc::MessageHeader);
@@ -25,17 +33,31 @@ void Session::send_reply(std::string_view text) {
     std::vector<std::byte> message(sizeof header + part.size());
     std::memcpy(message.data(), &header, sizeof header);
     std::memcpy(message.data() + sizeof header, part.data(), part.size());
-    output_.push_back(std::move(message));
+    output_.push_back({std::move(message), {}});
   } while (!text.empty());
 }
 
-bool Session::send_now(std::span<const std::byte> message, std::span<const int> fds) {
-  return ipc::send_message(socket_.get(), message, fds).has_value();
+bool Session::send(std::span<const std::byte> message, std::span<const int> fds) {
+  if (output_.empty()) {
+    const auto sent = ipc::send_message(socket_.get(), message, fds);
+    if (sent || sent.error().sys_errno != EAGAIN) return sent.has_value();
+  }
+  if (output_.size() >= kMostWaiting) return false;
+  Output output{{message.begin(), message.end()}, {}};
+  for (const int fd : fds) {
+    output.fds.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!output.fds.back().is_open()) return false;
+  }
+  output_.push_back(std::move(output));
+  return true;
 }
 
 bool Session::flush() {
   while (!output_.empty()) {
-    const auto sent = ipc::send_message(socket_.get(), output_.front());
+    std::vector<int> fds;
+    for (const UniqueFd& fd : output_.front().fds)
+      fds.push_back(fd.get());
+    const auto sent = ipc::send_message(socket_.get(), output_.front().bytes, fds);
     if (!sent) return sent.error().sys_errno == EAGAIN;
     output_.pop_front();
   }

@@ -33,8 +33,9 @@ class Session {
 
   // A JSON answer, cut into messages. What the socket does not take now waits for flush().
   void send_reply(std::string_view text);
-  // One binary message. False: it did not go, the session is of no more use.
-  bool send_now(std::span<const std::byte> message, std::span<const int> fds = {});
+  // One binary message, in order, with duplicates of the descriptors. What the socket does not take
+  // now waits for flush(). False: too much waits already, or the other side is gone.
+  bool send(std::span<const std::byte> message, std::span<const int> fds = {});
   // Returns false when the other side is gone.
   bool flush();
   [[nodiscard]] bool has_output() const noexcept { return !output_.empty(); }
@@ -48,7 +49,11 @@ class Session {
 
  private:
   UniqueFd socket_;
-  std::deque<std::vector<std::byte>> output_;
+  struct Output {
+    std::vector<std::byte> bytes;
+    std::vector<UniqueFd> fds;
+  };
+  std::deque<Output> output_;
 };
 
 // Takes the next caller; not open: there is none, or it is gone again.

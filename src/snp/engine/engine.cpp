@@ -48,6 +48,7 @@ class EngineImpl final : public Engine {
                         std::vector<UniqueFd> bells) override;
   void set_wait_set(Arena& arena, ipc::WaitSetId id, UniqueFd eventfd) override;
   void notify(Arena& arena, ipc::SlotId slot) override;
+  bool ring(int eventfd) override { return guards_.back()->ring(eventfd); }
   void detach(Arena& arena) override;
 
   Result<> tap(std::uint32_t ifindex) override;

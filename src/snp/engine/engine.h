@@ -56,6 +56,8 @@ class Engine : public chimney::Target {
   virtual void set_wait_set(Arena& arena, ipc::WaitSetId id, UniqueFd eventfd) = 0;
   // Marks the slot in its wait sets and wakes those that sleep (after a change of mode).
   virtual void notify(Arena& arena, ipc::SlotId slot) = 0;
+  // Writes an eventfd of an application. False: it made us wait, and must not be written again.
+  virtual bool ring(int eventfd) = 0;
   // Pre: none of its connections is in a hand-over. Connections that remain are finished without
   // the application (`by_exit`: as the kernel would at process exit). The arena lives until the
   // last is done.

@@ -30,6 +30,10 @@ void install_interrupt() {
 void WakeGuard::wake(Arena& arena, ipc::WaitSetId id) noexcept {
   const int fd = arena.wait_set_fds[id].load(std::memory_order_acquire);
   if (fd < 0 || arena.is_blocking.load(std::memory_order_relaxed)) return;
+  if (!ring(fd)) arena.is_blocking.store(true, std::memory_order_relaxed);
+}
+
+bool WakeGuard::ring(int fd) noexcept {
   const std::uint64_t one = 1;
   const std::uint64_t writes = writes_.load(std::memory_order_relaxed);
   writes_.store(writes + 1);  // before the look at the watch: it sees the write, or we see it doze
@@ -37,7 +41,7 @@ void WakeGuard::wake(Arena& arena, ipc::WaitSetId id) noexcept {
   const ssize_t written = ::write(fd, &one, sizeof one);
   const bool was_interrupted = written < 0 && errno == EINTR;
   writes_.store(writes + 2, std::memory_order_relaxed);
-  if (was_interrupted) arena.is_blocking.store(true, std::memory_order_relaxed);
+  return !was_interrupted;
 }
 
 WakeWatch::WakeWatch(std::vector<WakeGuard*> guards) : guards_(std::move(guards)) {

@@ -27,6 +27,9 @@ class WakeGuard {
   // Wakes who sleeps in the wait set. Never for longer than WakeWatch allows.
   void wake(Arena& arena, ipc::WaitSetId id) noexcept;
 
+  // Writes an eventfd. False: it made us wait, and must not be written again.
+  bool ring(int eventfd) noexcept;
+
   // The thread that calls wake(); before WakeWatch knows the guard.
   void set_thread(pthread_t thread) noexcept { thread_ = thread; }
 

@@ -1,0 +1,33 @@
+#include "snp/daemon/refill_pair.h"
+
+#include "snp/host/parking.h"
+
+namespace snp::daemon {
+
+std::array<Result<>, 2> refill_pair(const std::array<EndToRefill, 2>& ends) {
+  std::array<Result<>, 2> results;
+  std::array<host::Refilled, 2> refilled;
+  const auto for_both = [&](auto&& step) {
+    for (std::size_t i = 0; i < 2; ++i)
+      if (results[i]) results[i] = step(ends[i], refilled[i]);
+  };
+  for_both([](const EndToRefill& end, host::Refilled& out) -> Result<> {
+    const chimney::Handoff& h = end.handoff;
+    const auto done = host::refill(end.fd, h.state, end.memo, h.rx, h.rx_range, h.tx, h.tx_range);
+    if (!done) return tl::unexpected(done.error());
+    out = *done;
+    return {};
+  });
+  for_both([](const EndToRefill& end, const host::Refilled& in) {
+    return host::resume(end.fd, end.handoff.state.cached, end.memo, in);
+  });
+  for_both([](const EndToRefill& end, const host::Refilled& in) {
+    const chimney::Handoff& h = end.handoff;
+    return host::send_rest(end.fd, h.state.cached, end.memo, in, h.tx, h.tx_range);
+  });
+  for (const EndToRefill& end : ends)
+    if (end.resets) host::reset(end.fd);
+  return results;
+}
+
+}  // namespace snp::daemon

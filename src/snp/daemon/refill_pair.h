@@ -1,0 +1,21 @@
+// Two sockets of this host that are each other's peer come home together (host/parking.h). Control
+// thread or keeper.
+#pragma once
+
+#include <array>
+
+#include "snp/base/result.h"
+#include "snp/chimney/target.h"
+#include "snp/state/host_socket.h"
+
+namespace snp::daemon {
+
+struct EndToRefill {
+  int fd = -1;
+  const HostSocketMemo& memo;
+  const chimney::Handoff& handoff;  // settled (chimney/local_pair.h)
+  bool resets = false;              // its last word is a reset
+};
+std::array<Result<>, 2> refill_pair(const std::array<EndToRefill, 2>& ends);
+
+}  // namespace snp::daemon
