@@ -18,6 +18,8 @@ namespace snp::engine {
 struct Flow : WheelEntry {
   std::optional<tcp::Connection> connection;
   Flow* next_touched = nullptr;
+  Flow* next_stale = nullptr;
+  bool is_info_stale = false;  // in the shard's list: more happened than was published
   bool is_touched = false;
   bool is_hostile = false;         // the application broke the rules: only its close counts
   bool is_write_notified = false;  // told of room since it wrote last

@@ -34,6 +34,7 @@ std::size_t Shard::run_once(Instant now) noexcept {
   if (now >= next_sweep_) [[unlikely]]
     give_back_pages(now);
   if (touched_ == nullptr && pending_answers_.empty()) {
+    if (work == 0) publish_stale_infos(now);
     return work + (wake_applications(now) ? 1 : 0);
   }
   settle(now);

@@ -121,6 +121,7 @@ class Shard {
   void take_events(Flow& flow) noexcept;
   void set_error(Flow& flow, int error) noexcept;
   void publish_info(Flow& flow, Instant now) noexcept;
+  void publish_stale_infos(Instant now) noexcept;
   bool wake_applications(Instant now) noexcept;  // true: it was time
 
   // shard_idle.cpp
@@ -144,6 +145,7 @@ class Shard {
   TimingWheel wheel_;
   Flow* touched_ = nullptr;
   std::vector<Flow*> with_pages_;  // those with has_filled_pages or has_written_pages
+  Flow* stale_ = nullptr;
   std::vector<ShardArena*> arenas_;
   std::vector<ShardArena*> marked_arenas_;
   std::vector<Mail*> pending_answers_;

@@ -201,6 +201,12 @@ void Shard::forget(Flow& flow) noexcept {
   by_id_.erase(flow.id);
   if (std::exchange(flow.is_in_pages, false)) std::erase(with_pages_, &flow);
   stats_.set(M::kConnections, by_id_.size());
+  if (std::exchange(flow.is_info_stale, false)) {
+    Flow** link = &stale_;
+    while (*link != &flow)
+      link = &(*link)->next_stale;
+    *link = flow.next_stale;
+  }
   if (flow.is_touched) {
     Flow** link = &touched_;
     while (*link != &flow)

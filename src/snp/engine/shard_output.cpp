@@ -23,7 +23,10 @@ void Shard::settle(Instant now) noexcept {
     follow_streams(*flow);
     send_segments(*flow, now);
     take_events(*flow);
-    if (now - flow->info_at >= kInfoInterval) publish_info(*flow, now);
+    if (now - flow->info_at >= kInfoInterval)
+      publish_info(*flow, now);
+    else if (!std::exchange(flow->is_info_stale, true))
+      flow->next_stale = std::exchange(stale_, flow);
     if (flow->slot == nullptr && flow->connection->state() == TcpState::kClosed) {
       forget(*flow);
       stats_.add(M::kConnectionsFinished);
@@ -211,9 +214,40 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   out.ssthresh_segments.store(info.ssthresh_bytes / mss, kRelaxed);
   out.unacked_segments.store((info.unacked_bytes + mss - 1) / mss, kRelaxed);
   out.total_retransmits.store(info.total_retransmits, kRelaxed);
-  out.rcv_space.store(info.rcv_wnd, kRelaxed);
+  out.rcv_space.store(info.receive_buffer, kRelaxed);
+  out.rcv_wnd.store(info.rcv_wnd, kRelaxed);
   out.tcp_state.store(linux_number(info.state), kRelaxed);
   out.snd_wnd.store(info.snd_wnd, kRelaxed);
+  const std::uint32_t ca_state = info.has_timed_out ? 4 : info.is_recovering ? 3 : 0;
+  out.ca_state.store(info.is_reducing ? 2 : ca_state, kRelaxed);
+  out.retransmits.store(info.retransmits, kRelaxed);
+  out.probes.store(info.probes, kRelaxed);
+  out.backoff.store(info.backoff, kRelaxed);
+  out.sacked_segments.store((info.sacked_bytes + mss - 1) / mss, kRelaxed);
+  out.lost_segments.store((info.lost_bytes + mss - 1) / mss, kRelaxed);
+  out.notsent_bytes.store(info.unsent_bytes, kRelaxed);
+  out.min_rtt_us.store(info.min_rtt_us, kRelaxed);
+  out.rcv_rtt_us.store(info.rcv_rtt_us, kRelaxed);
+  out.segs_in.store(static_cast<std::uint32_t>(info.segments_in), kRelaxed);
+  out.segs_out.store(static_cast<std::uint32_t>(info.segments_out), kRelaxed);
+  out.is_app_limited.store(info.is_delivery_app_limited ? 1 : 0, kRelaxed);
+  out.last_data_sent_ms.store(to_ms_ticks(info.last_data_sent), kRelaxed);
+  out.last_data_recv_ms.store(to_ms_ticks(info.last_data_received), kRelaxed);
+  out.last_recv_ms.store(to_ms_ticks(info.last_received), kRelaxed);
+  out.pacing_rate.store(info.pacing_rate, kRelaxed);
+  out.delivery_rate.store(info.delivery_rate, kRelaxed);
+  out.bytes_acked.store(info.bytes_acked, kRelaxed);
+  out.bytes_received.store(info.bytes_received, kRelaxed);
+  out.bytes_resent.store(info.bytes_resent, kRelaxed);
+}
+
+// There is nothing else to do: what the interval held back is told before the shard sleeps.
+void Shard::publish_stale_infos(Instant now) noexcept {
+  while (stale_ != nullptr) {
+    Flow& flow = *std::exchange(stale_, stale_->next_stale);
+    flow.is_info_stale = false;
+    publish_info(flow, now);
+  }
 }
 
 bool Shard::wake_applications(Instant now) noexcept {

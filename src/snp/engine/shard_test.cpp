@@ -234,6 +234,22 @@ TEST(Shard, GivesMemoryBackWhenAConnectionRests) {
   transfer(world, streams);
 }
 
+TEST(Shard, TellsWhatGetsockoptTcpInfoAsksFor) {
+  World world;
+  std::vector<Stream> streams;
+  streams.push_back({world.a, world.b, world.a.open(0), world.b.open(0), 1, 300'000});
+  transfer(world, streams);
+  world.run_for(milliseconds(300));
+  const ipc::SlotInfo& sender = world.a.app->slot(streams[0].from_slot).info;
+  const ipc::SlotInfo& receiver = world.b.app->slot(streams[0].to_slot).info;
+  EXPECT_EQ(sender.bytes_acked, 300'000u) << "the last turn, too";
+  EXPECT_EQ(receiver.bytes_received, 300'000u);
+  EXPECT_GT(sender.min_rtt_us, 0u);
+  EXPECT_GT(sender.segs_out, 100u);
+  EXPECT_EQ(sender.ca_state, 0u);
+  EXPECT_EQ(sender.pacing_rate, 0u);
+}
+
 TEST(Shard, ALargeRingCostsWhatIsInUse) {
   constexpr std::uint32_t kLarge = 8u << 20;
   constexpr std::uint32_t kBuffer = 256 * 1024;

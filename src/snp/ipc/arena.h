@@ -19,7 +19,7 @@
 namespace snp::ipc {
 
 inline constexpr std::uint32_t kArenaMagic = 0x504e5361;
-inline constexpr std::uint32_t kArenaVersion = 2;
+inline constexpr std::uint32_t kArenaVersion = 3;
 inline constexpr std::uint32_t kSlots = 16384;
 inline constexpr std::uint32_t kWaitSets = 1024;
 inline constexpr std::uint32_t kMaxShards = 64;
@@ -127,16 +127,24 @@ struct alignas(64) SlotBuffers {  // [snpd]
   std::atomic<std::uint32_t> rx_limit{0}, tx_limit{0};
 };
 
-// Written by the shard at most every few milliseconds for getsockopt(TCP_INFO); advisory.
+// Written by the shard at most every few milliseconds for getsockopt(TCP_INFO); advisory. What is
+// counted counts from the last hand-over, as in the kernel socket.
 struct alignas(64) SlotInfo {  // [snpd]
   std::atomic<std::uint32_t> srtt_us{0}, rttvar_us{0}, rto_us{0};
   std::atomic<std::uint32_t> snd_mss{0}, rcv_mss{0}, cwnd_segments{0}, ssthresh_segments{0};
   std::atomic<std::uint32_t> unacked_segments{0}, total_retransmits{0}, rcv_space{0};
   std::atomic<std::uint32_t> tcp_state{0};  // the kernel's numbering (tcp_states.h)
   std::atomic<std::uint32_t> snd_wnd{0};
-  std::array<std::uint32_t, 4> reserved{};
+  std::atomic<std::uint32_t> ca_state{0};  // the kernel's: 0 open, 2 ECN, 3 recovery, 4 loss
+  std::atomic<std::uint32_t> retransmits{0}, probes{0}, backoff{0};
+  std::atomic<std::uint32_t> sacked_segments{0}, lost_segments{0}, notsent_bytes{0};
+  std::atomic<std::uint32_t> min_rtt_us{0}, rcv_rtt_us{0}, rcv_wnd{0};
+  std::atomic<std::uint32_t> segs_in{0}, segs_out{0}, is_app_limited{0};
+  std::atomic<std::uint32_t> last_data_sent_ms{0}, last_data_recv_ms{0}, last_recv_ms{0};  // ticks
+  std::atomic<std::uint64_t> pacing_rate{0}, delivery_rate{0};  // bytes per second; 0: none
+  std::atomic<std::uint64_t> bytes_acked{0}, bytes_received{0}, bytes_resent{0};
 };
-static_assert(sizeof(SlotInfo) == 64);
+static_assert(sizeof(SlotInfo) == 192);
 
 struct alignas(64) SlotFacts {  // [app]: seldom written
   SlotOptions options;

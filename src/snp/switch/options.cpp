@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "snp/ipc/tcp_info.h"
+#include "snp/switch/clock.h"
 #include "snp/switch/connection.h"
 #include "snp/switch/export.h"
 #include "snp/switch/local.h"
@@ -178,28 +180,9 @@ void put(void* value, socklen_t* length, const void* source, std::size_t size) n
 
 // TCP_INFO as the kernel gives it for the parked socket, with what the engine measures.
 void overlay_info(const Connection& c, void* value, socklen_t length) noexcept {
-  tcp_info info{};
-  const std::size_t size = std::min<std::size_t>(length, sizeof info);
-  std::memcpy(&info, value, size);
-  if (is_local(c)) {
-    info.tcpi_state = local_tcp_state(c);
-    std::memcpy(value, &info, size);
-    return;
-  }
-  const ipc::SlotInfo& s = c.slot->info;
-  constexpr auto kRelaxed = std::memory_order_relaxed;
-  info.tcpi_state = static_cast<std::uint8_t>(s.tcp_state.load(kRelaxed));
-  info.tcpi_rtt = s.srtt_us.load(kRelaxed);
-  info.tcpi_rttvar = s.rttvar_us.load(kRelaxed);
-  info.tcpi_rto = s.rto_us.load(kRelaxed);
-  info.tcpi_snd_mss = s.snd_mss.load(kRelaxed);
-  info.tcpi_rcv_mss = s.rcv_mss.load(kRelaxed);
-  info.tcpi_snd_cwnd = s.cwnd_segments.load(kRelaxed);
-  info.tcpi_snd_ssthresh = s.ssthresh_segments.load(kRelaxed);
-  info.tcpi_unacked = s.unacked_segments.load(kRelaxed);
-  info.tcpi_total_retrans = s.total_retransmits.load(kRelaxed);
-  info.tcpi_rcv_space = s.rcv_space.load(kRelaxed);
-  std::memcpy(value, &info, size);
+  if (!is_local(c)) return ipc::overlay_tcp_info(c.slot->info, to_ms_ticks(now()), value, length);
+  constexpr std::size_t kState = 0;  // tcpi_state is its first byte
+  if (length > kState) static_cast<std::uint8_t*>(value)[kState] = local_tcp_state(c);
 }
 
 // True: answered here, for an offloaded connection.

@@ -152,6 +152,20 @@ Info Connection::info() const noexcept {
   info.delivery_rate = rate_.last().bytes_per_s;
   info.is_delivery_app_limited = rate_.last().is_app_limited;
   info.min_rtt_us = rtt_.min_rtt_us();
+  info.is_recovering = recovery_ == Recovery::kFast;
+  info.is_reducing = recovery_ == Recovery::kReduction;
+  info.has_timed_out = recovery_ == Recovery::kTimeout;
+  info.probes = std::max(keepalive_probes_, persist_probes_);
+  info.backoff = is_persisting_ ? persist_backoff_ : retransmits_;
+  info.sacked_bytes = board_.sacked_bytes();
+  info.lost_bytes = board_.lost_bytes();
+  info.unsent_bytes = unsent();
+  info.rcv_rtt_us = rcv_rtt_us_;
+  info.receive_buffer = rx_limit_;
+  info.bytes_resent = bytes_resent_;
+  info.last_data_sent = last_sent_;
+  info.last_data_received = last_data_received_;
+  info.last_received = last_received_;
   return info;
 }
 

@@ -82,6 +82,12 @@ struct Info {
   std::uint64_t pacing_rate = 0;    // bytes per second; 0: not paced
   std::uint64_t delivery_rate = 0;  // bytes per second; 0: not measured
   bool is_delivery_app_limited = false;
+  bool is_recovering = false, is_reducing = false, has_timed_out = false;
+  std::uint8_t probes = 0, backoff = 0;  // unanswered keepalive or persist probes; of the timeout
+  std::uint32_t sacked_bytes = 0, lost_bytes = 0, unsent_bytes = 0;
+  std::uint32_t rcv_rtt_us = 0, receive_buffer = 0;
+  std::uint64_t bytes_resent = 0;
+  Instant last_data_sent{}, last_data_received{}, last_received{};
   std::uint32_t min_rtt_us = 0;
 };
 
@@ -398,6 +404,7 @@ class Connection {
   ConstState constant_;
   CachedState cached_;
   std::uint32_t total_retransmits_ = 0;
+  std::uint64_t bytes_resent_ = 0;
   std::uint64_t bytes_acked_ = 0, bytes_received_ = 0, segments_in_ = 0, segments_out_ = 0;
 
   SackScoreboard board_;

@@ -113,6 +113,7 @@ std::optional<SegmentPlan> Connection::poll_retransmission(Instant now) noexcept
   note_resent(from, end);
   pace(length, now);
   ++total_retransmits_;
+  bytes_resent_ += length;
   is_first_of_recovery_ = false;
   if (from == snd_una_ || !timers_.is_running(Timer::kRetransmission)) arm_retransmission(now);
   return plan;
@@ -291,6 +292,7 @@ std::optional<SegmentPlan> Connection::poll_probe(Instant now) noexcept {
     resent_unreported_ += length;
     is_tail_probe_again_ = true;
     ++total_retransmits_;
+    bytes_resent_ += length;
     return plan;
   }
   return make_ack(snd_una_ - 1, now);  // an old number: the peer must answer
