@@ -58,9 +58,11 @@ long host_send(int fd, const Buffers& buffers, int flags, const msghdr* message)
 bool wait_for_more_to_peek(Connection& c, int fd, Deadline& deadline) noexcept {
   pollfd poll{fd, POLLRDHUP, 0};
   const timespec nap{0, 1'000'000};
-  const bool has_ended = mode(c) == ipc::SlotMode::kOffloaded
-                             ? (readiness(c) & (EPOLLRDHUP | EPOLLERR)) != 0
-                             : real().poll(&poll, 1, 0) > 0;
+  const bool has_ended = [&] {
+    const Pass pass(c);  // what the socket says while it moves is not true
+    return pass.in_host() ? real().poll(&poll, 1, 0) > 0
+                          : (readiness(c) & (EPOLLRDHUP | EPOLLERR)) != 0;
+  }();
   return !has_ended && deadline.left() != Duration::zero() &&
          sys(SYS_nanosleep, &nap, nullptr) == 0;
 }
@@ -68,7 +70,8 @@ bool wait_for_more_to_peek(Connection& c, int fd, Deadline& deadline) noexcept {
 // A call that has done a part of its work leaves an error to the next one (tcp_recvmsg,
 // tcp_sendmsg).
 bool has_error(Connection& c, int fd) noexcept {
-  if (mode(c) == ipc::SlotMode::kOffloaded) return (readiness(c) & EPOLLERR) != 0;
+  const Pass pass(c);
+  if (!pass.in_host()) return (readiness(c) & EPOLLERR) != 0;
   pollfd poll{fd, 0, 0};
   return real().poll(&poll, 1, 0) > 0 && (poll.revents & POLLERR) != 0;
 }
