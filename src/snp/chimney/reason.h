@@ -9,7 +9,7 @@
 namespace snp::chimney {
 
 enum class Reason : std::uint16_t {
-#define SNP_REASON(symbol, code, name, sentence, hint) symbol = code,
+#define SNP_REASON(symbol, code, name, sentence, hint) symbol = (code),
 #include "snp/chimney/reasons.def"
 #undef SNP_REASON
 };

@@ -108,7 +108,7 @@ class Control final : public commands::Service {
 
   std::optional<Found> find_slot(const FourTuple& flow);
   commands::ConnectionRow make_row(Program& program, ipc::SlotId slot, const SlotNote& note);
-  commands::ConnectionRow make_orphan_row(const Flow& flow) const;
+  [[nodiscard]] commands::ConnectionRow make_orphan_row(const Flow& flow) const;
   void fill_engine_part(commands::ConnectionRow& row, ipc::FlowId id) const;
   [[nodiscard]] std::uint32_t shards() const {
     return static_cast<std::uint32_t>(parts_.inheritance.config.number(settings::Setting::kShards));

@@ -194,7 +194,7 @@ class Keeper {
 
   Result<> watch_signals() {
     const sigset_t set = handled_signals();
-    ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
     struct sigaction ignore {};
     ignore.sa_handler = SIG_IGN;
     ::sigaction(SIGPIPE, &ignore, nullptr);

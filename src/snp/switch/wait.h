@@ -43,7 +43,7 @@ class ThreadLanes {
   // told to us.
   bool add(Connection& c) noexcept;
   // What a sleep must watch: fills in and returns the part of `polls` that is used.
-  std::span<pollfd> fill(std::span<pollfd> polls) const noexcept;
+  [[nodiscard]] std::span<pollfd> fill(std::span<pollfd> polls) const noexcept;
   // Takes back the wake-ups that came.
   static void consume(std::span<const pollfd> polls) noexcept;
   // Some connection can be told only by looking again, because snpd is not there to pass a lane on.
