@@ -82,6 +82,8 @@ class Control final : public commands::Service {
   Result<std::reference_wrapper<Session>> add_session(std::unique_ptr<Session> session);
   Program& add_program(std::unique_ptr<Program> program, Session& session);
   Result<> adopt_program(KeptProgram& kept);
+  void adopt_pairs(Kept& kept);
+  Result<> adopt_local(Kept& kept, ipc::FlowId id);
   void hear_again(Program& program);
   bool on_lane(Session& session, const LaneRequest& request, UniqueFd eventfd);
   bool on_wait_set(Session& session, const WaitSetRequest& request, UniqueFd eventfd);

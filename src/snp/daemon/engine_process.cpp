@@ -117,12 +117,18 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   ::setpriority(PRIO_PROCESS, 0, -15);
   Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,
                        &inheritance.records->at<ipc::FlowRecord>(0), values, policy,
-                       std::move(ifindexes), inheritance.max_connections});
+                       std::move(ifindexes), inheritance.max_connections,
+                       (inheritance.restarts << 20) + 1});
   Control control({inheritance, **loop, **engine, **network, keeper, offloader, values, policy});
   if (auto started = control.start(); !started) return started;
   spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
                values.number(Setting::kShards), values.text(Setting::kChimney));
-  if (!kept.sockets.empty()) (*presence)->come_now();
+  const bool has_steered =
+      std::any_of(kept.sockets.begin(), kept.sockets.end(), [&](auto& kept_socket) {
+        return inheritance.records->at<ipc::FlowRecord>(sizeof(ipc::FlowRecord) * kept_socket.first)
+                   .status.load() != ipc::FlowStatus::kLocal;
+      });
+  if (has_steered) (*presence)->come_now();
   if (auto adopted = control.adopt(kept); !adopted) {
     // The shards may have begun: this is as a kill, and the records are good at any moment.
     spdlog::error("cannot go on with the connections of the engine before: {}",

@@ -336,6 +336,7 @@ void Offloader::leave_to_us(Flow& flow) {
   if (flow.lifecycle.is_orphan()) return;
   if (ipc::Slot* slot = slot_of(flow); slot != nullptr) {
     ipc::set_mode(*slot, ipc::SlotMode::kUploading);
+    env_.records[flow.id].slot = ipc::kNoSlot;  // it will be another's
     pairs_.release_when_left(use_of(flow));
   }
   drive(flow, Input::kAppClosed);

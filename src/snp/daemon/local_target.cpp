@@ -18,22 +18,11 @@ using chimney::LocalEnd;
 using chimney::LocalStream;
 using chimney::Reason;
 
-// The kernel's queue takes about half of what SO_RCVBUF says; the rest is its own overhead.
-std::uint32_t receive_room(const HostSocketMemo& memo) {
-  return memo.receive_buffer / 2;
-}
-
 void copy(const StreamRing& from, const StreamRange& range, const StreamRing& to,
           std::uint64_t at) {
   const auto [a, b] = from.pieces(range.begin, static_cast<std::uint32_t>(range.length()));
   to.copy_in(at, a);
   to.copy_in(at + a.size(), b);
-}
-
-// What the application set since it was offloaded.
-void follow_options(const ipc::Slot& slot, CachedState& cached) {
-  if (slot.app.options_generation.load(std::memory_order_acquire) == 0) return;
-  engine::apply_options(slot.facts.options, cached);
 }
 
 }  // namespace
@@ -57,6 +46,11 @@ std::optional<FrozenPair> freeze_pair(ipc::PairConnection& connection,
     stream.origin = ipc::kFirstPosition;
   }
   return frozen;
+}
+
+void follow_options(const ipc::Slot& slot, CachedState& cached) noexcept {
+  if (slot.app.options_generation.load(std::memory_order_acquire) == 0) return;
+  engine::apply_options(slot.facts.options, cached);
 }
 
 LocalEnd end_of(const ipc::FlowRecord& record, ipc::FlowId id, const ipc::SharedMemory& memory) {
@@ -108,7 +102,9 @@ void LocalTarget::adopt(Pair& pair, const PairSeat& seat, const std::array<End, 
     // What was carried before is not known any more: counting begins here.
     couple->first_head[side] =
         ipc::position_of(pair.connection(seat.index).end[side].tx_head.load());
-    couples_[ends[side].flow] = couple;
+    const Id id = ends[side].flow;
+    couples_[id] = couple;
+    answers_.push_back([id](chimney::TargetEvents& events) { events.initiated(id); });
   }
 }
 
@@ -129,7 +125,8 @@ void LocalTarget::forget(Id id) {
 
 void LocalTarget::initiate(const Handoff& handoff) {
   Couple* couple = find(handoff.id);
-  SNP_ASSERT(couple != nullptr && couple->phase == Phase::kCoupled);
+  SNP_ASSERT(couple != nullptr);
+  if (couple->phase != Phase::kCoupled) return;  // adopted
   couple->arrived[side_of(*couple, handoff.id)] = handoff;
   if (couple->arrived[0] && couple->arrived[1]) join(*couple);
 }

@@ -44,7 +44,8 @@ class LocalTarget final : public chimney::Target {
   // Two ends that are about to be offloaded together: `ends` by side. They share the seat, which is
   // given up when both are over, or by forget().
   void couple(Pair& pair, const PairSeat& seat, const std::array<End, 2>& ends);
-  // As couple(), for a connection that an engine before this one has initiated.
+  // As couple(), for a connection that an engine before this one has initiated: initiated() is the
+  // answer, and initiate() has nothing to do.
   void adopt(Pair& pair, const PairSeat& seat, const std::array<End, 2>& ends);
   [[nodiscard]] bool knows(Id id) const { return couples_.contains(id); }
   [[nodiscard]] Id peer_of(Id id) const;
@@ -121,6 +122,11 @@ class LocalTarget final : public chimney::Target {
   std::uint64_t past_bytes_ = 0;
 };
 
+// The kernel's queue takes about half of what SO_RCVBUF says; the rest is its own overhead.
+constexpr std::uint32_t receive_room(const HostSocketMemo& memo) noexcept {
+  return memo.receive_buffer / 2;
+}
+
 // What the pair's memory says of a stream that is frozen, as far as it can be true.
 struct FrozenPair {
   std::array<ipc::FrozenEnd, 2> ends;
@@ -129,6 +135,9 @@ struct FrozenPair {
 // Freezes both ends. Nothing: their words are impossible. `places`: of both records, by side.
 std::optional<FrozenPair> freeze_pair(ipc::PairConnection& connection,
                                       const std::array<ipc::PairPlace, 2>& places);
+
+// What the application set since it was offloaded.
+void follow_options(const ipc::Slot& slot, CachedState& cached) noexcept;
 
 // An end as the record and the frozen streams tell it, for refill(): nothing settled yet.
 chimney::LocalEnd end_of(const ipc::FlowRecord& record, ipc::FlowId id,

@@ -55,7 +55,8 @@ Offloader::Offloader(Surroundings surroundings)
               [this](std::uint32_t number) {
                 const auto found = programs_.find(number);
                 return found == programs_.end() ? nullptr : found->second;
-              }}),
+              },
+              env_.first_pair}),
       local_(pairs_, env_.records) {
   for (ipc::FlowId id = ipc::kFlowRecords; id > 0; --id)
     free_ids_.push_back(id - 1);

@@ -46,6 +46,7 @@ struct Surroundings {
   const PolicyBook& policy;
   std::set<std::uint32_t> devices;  // ifindexes that are served
   std::uint32_t max_connections = 0;
+  ipc::PairNumber first_pair = 1;  // above what the engines before this one have used
 };
 
 // A connection that the engine has, or is about to have.
@@ -92,6 +93,9 @@ class Offloader final : public chimney::TargetEvents {
   // Goes on with what the record says, and with the parked socket, for an engine that died. On
   // failure record and socket are as they were.
   Result<> resume(Program& program, ipc::FlowId id, UniqueFd socket, Instant quiet_since);
+  // Both ends of a local connection, which has gone on meanwhile. `ids`: by side.
+  Result<> resume_local(const std::array<Program*, 2>& programs,
+                        const std::array<ipc::FlowId, 2>& ids, std::array<UniqueFd, 2> sockets);
   // After all resume(): numbers of the records in use are not given out again.
   void close_books();
   // Of a reason that an earlier engine left in a slot: it might be offloaded now.

@@ -77,8 +77,9 @@ class Pairs {
     std::function<bool(const Program&)> has_unsent;       // some message still waits in our queue
     std::function<bool(int)> ring;                        // an eventfd; false: it blocks, forget it
     std::function<Program*(std::uint32_t)> find_program;  // that is attached; by number
+    ipc::PairNumber first = 1;                            // of the pairs that it makes
   };
-  explicit Pairs(Surroundings surroundings) : env_(std::move(surroundings)) {}
+  explicit Pairs(Surroundings surroundings) : env_(std::move(surroundings)), next_(env_.first) {}
 
   // The pair of two programs, made if need be with `bytes` of memory. kBusy: one of them has not
   // been told yet; try again later.
@@ -132,7 +133,7 @@ class Pairs {
   std::map<Key, Pair*> by_programs_;
   std::vector<Resting> resting_;
   std::vector<SlotUse> releasing_;
-  ipc::PairNumber next_ = 1;
+  ipc::PairNumber next_;
   Duration patience_{};
   bool is_looking_ = false;
 };

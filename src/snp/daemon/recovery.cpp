@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 
 #include "snp/chimney/reason.h"
+#include "snp/daemon/local_recovery.h"
+#include "snp/daemon/refill_pair.h"
 #include "snp/daemon/reinjector.h"
 #include "snp/daemon/slot_access.h"
 #include "snp/engine/clock.h"
@@ -110,6 +112,28 @@ class Recovery {
     return refill(one);
   }
 
+  // Both ends of a local connection. Nobody is waited for: streams can be frozen.
+  std::array<Outcome, 2> bring_pair(std::array<Case, 2>& ends,
+                                    const std::array<ipc::FlowId, 2>& ids) {
+    LocalCases cases;
+    for (std::size_t i = 0; i < 2; ++i)
+      cases[i] = {ids[i], &ends[i].record,
+                  ends[i].program != nullptr ? &ends[i].program->arena.memory : nullptr};
+    const LocalTruth truth = truth_of(cases);
+    if (truth == LocalTruth::kSockets) return {release_end(ends[0]), release_end(ends[1])};
+    const auto kept = kept_.pairs.find(ends[0].record.place.pair);
+    const KeptPair* pair = kept == kept_.pairs.end() ? nullptr : &kept->second;
+    if (aim_ == Aim::kResume && truth == LocalTruth::kPair && pair != nullptr &&
+        can_go_on(cases, *pair))
+      return {leave(ends[0]), leave(ends[1])};
+    for (const Case& one : ends)
+      if (!one.is_orphan()) ipc::set_mode(*one.slot, ipc::SlotMode::kUploading);
+    const auto home = way_home(cases, truth, pair);
+    if (!home)
+      return {give_up(ends[0], "its memory is gone"), give_up(ends[1], "its memory is gone")};
+    return refill_ends(ends, *home);
+  }
+
   // Connections that the engine had stopped at the gate and not yet told of; and those that their
   // programs closed without an engine to hear of it.
   void settle_slots(KeptProgram& program) {
@@ -133,6 +157,38 @@ class Recovery {
     if (ipc::mode_of(one.slot->engine.mode_word.load()) != ipc::SlotMode::kOffloaded)
       ipc::set_mode(*one.slot, ipc::SlotMode::kOffloaded);
     return Outcome::kWaits;
+  }
+
+  // The socket is whole, though a dump of it may be there.
+  Outcome release_end(Case& one) {
+    if (one.record.status.load() == ipc::FlowStatus::kFree) return Outcome::kFinished;
+    if (one.record.status.load() != ipc::FlowStatus::kParking)
+      one.record.status.store(ipc::FlowStatus::kSilenced);
+    return let_go(one);
+  }
+
+  std::array<Outcome, 2> refill_ends(std::array<Case, 2>& ends, const LocalHome& home) {
+    std::array<chimney::Handoff, 2> handoffs{home.ends[0].handoff, home.ends[1].handoff};
+    for (std::size_t i = 0; i < 2; ++i)
+      if ((ends[i].flags() & ipc::slot_flag::kShutdownWrite) != 0)
+        handoffs[i].state.delegated.fin_pending = true;
+    const std::array<Result<>, 2> results =
+        refill_pair({EndToRefill{ends[0].fd, ends[0].record.memo, handoffs[0], home.resets[0]},
+                     EndToRefill{ends[1].fd, ends[1].record.memo, handoffs[1], home.resets[1]}});
+    std::array<Outcome, 2> outcomes{};
+    for (std::size_t i = 0; i < 2; ++i) {
+      Case& one = ends[i];
+      if (!results[i]) {
+        outcomes[i] = give_up(one, results[i].error().message);
+      } else if (home.is_gone[i] || one.is_orphan()) {
+        set_end(one, home.resets[i]);
+        outcomes[i] = Outcome::kFinished;
+      } else {
+        reopen(one, home.is_sane ? chimney::Reason::kEngineDied : chimney::Reason::kHostile);
+        outcomes[i] = Outcome::kHome;
+      }
+    }
+    return outcomes;
   }
 
   // The engine died inside park() and has taken nothing from the socket yet.
@@ -286,23 +342,43 @@ RecoveryReport recover(Kept& kept, ipc::FlowRecord* records, steer::Steering& st
   RecoveryReport report;
   Recovery recovery(kept, records, steering, aim);
   std::unordered_map<ipc::FlowId, UniqueFd> done;
-  const auto bring = [&](ipc::FlowId id, Duration patience, bool is_last_time) {
-    Case one = recovery.look_up(id, kept.sockets.at(id).get());
-    const Outcome outcome = recovery.bring(one, patience, is_last_time);
+  const auto settle = [&](ipc::FlowId id, const Case& one, Outcome outcome) {
     if (!one.why.empty()) note(one.why);
-    if (outcome == Outcome::kBusy) return false;
-    if (outcome == Outcome::kWaits) return true;
+    if (outcome == Outcome::kWaits || outcome == Outcome::kBusy) return;
     ++(outcome == Outcome::kHome       ? report.home
        : outcome == Outcome::kFinished ? report.finished
                                        : report.lost);
     records[id].status.store(ipc::FlowStatus::kFree);
     done[id] = std::move(kept.sockets.at(id));
     kept.sockets.erase(id);
-    return true;
+  };
+  const auto bring_pair = [&](ipc::FlowId id) {
+    const std::array<ipc::FlowId, 2> ids{id, peer_of(records, id)};
+    std::array<Case, 2> ends{recovery.look_up(ids[0], kept.sockets.at(ids[0]).get()),
+                             recovery.look_up(ids[1], kept.sockets.at(ids[1]).get())};
+    const auto outcomes = recovery.bring_pair(ends, ids);
+    for (std::size_t i = 0; i < 2; ++i)
+      settle(ids[i], ends[i], outcomes[i]);
+  };
+  const auto bring = [&](ipc::FlowId id, Duration patience, bool is_last_time) {
+    Case one = recovery.look_up(id, kept.sockets.at(id).get());
+    const Outcome outcome = recovery.bring(one, patience, is_last_time);
+    settle(id, one, outcome);
+    return outcome != Outcome::kBusy;
   };
   std::vector<ipc::FlowId> ids;
   for (const auto& [id, socket] : kept.sockets)
     ids.push_back(id);
+  // Local connections first: both ends of each at once.
+  const auto is_local = [&](ipc::FlowId id) {
+    const ipc::FlowId peer = peer_of(records, id);
+    return peer != ipc::kNoFlow && kept.sockets.contains(peer);
+  };
+  for (const ipc::FlowId id : ids) {
+    if (!kept.sockets.contains(id) || !is_local(id) || records[id].place.side != 0) continue;
+    bring_pair(id);
+  }
+  std::erase_if(ids, [&](ipc::FlowId id) { return !kept.sockets.contains(id) || is_local(id); });
   // Nobody waits for what is over.
   std::partition(ids.begin(), ids.end(), [&](ipc::FlowId id) { return !is_over(records[id]); });
   std::erase_if(ids, [&](ipc::FlowId id) { return bring(id, kGateLimit, false); });

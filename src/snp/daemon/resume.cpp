@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include "snp/daemon/control.h"
+#include "snp/daemon/local_recovery.h"
 #include "snp/daemon/offloader.h"
 #include "snp/engine/clock.h"
 #include "snp/engine/handoff.h"
@@ -65,6 +66,45 @@ Result<> Offloader::resume(Program& program, ipc::FlowId id, UniqueFd socket, In
   return {};
 }
 
+Result<> Offloader::resume_local(const std::array<Program*, 2>& programs,
+                                 const std::array<ipc::FlowId, 2>& ids,
+                                 std::array<UniqueFd, 2> sockets) {
+  const ipc::PairPlace& place = env_.records[ids[0]].place;
+  const auto cannot = [&](const char* why) {
+    return fail(Errc::kInvalid, to_string(env_.records[ids[0]].constant.tuple) + ": " + why);
+  };
+  Pair* pair = pairs_.find(place.pair);
+  if (pair == nullptr || pair->programs != programs) return cannot("the memory is another's");
+  const PairSeat seat{place.index, {place.tx_ring, place.rx_ring}, place.ring_size};
+  if (!pairs_.take_seat(*pair, seat)) return cannot("its ring is taken");
+  std::array<LocalTarget::End, 2> ends;
+  for (std::size_t side = 0; side < 2; ++side) {
+    ipc::FlowRecord& record = env_.records[ids[side]];
+    const auto seen = host::survey(sockets[side].get());
+    if (!seen) return tl::unexpected(seen.error());
+    record.rx_size = record.tx_size = 0;  // of the arena; the pair has the bytes
+    auto owned = std::make_unique<Flow>();
+    owned->id = ids[side];
+    owned->program = programs[side];
+    owned->slot = record.slot;
+    owned->in_use = programs[side]->slot(record.slot).app.in_use.load();
+    owned->socket = std::move(sockets[side]);
+    owned->cookie = seen->cookie;
+    owned->tuple = record.constant.tuple;
+    owned->bound_ifindex = seen->bound_ifindex;
+    owned->is_local = true;
+    owned->handoff.id = ids[side];
+    owned->quiet_since = engine::monotonic_now();  // its programs went on
+    ends[side] = {ids[side], programs[side], {programs[side]->number, owned->slot, owned->in_use}};
+    enter(std::move(owned));
+  }
+  local_.adopt(*pair, seat, ends);
+  for (const ipc::FlowId id : ids)
+    drive(*find(id), Input::kResumeRequested);
+  local_.dispatch(*this);
+  return {};
+}
+
 void Offloader::close_books() {
   std::erase_if(free_ids_, [this](ipc::FlowId id) { return flows_.contains(id); });
   recheck_paths();
@@ -98,10 +138,45 @@ void Control::hear_again(Program& program) {
   }
 }
 
+void Control::adopt_pairs(Kept& kept) {
+  for (auto& [number, pair] : kept.pairs) {
+    const auto first = programs_.find(pair.programs[0]);
+    const auto second = programs_.find(pair.programs[1]);
+    if (first == programs_.end() || second == programs_.end())
+      parts_.keeper.tell(KeeperNews::kPairGone, number);
+    else
+      parts_.offloader.pairs().adopt(number, std::move(pair.memory),
+                                     {first->second.get(), second->second.get()},
+                                     std::move(pair.lanes));
+  }
+  kept.pairs.clear();
+}
+
+Result<> Control::adopt_local(Kept& kept, ipc::FlowId id) {
+  const std::array<ipc::FlowId, 2> ids{id, peer_of(records(), id)};
+  std::array<Program*, 2> programs{};
+  std::array<UniqueFd, 2> sockets;
+  for (std::size_t side = 0; side < 2; ++side) {
+    const auto program = programs_.find(records()[ids[side]].arena);
+    const auto socket = kept.sockets.find(ids[side]);
+    if (program == programs_.end() || socket == kept.sockets.end())
+      return fail(Errc::kInvalid, "half a local connection");
+    programs[side] = program->second.get();
+    sockets[side] = std::move(socket->second);
+  }
+  return parts_.offloader.resume_local(programs, ids, std::move(sockets));
+}
+
 Result<> Control::adopt(Kept& kept) {
   for (const auto& [number, program] : kept.programs)
     if (auto adopted = adopt_program(*program); !adopted) return adopted;
+  adopt_pairs(kept);
   for (auto& [id, socket] : kept.sockets) {
+    if (records()[id].status.load() == ipc::FlowStatus::kLocal) {
+      if (records()[id].place.side == 0)
+        if (auto adopted = adopt_local(kept, id); !adopted) return adopted;
+      continue;
+    }
     const auto program = programs_.find(records()[id].arena);
     if (program == programs_.end()) return fail(Errc::kInvalid, "a connection without a program");
     if (auto resumed = parts_.offloader.resume(*program->second, id, std::move(socket), kept.since);
