@@ -119,6 +119,14 @@ class Policy(unittest.TestCase):
         self.set("chimney", "enabled")
         self.expect("Offloaded", "policy")
 
+    def test_what_an_administrator_uploads_stays_in_the_host(self):
+        """Also when it then moves what would be worth an offload: it is not asked about again."""
+        self.expect("Offloaded", "Offloaded")
+        self.end.snp("upload", "--all")
+        before = self.row(7001)["bytes_in"]
+        wait_until(lambda: self.row(7001)["bytes_in"] > before + 2 * 262144, 20, "much has moved")
+        self.expect("by-command", "by-command")
+
     def test_rules_are_loaded_whole_and_kept(self):
         self.load("# only one\nlocal port 7002 => host\n")
         self.expect("Offloaded", "policy")
@@ -169,6 +177,7 @@ class Automatic(Policy):
     settings = {"chimney": "automatic", "automatic_bytes": 0, "automatic_calls": 0}
     test_lists_tables_and_rules_move_connections = None
     test_rules_are_loaded_whole_and_kept = None
+    test_what_an_administrator_uploads_stays_in_the_host = None
     test_why_for_a_connection_that_does_not_exist = None
 
     def test_a_rule_is_eager(self):

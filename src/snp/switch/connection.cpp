@@ -206,6 +206,10 @@ bool is_worth_it(const Connection& c, const ipc::Bulletin& board) noexcept {
          (enough_calls != 0 && calls >= enough_calls);
 }
 
+// Reasons in the slot, by their stable codes.
+constexpr std::uint16_t kNoAnswer = 0;
+constexpr std::uint16_t kNotAskedYet = 1;
+
 bool may_be_eager(const ipc::Bulletin& board) noexcept {
   return board.chimney.load(std::memory_order_relaxed) == ipc::ChimneyMode::kEnabled ||
          board.has_eager_rules.load(std::memory_order_relaxed) != 0;
@@ -218,10 +222,15 @@ bool may_be_eager(const ipc::Bulletin& board) noexcept {
 void consider_offload(Connection& c) noexcept {
   const ipc::Bulletin& board = *c.session->bulletin;
   if (board.chimney.load(std::memory_order_relaxed) == ipc::ChimneyMode::kDisabled) return;
+  const bool has_asked_early = c.has_asked_early.load(std::memory_order_relaxed);
   if (is_worth_it(c, board)) {
+    const std::uint16_t answer = c.slot->engine.reason.load();
+    if (has_asked_early && answer == kNoAnswer) return;
     c.has_asked.store(true, std::memory_order_relaxed);
+    // Only "not yet" may be asked about again: whoever was offloaded and came home stays there.
+    if (has_asked_early && answer != kNotAskedYet) return;
   } else {
-    if (!may_be_eager(board) || c.has_asked_early.load(std::memory_order_relaxed)) return;
+    if (!may_be_eager(board) || has_asked_early) return;
     c.has_asked_early.store(true, std::memory_order_relaxed);
   }
   if (c.session->lost.load(std::memory_order_relaxed)) return;
