@@ -127,6 +127,7 @@ Input Offloader::unpark(Flow& flow) {
       (slot->app.flags.load() & ipc::slot_flag::kShutdownWrite) != 0)
     state.delegated.fin_pending = true;
   if (slot != nullptr) flow.program->note(flow.slot).round_trip.learn(state.delegated);
+  follow_shutdown(slot, env_.records[flow.id].memo);
   const auto home = host::unpark(flow.socket.get(), state, env_.records[flow.id].memo, handoff_.rx,
                                  handoff_.rx_range, handoff_.tx, handoff_.tx_range);
   flow.is_home = home.has_value();

@@ -274,6 +274,7 @@ void Offloader::run_local_upload(Flow& flow) {
   for (const ipc::FlowId id : ids)
     notice_local_close(*find(id));
   if (!local_.knows(ids[0])) return local_.dispatch(*this);  // both have closed
+  if (local_.is_reset(ids[0])) return refuse_local_upload(ids);
   for (const ipc::FlowId id : ids) {
     Flow& end = *find(id);
     end.quiet_since = engine::monotonic_now();
@@ -288,12 +289,29 @@ void Offloader::run_local_upload(Flow& flow) {
   refill_both(ids);
 }
 
+// One end has reset the other: the host has nothing to go on with. What is unread is read from the
+// pair, and whoever waits for the way home is told of the error instead.
+void Offloader::refuse_local_upload(const std::array<ipc::FlowId, 2>& ids) {
+  for (const ipc::FlowId id : ids) {
+    Flow& flow = *find(id);
+    if (ipc::Slot* slot = slot_of(flow); slot != nullptr) {
+      slot->engine.error.store(local_.error_of(id));
+      slot->engine.status.fetch_or(ipc::slot_status::kError);
+      env_.engine.notify(*flow.program->arena, flow.slot);
+    }
+    if (!flow.is_upload_wanted) continue;
+    report_stuck(flow);
+    hand_over_ended(*flow.program);
+  }
+}
+
 // Pre: both handoffs are there.
 void Offloader::refill_both(const std::array<ipc::FlowId, 2>& ids) {
   const std::array<Flow*, 2> flows{find(ids[0]), find(ids[1])};
   std::array<LocalTarget::LastWords, 2> words;
   const auto end = [&](std::size_t i) -> EndToRefill {
     words[i] = local_.last_words(ids[i]);
+    follow_shutdown(slot_of(*flows[i]), env_.records[ids[i]].memo);
     return {flows[i]->socket.get(), env_.records[ids[i]].memo, flows[i]->handoff,
             words[i].is_reset || words[i].is_hostile};
   };

@@ -1,6 +1,7 @@
 #include "snp/daemon/local_target.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include <fcntl.h>
 
@@ -144,7 +145,9 @@ void LocalTarget::join(Couple& couple) {
     copy(writer.tx, writer.tx_range, ring, streams[side].begin + reader.rx_range.length());
     ipc::PairEnd& end = couple.pair->connection(couple.seat.index).end[side];
     end.tx_head.store(streams[side].end);
-    end.flags.store(streams[side].has_ended ? ipc::pair_flag::kEnd : 0);
+    const bool is_deaf = records_[couple.ends[side].flow].memo.shutdown_read != 0;
+    end.flags.store((streams[side].has_ended ? ipc::pair_flag::kEnd : 0) |
+                    (is_deaf ? ipc::pair_flag::kDeaf : 0));
     couple.first_head[side] = streams[side].end;
   }
   // Both know their bases before either counts as local: from then on the pair tells the truth.
@@ -220,6 +223,20 @@ void LocalTarget::take_apart(Couple& couple) {
     answers_.push_back([handoff = end.handoff](chimney::TargetEvents& events) {
       events.terminated(handoff.id, handoff);
     });
+}
+
+bool LocalTarget::is_reset(Id id) const {
+  const Couple* couple = find(id);
+  if (couple == nullptr || couple->phase != Phase::kCarried) return false;
+  const auto& both = couple->pair->connection(couple->seat.index).end;
+  return ((both[0].flags.load() | both[1].flags.load()) & ipc::pair_flag::kReset) != 0;
+}
+
+int LocalTarget::error_of(Id id) const {
+  const Couple* couple = find(id);
+  if (couple == nullptr) return ECONNRESET;
+  const auto& peer = couple->pair->connection(couple->seat.index).end[1 - side_of(*couple, id)];
+  return (peer.flags.load() & ipc::pair_flag::kEnd) != 0 ? EPIPE : ECONNRESET;
 }
 
 LocalTarget::LastWords LocalTarget::last_words(Id id) const {

@@ -61,6 +61,11 @@ class LocalTarget final : public chimney::Target {
   void release_frames(Id /*id*/, const FourTuple& /*tuple*/,
                       std::span<const std::byte> /*forged_segment*/) override {}
 
+  // One end has reset the other: it stays here until both are closed. Then the errno that its
+  // program sees (RFC 9293 3.10.7.4, as Linux names it).
+  [[nodiscard]] bool is_reset(Id id) const;
+  [[nodiscard]] int error_of(Id id) const;
+
   // Of an end that has been taken apart: the application had closed it, and its reset is still to
   // be said.
   struct LastWords {

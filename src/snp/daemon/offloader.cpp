@@ -380,6 +380,7 @@ void Offloader::detach_if_due(Program& program) {
 
 bool Offloader::is_only_over() const {
   return std::all_of(flows_.begin(), flows_.end(), [this](const auto& entry) {
+    if (local_.knows(entry.first)) return local_.is_reset(entry.first);
     const TcpState state = ipc::snapshot_of(env_.records[entry.first]).delegated.state;
     return state == TcpState::kTimeWait || state == TcpState::kClosed;
   });

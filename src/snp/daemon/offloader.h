@@ -207,6 +207,7 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Input empty_end(Flow& flow);
   std::optional<chimney::Input> carry_out_local(Flow& flow, chimney::Action action);
   void run_local_upload(Flow& flow);
+  void refuse_local_upload(const std::array<ipc::FlowId, 2>& ids);
   void refill_both(const std::array<ipc::FlowId, 2>& ids);
   void end_local_upload(Flow& flow, const LocalTarget::LastWords& words, const Result<>& refilled);
   void leave_to_us(Flow& flow);

@@ -289,6 +289,7 @@ class Recovery {
       return Outcome::kFinished;
     }
     record.status.store(ipc::FlowStatus::kUnparking);
+    follow_shutdown(one.slot, record.memo);
     (void)steering_.set(tuple, steer::FlowSteering::kReturn, record.shard);
     std::byte* base = one.program->arena.memory.data();
     const auto unparked =

@@ -43,6 +43,12 @@ inline bool is_open(const ipc::Slot& slot) noexcept {
 // A new arena for a process, its header written.
 Result<ipc::SharedMemory> make_arena(std::size_t bytes, std::uint32_t shards);
 
+// What the application has shut down since its socket was parked is shut when it comes home.
+inline void follow_shutdown(const ipc::Slot* slot, HostSocketMemo& memo) noexcept {
+  if (slot != nullptr && (slot->app.flags.load() & ipc::slot_flag::kShutdownRead) != 0)
+    memo.shutdown_read = 1;
+}
+
 // Closes the gate and waits until no call of the application is inside: `limit` at most. False:
 // somebody still is; the caller opens the gate again.
 bool close_gate(ipc::Slot& slot, ipc::SlotMode closed, Duration limit);

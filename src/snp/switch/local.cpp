@@ -84,7 +84,8 @@ bool draws_reset(Connection& c) noexcept {
   if ((theirs & kGone) == 0 && !is_deaf) [[likely]]
     return false;
   c.local_error.store((theirs & kEnd) != 0 ? EPIPE : ECONNRESET);
-  if (is_deaf && ipc::add_flags(c.ends.mine->flags, kReset)) tell_peer(c);
+  // Also for snpd, which must not bring home what is over.
+  if (ipc::add_flags(c.ends.mine->flags, kReset) && is_deaf) tell_peer(c);
   mark_watchers(*c.session, *c.slot, c.slot_id);
   return true;
 }
