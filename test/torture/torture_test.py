@@ -65,6 +65,10 @@ class Mover(threading.Thread):
             offloaded[flow] = not offloaded[flow]
         elif any(word in answer for word in PASSING):
             self.put_off[answer] = self.put_off.get(answer, 0) + 1
+        elif "ring-full" in answer:  # a starved reader: it stays in the host from now on
+            self.put_off["ring-full"] = self.put_off.get("ring-full", 0) + 1
+            if len(offloaded) > 1:
+                del offloaded[flow]
         else:
             raise LabError(f"{verb} {flow}: {answer}")
 

@@ -57,7 +57,7 @@ std::uint32_t local_limit(const Connection& c) noexcept;
 // A writer wants room that is not there. When the reader reads nothing for as long as this, the
 // connection goes home: the host's queues are larger, and the two may rely on that. Look again
 // after at most kStallPatience.
-inline constexpr Duration kStallPatience = milliseconds(100);
+inline constexpr Duration kStallPatience = milliseconds(500);
 void note_stall(Connection& c) noexcept;
 // Outside the gate: is it so for a waiter of the connection, which wants to write? Notes it then.
 bool is_stalled(Connection& c) noexcept;
