@@ -72,6 +72,11 @@ void refill(int socket, const StreamRing& ring, std::uint64_t tail, std::uint64_
   std::vector<std::byte> bytes(head - tail);
   ring.copy_out(tail, bytes);
   const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  int before = 0;
+  socklen_t length = sizeof before;
+  ::getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &before, &length);
+  before /= 2;  // the kernel doubles what it is told
+  bool is_raised = false;
   for (std::size_t done = 0, tries = 0; done < bytes.size();) {
     const ssize_t n = ::send(socket, bytes.data() + done, bytes.size() - done, flags);
     if (n > 0) {
@@ -82,8 +87,10 @@ void refill(int socket, const StreamRing& ring, std::uint64_t tail, std::uint64_
     const int much = 4 * 1024 * 1024;
     ::setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &much, sizeof much);
     ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &much, sizeof much);
+    is_raised = true;
     SNP_ASSERT(++tries < 10'000);
   }
+  if (is_raised) ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &before, sizeof before);
 }
 
 }  // namespace
@@ -128,8 +135,9 @@ bool FakeSnpd::flush(Session& session) {
       c->cmsg_len = CMSG_LEN(size);
       std::memcpy(CMSG_DATA(c), fds, size);
     }
-    if (::sendmsg(session.control.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-      return errno != EAGAIN;  // one that is gone misses nothing
+    if (::sendmsg(session.control.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+        errno == EAGAIN)
+      return false;  // one that is gone misses nothing, but the sender of a lane waits for the ring
     const std::uint64_t one = 1;
     if (out.ring_after >= 0) static_cast<void>(::write(out.ring_after, &one, sizeof one));
     session.outgoing.pop_front();
@@ -187,7 +195,7 @@ void FakeSnpd::note_names(Session& session, ipc::SlotId id) {
   const std::uint32_t in_use = session.slots[id].app.in_use.load();
   const UniqueFd socket = socket_of(session, id, in_use);
   if (!socket.is_open()) return;
-  session.names[id] = {name_of(socket.get(), false), name_of(socket.get(), true), in_use};
+  session.names[id] = {name_of(socket.get(), false), name_of(socket.get(), true), in_use, 50};
 }
 
 void FakeSnpd::offload_locally(Session& session, ipc::SlotId id) {
@@ -244,6 +252,7 @@ void FakeSnpd::join(Session& a, ipc::SlotId id_a, Session& b, ipc::SlotId id_b) 
     offloads_.fetch_add(1);
     return;
   }
+  if (--a.names[id_a].tries_left > 0) a.to_try_again.push_back(id_a);
   for (std::size_t side = 0; side < 2; ++side) {
     if (!was_closed[side]) continue;
     ipc::set_mode(session[side]->slots[id[side]], ipc::SlotMode::kInHost);
@@ -304,7 +313,12 @@ bool FakeSnpd::fill_pair(LocalFlow& flow) {
 void FakeSnpd::upload_local(LocalFlow& flow) {
   for (std::size_t side = 0; side < 2; ++side)
     if (!flow.is_closed[side]) ipc::set_mode(flow.slot(side), ipc::SlotMode::kUploading);
-  const ipc::FrozenEnd frozen[2] = {ipc::freeze(flow.end(0)), ipc::freeze(flow.end(1))};
+  ipc::FrozenEnd frozen[2] = {ipc::freeze(flow.end(0)), ipc::freeze(flow.end(1))};
+  for (std::size_t side = 0; side < 2; ++side)  // scribbled over: the connection is reset
+    if (!ipc::bytes_between(frozen[1 - side].rx_tail, frozen[side].tx_head, config_.ring_bytes)) {
+      frozen[side].tx_head = frozen[1 - side].rx_tail;
+      frozen[side].flags |= ipc::pair_flag::kReset;
+    }
   for (std::size_t side = 0; side < 2; ++side)  // a FIN that came before what draws the reset
     if (flow.is_closed[side] && (frozen[side].flags & ipc::pair_flag::kEnd) != 0 &&
         frozen[side].tx_head == frozen[1 - side].rx_tail)
@@ -386,6 +400,9 @@ bool FakeSnpd::serve_local(LocalFlow& flow) {
 }
 
 void FakeSnpd::serve_all_local() {
+  for (const auto& session : sessions_)
+    for (const ipc::SlotId id : std::exchange(session->to_try_again, {}))
+      if (!session->is_gone) offload_locally(*session, id);
   for (std::size_t i = 0; i < local_flows_.size();) {
     if (config_.moves_at_random && random_() % 4 == 0 && !local_flows_[i]->is_leaving &&
         !local_flows_[i]->is_closed[0] && !local_flows_[i]->is_closed[1])

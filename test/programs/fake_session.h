@@ -52,8 +52,10 @@ struct FakeSnpd::Session {
   struct Names {
     std::string local, remote;  // socket addresses
     std::uint32_t in_use = 0;
+    int tries_left = 50;  // a call may have been inside the gate
   };
   std::map<ipc::SlotId, Names> names;  // of those that asked
+  std::vector<ipc::SlotId> to_try_again;
   struct Outgoing {
     std::string bytes;
     std::vector<UniqueFd> fds;

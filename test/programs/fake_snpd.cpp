@@ -52,7 +52,16 @@ FakeSnpd::FakeSnpd(FakeSnpdConfig config)
 
 FakeSnpd::~FakeSnpd() {
   stop_.store(true);
+  if (thread_.joinable()) thread_.join();
+}
+
+void FakeSnpd::vanish() {
+  leaves_connections_.store(true);
+  stop_.store(true);
   thread_.join();
+  listener_.reset();
+  for (const auto& session : sessions_)
+    session->control.reset();
 }
 
 void FakeSnpd::run() {
@@ -83,6 +92,7 @@ void FakeSnpd::run() {
     board.shard[0].sleeping.store(0);
     board.control.sleeping.store(0);
   }
+  if (leaves_connections_.load()) return;
   for (const auto& s : sessions_)
     for (const auto& [id, flow] : s->flows)
       ipc::set_mode(*flow->slot, ipc::SlotMode::kInHost);
@@ -234,13 +244,15 @@ void FakeSnpd::move_at_random(Session& session) {
 bool FakeSnpd::offload(Session& session, ipc::SlotId id) {
   ipc::Slot& slot = session.slots[id];
   const std::uint32_t in_use = slot.app.in_use.load();
-  if ((in_use & 1) == 0 || (slot.app.flags.load() & ipc::slot_flag::kStayInHost) != 0) return false;
+  // The number of a closed slot's descriptor may be another's by now.
+  constexpr std::uint32_t kNotNow = ipc::slot_flag::kStayInHost | ipc::slot_flag::kClosed;
+  if ((in_use & 1) == 0 || (slot.app.flags.load() & kNotNow) != 0) return false;
   UniqueFd socket(
       static_cast<int>(::syscall(SYS_pidfd_getfd, session.process.get(), slot.app.fd, 0)));
   if (!socket.is_open() || slot.app.in_use.load() != in_use) return false;
   ipc::set_mode(slot, ipc::SlotMode::kOffloading);
   const bool may_move = wait_for_users(slot) && slot.app.in_use.load() == in_use &&
-                        (slot.app.flags.load() & ipc::slot_flag::kStayInHost) == 0;
+                        (slot.app.flags.load() & kNotNow) == 0;
   if (!may_move) {
     ipc::set_mode(slot, ipc::SlotMode::kInHost);
     tell(session, id);

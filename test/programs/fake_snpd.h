@@ -36,6 +36,9 @@ class FakeSnpd {
   FakeSnpd(const FakeSnpd&) = delete;
   FakeSnpd& operator=(const FakeSnpd&) = delete;
 
+  // Ends between two turns, as after a kill of snpd and its keeper: nothing comes home.
+  void vanish();
+
   [[nodiscard]] std::uint64_t offloads() const noexcept { return offloads_.load(); }
   [[nodiscard]] std::uint64_t uploads() const noexcept { return uploads_.load(); }
 
@@ -95,7 +98,7 @@ class FakeSnpd {
   std::vector<std::byte> scratch_;
   std::uint32_t sleeps_ = 0;
   std::atomic<std::uint64_t> offloads_{0}, uploads_{0};
-  std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_{false}, leaves_connections_{false};
   std::thread thread_;
 };
 

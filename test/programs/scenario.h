@@ -46,5 +46,9 @@ struct Scenario {
 const std::vector<Scenario>& io_scenarios();
 const std::vector<Scenario>& event_scenarios();
 const std::vector<Scenario>& process_scenarios();
+const std::vector<Scenario>& local_scenarios();
+
+// The other process of a scenario; its exit status.
+int play_peer(const std::string& role, std::uint16_t port);
 
 }  // namespace snp::test

@@ -1,6 +1,8 @@
-// Runs one scenario and prints its transcript: switch_scenarios NAME, or --list.
+// Runs one scenario and prints its transcript: switch_scenarios NAME, or --list. As its peer, when
+// it starts one: switch_scenarios peer ROLE PORT.
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include <unistd.h>
@@ -8,14 +10,18 @@
 #include "test/programs/scenario.h"
 
 int main(int argc, char** argv) {
+  if (argc == 4 && std::strcmp(argv[1], "peer") == 0) {
+    ::alarm(30);
+    return snp::test::play_peer(argv[2], static_cast<std::uint16_t>(std::atoi(argv[3])));
+  }
   if (argc != 2) {
     std::fprintf(stderr, "usage: switch_scenarios NAME | --list\n");
     return 2;
   }
   ::alarm(20);  // a scenario that hangs fails
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  for (const auto* family :
-       {&snp::test::io_scenarios(), &snp::test::event_scenarios(), &snp::test::process_scenarios()})
+  for (const auto* family : {&snp::test::io_scenarios(), &snp::test::event_scenarios(),
+                             &snp::test::process_scenarios(), &snp::test::local_scenarios()})
     for (const auto& scenario : *family) {
       if (std::strcmp(argv[1], "--list") == 0) {
         std::printf("%s\n", scenario.name);

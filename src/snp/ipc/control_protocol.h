@@ -24,7 +24,8 @@ enum class MessageKind : std::uint16_t {
   kReplyLast = 7,  // snpd -> command line: JSON text, last part
   kPair = 8,       // snpd -> switch: PairMessage + fds {memory, pidfd of the peer process}
   kLane = 9,       // switch -> snpd: LaneMessage + fd {eventfd}: a waiter of ours in this pair.
-                   // snpd -> switch: the same of the other side; snpd has then rung it once
+                   // snpd -> switch: the same of the other side; snpd then rings it once, also
+                   // when the other side is gone: what it told before found no descriptor
   kPairGone = 10,  // snpd -> switch: PairGone: no connection of it will come any more
 };
 

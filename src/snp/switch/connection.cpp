@@ -300,6 +300,7 @@ void adopt_duplicate(int original, int fd) noexcept {
 }
 
 bool watch(Connection& c, ipc::WaitSetId id) noexcept {
+  if (id == 0) return c.session->lost.load();
   const Guard guard(c.watch_lock);
   auto& ids = c.slot->app.wait_sets;
   int place = -1;
@@ -320,6 +321,7 @@ bool watch(Connection& c, ipc::WaitSetId id) noexcept {
 }
 
 void unwatch(Connection& c, ipc::WaitSetId id, Keep keep) noexcept {
+  if (id == 0) return;
   const Guard guard(c.watch_lock);
   auto& ids = c.slot->app.wait_sets;
   for (std::size_t i = 0; i < ids.size(); ++i) {

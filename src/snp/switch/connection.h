@@ -49,7 +49,8 @@ struct alignas(64) Connection {
 
   Lock ends_lock;  // around loading them
   RingEnds ends;
-  std::atomic<int> local_error{0};  // of a local connection that found its other side closed
+  std::atomic<int> local_error{0};     // of a local connection that found its other side closed
+  std::atomic<bool> is_broken{false};  // its words are nonsense
   // A local writer without room: how far the reader had read, and since when; see local.h.
   std::atomic<std::uint64_t> stall_tail{0};
   std::atomic<Instant::rep> stall_since{0};
@@ -146,7 +147,8 @@ void adopt_duplicate(int original, int fd) noexcept;
 // its keeper are gone for good, the connection fails as after a reset.
 void check_on_snpd(Connection& c) noexcept;
 
-// The slot tells this wait set from now on. False: its four places are taken.
+// The slot tells this wait set from now on. False: its four places are taken. 0 stands for a waiter
+// that looks again and again, because snpd is lost.
 bool watch(Connection& c, ipc::WaitSetId id) noexcept;
 enum class Keep : bool { kNo, kYes };  // kYes: leave the mark, until somebody needs the place
 void unwatch(Connection& c, ipc::WaitSetId id, Keep keep) noexcept;

@@ -48,10 +48,11 @@ bool EpollInstance::open(int epoll_fd, Session& session) noexcept {
 
 // A wait set of this session; and its control socket in the real set, whose hang-up ends a sleep.
 bool EpollInstance::join(Session& session) noexcept {
+  static constinit ipc::WaitSet nobody_marks{};
   id_ = take_wait_set(session, eventfd_);
-  if (id_ == 0) return false;
+  if (id_ == 0 && !session.lost.load()) return false;
   session_ = &session;
-  wait_set_ = &session.wait_sets[id_];
+  wait_set_ = id_ != 0 ? &session.wait_sets[id_] : &nobody_marks;
   epoll_event event{};
   event.events = EPOLLRDHUP | EPOLLET;
   event.data.ptr = reinterpret_cast<std::byte*>(this) + kControlMark;
@@ -60,7 +61,7 @@ bool EpollInstance::join(Session& session) noexcept {
 }
 
 void EpollInstance::close() noexcept {
-  if (session_ != nullptr && epoch_ == fork_epoch()) give_wait_set(*session_, id_);
+  if (id_ != 0 && epoch_ == fork_epoch()) give_wait_set(*session_, id_);
   lanes_.close(epoll_fd_);
   if (by_slot_ != nullptr) ::munmap(by_slot_, sizeof(void*) * ipc::kSlots);
   if (eventfd_ >= 0) {
@@ -80,7 +81,7 @@ void EpollInstance::change_session(Session& session) noexcept {
     by_slot_[e.connection->slot_id] = nullptr;
   });
   lanes_.close(epoll_fd_);
-  give_wait_set(*session_, id_);
+  if (id_ != 0) give_wait_set(*session_, id_);
   join(session);
 }
 

@@ -94,6 +94,8 @@ class EpollInstance {
   long wait_foreign(epoll_event* events, int most, Deadline& deadline,
                     const sigset_t* mask) noexcept;
   bool wait_for_moving() noexcept;
+  bool is_time_to_look() noexcept;
+  void look_at_all(bool is_lost) noexcept;
   void wake_sleeper() noexcept;
   void become_foreign() noexcept;
   template <class Visit>
@@ -121,9 +123,11 @@ class EpollInstance {
   EpollLanes lanes_;
   // Where the other side of the local connection wrote last that was looked at last.
   std::atomic<std::uint32_t> peer_cpu_{0xffffffff};
-  std::atomic<bool> has_stalled_{false};  // some wait for room, and nobody reads
-  bool must_look_ = false;                // some connection can be told only by looking again
-  std::atomic<std::uint32_t> rounds_{0};  // calls served from rings since the kernel was asked
+  std::atomic<Instant::rep> next_look_{0};
+  std::atomic<std::uint32_t> lane_edges_{0};  // wake-ups by lanes
+  std::atomic<bool> has_stalled_{false};      // some wait for room, and nobody reads
+  bool must_look_ = false;                    // some connection can be told only by looking again
+  std::atomic<std::uint32_t> rounds_{0};      // calls served from rings since the kernel was asked
   std::atomic<bool> has_outer_waiter_{false};
   EpollEntry* listed_first_ = nullptr;
   EpollEntry* listed_last_ = nullptr;

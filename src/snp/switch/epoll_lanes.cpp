@@ -80,6 +80,13 @@ void EpollLanes::arm() noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
+bool EpollLanes::has_mute() const noexcept {
+  const std::uint32_t count = count_.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < count; ++i)
+    if (shared_[i].load(std::memory_order_relaxed)->sleeping.load() == 0) return true;
+  return false;
+}
+
 void EpollLanes::disarm() noexcept {
   const std::uint32_t count = count_.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < count; ++i)

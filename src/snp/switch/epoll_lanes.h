@@ -35,6 +35,8 @@ class EpollLanes {
   // Before the last look; the other sides write the eventfd from now on.
   void arm() noexcept;
   void disarm() noexcept;
+  // A sleep ended by itself, while snpd is lost: did somebody tell us without a descriptor?
+  [[nodiscard]] bool has_mute() const noexcept;
   // Calls visit(SlotId) for every connection that was marked.
   template <class Visit>
   void drain(Visit&& visit) noexcept {

@@ -16,8 +16,6 @@ namespace {
 // While the rings have events, the other descriptors are asked once in so many calls.
 constexpr std::uint32_t kRoundsWithoutKernel = 8;
 
-constexpr Duration kLostSlice = milliseconds(50);  // between looks at a snpd that hung up
-
 constexpr int kNotWhole = -2;
 
 // As epoll_wait() takes it: -1 without a limit.
@@ -122,6 +120,7 @@ int EpollInstance::translate(epoll_event* events, int count) noexcept {
     } else if (p == reinterpret_cast<std::byte*>(this) + kControlMark) {
       mark_lost(*session_);
     } else if (p == reinterpret_cast<std::byte*>(this) + kLaneMark) {
+      lane_edges_.fetch_add(1, std::memory_order_relaxed);
       if (is_foreign_) write_bell(eventfd_);  // an edge of the parent's: pass it on
     } else if (!epoll_registry().entries.contains(p) || translate_one(event)) {
       events[kept++] = event;
@@ -175,7 +174,10 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
   Duration limit = is_lost ? std::min(timeout, slice) : timeout;
   const bool has_stalled = has_stalled_.load(std::memory_order_relaxed);
   if (has_stalled) limit = std::min(limit, kStallPatience);
+  const std::uint32_t edges = lane_edges_.load(std::memory_order_relaxed);
   const long n = may_be_ready() ? 0 : ask_kernel(events, most, limit, mask);
+  if (is_lost && lane_edges_.load(std::memory_order_relaxed) == edges && lanes_.has_mute())
+    must_look_ = true;
   if (sleepers_.fetch_sub(1) == 1 && !has_outer_waiter_.load(std::memory_order_relaxed)) {
     // While everything is in the host nobody wakes us but a hand-over: one write too many then, for
     // none of ours at every call.
@@ -189,15 +191,27 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
     lanes_.arm();
     if (may_be_ready()) write_bell(eventfd_);
   }
-  if (is_lost || (has_stalled && n == 0 && !may_be_ready())) {
-    const Guard guard(lock_);
-    has_stalled_ = false;
-    for_each_entry([is_lost](EpollEntry& e) {
-      if (is_lost) check_on_snpd(*e.connection);
-    });
-    for_each_entry([this](EpollEntry& e) { list(e); });
-  }
+  if ((is_lost && is_time_to_look()) || (has_stalled && n == 0 && !may_be_ready()))
+    look_at_all(is_lost);
   return n;
+}
+
+// Once in a while.
+bool EpollInstance::is_time_to_look() noexcept {
+  const Instant::rep t = coarse_now().time_since_epoch().count();
+  Instant::rep next = next_look_.load(std::memory_order_relaxed);
+  const Duration slice = must_look_ ? kBlindSlice : kLostSlice;
+  return t >= next && next_look_.compare_exchange_strong(next, t + slice.count());
+}
+
+// What nobody tells: whether snpd's connections have failed, a full ring, a mute lane.
+void EpollInstance::look_at_all(bool is_lost) noexcept {
+  const Guard guard(lock_);
+  has_stalled_ = false;
+  for_each_entry([this, is_lost](EpollEntry& e) {
+    if (is_lost) check_on_snpd(*e.connection);
+    list(e);
+  });
 }
 
 // In a child: the eventfd in the set is for the parent to read, which may take its time.

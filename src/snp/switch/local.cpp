@@ -36,6 +36,7 @@ void begin_local(Connection& c) noexcept {
   c.lanes = {};
   c.lane_users = {};
   c.local_error.store(0, std::memory_order_relaxed);
+  c.is_broken.store(false, std::memory_order_relaxed);
   c.tx_tail_seen = c.ends.tx_tail->load() & ~ipc::kFrozen;
   c.stall_tail.store(0, std::memory_order_relaxed);  // no position
   c.ends.mine->receive_buffer.store(c.slot->facts.options.receive_buffer);
@@ -62,6 +63,13 @@ int local_error(const Connection& c) noexcept {
 
 void fail_local(Connection& c) noexcept {
   c.local_error.store(ECONNRESET, std::memory_order_relaxed);
+  c.is_broken.store(true);
+}
+
+bool must_pass_again(Connection& c) noexcept {
+  if (mode_word(c) != c.ends.word.load(std::memory_order_relaxed)) return true;
+  fail_local(c);
+  return false;
 }
 
 bool has_ended_both_ways(const Connection& c) noexcept {
@@ -111,7 +119,7 @@ bool shut_down_local(Connection& c, std::uint32_t slot_flags) noexcept {
   std::uint32_t flags = 0;
   if ((slot_flags & ipc::slot_flag::kShutdownWrite) != 0) flags |= ipc::pair_flag::kEnd;
   if ((slot_flags & ipc::slot_flag::kShutdownRead) != 0) flags |= ipc::pair_flag::kDeaf;
-  if (!ipc::add_flags(c.ends.mine->flags, flags)) return false;
+  if (!ipc::add_flags(c.ends.mine->flags, flags) && must_pass_again(c)) return false;
   tell_peer(c);
   return true;
 }
@@ -122,7 +130,7 @@ bool close_local(Connection& c, bool abort) noexcept {
   const bool was_over = local_tcp_state(c) == TCP_CLOSE;  // then nothing goes out any more
   bool resets = !was_over && (abort || has_unread(c));
   const std::uint32_t says = was_over ? 0 : resets ? kReset : kEnd;
-  if (!ipc::add_flags(flags, kGone | says)) return false;
+  if (!ipc::add_flags(flags, kGone | says) && must_pass_again(c)) return false;
   // What came in the meantime was not read either.
   if (!resets && !was_over && has_unread(c)) resets = ipc::add_flags(flags, kReset);
   c.slot->app.flags.fetch_or(ipc::slot_flag::kClosed | (resets ? ipc::slot_flag::kAbort : 0));

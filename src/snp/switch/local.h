@@ -26,6 +26,9 @@ int local_error(const Connection& c) noexcept;
 
 // The words say something impossible: the connection is as good as reset.
 void fail_local(Connection& c) noexcept;
+// A word could not be changed: true when that is because the connection moves. Else the gate still
+// stands open: then the other side has scribbled over our words, and the connection has failed.
+bool must_pass_again(Connection& c) noexcept;
 
 // Wakes whom the other side has named. After the stores that they shall see.
 void tell_peer(Connection& c) noexcept;

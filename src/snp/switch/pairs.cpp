@@ -13,6 +13,7 @@
 #include "snp/ipc/control_protocol.h"
 #include "snp/ipc/shared_memory.h"
 #include "snp/ipc/slot_bitmap.h"
+#include "snp/switch/clock.h"
 #include "snp/switch/fork.h"
 #include "snp/switch/memory.h"
 #include "snp/switch/real.h"
@@ -119,6 +120,9 @@ void add_pair(Session& session, Message& message) noexcept {
   pair->side = announced.side;
   pair->process = keep_internal(process.release());
   pair->is_gone.store(false);
+  pair->is_mute.store(false);
+  pair->is_dead.store(false);
+  pair->looked.store(0);
   pair->is_dismantled = false;
   pair->number.store(announced.pair);
   pair->next = std::exchange(session.pairs, pair);
@@ -283,6 +287,7 @@ ipc::LaneId take_lane(Session& session, Pair& pair, ipc::LaneId wanted) noexcept
     pair.bells[id] = bell + 1;
     return id;
   }
+  if (bell >= 0) is_lost(session);
   close_internal(bell);
   pair.used_lanes[id / 64] &= ~(1ull << (id % 64));
   return 0;
@@ -301,10 +306,16 @@ int lane_bell(Pair& pair, ipc::LaneId id) noexcept {
   return pair.bells[id] - 1;
 }
 
-bool is_peer_dead(const Pair& pair) noexcept {
-  pollfd poll{pair.process, POLLIN, 0};
-  const timespec at_once{};
-  return sys(SYS_ppoll, &poll, 1, &at_once, nullptr, 0) > 0 && poll.revents != 0;
+bool is_peer_dead(Pair& pair) noexcept {
+  constexpr Duration kFresh = milliseconds(15);
+  const Instant::rep t = coarse_now().time_since_epoch().count();
+  if (!pair.is_dead.load() && t - pair.looked.load() >= kFresh.count()) {
+    pair.looked.store(t);
+    pollfd poll{pair.process, POLLIN, 0};
+    const timespec at_once{};
+    pair.is_dead.store(sys(SYS_ppoll, &poll, 1, &at_once, nullptr, 0) > 0 && poll.revents != 0);
+  }
+  return pair.is_dead.load();
 }
 
 void reset_pair_locks() noexcept {

@@ -24,6 +24,11 @@ struct Pair {
   std::uint64_t size = 0;
   int process = -1;  // pidfd of the other side
   std::atomic<bool> is_gone{false};
+  // The other side took `sleeping` back and had no descriptor to write, because snpd went before it
+  // had passed it on: waiters must look by themselves.
+  std::atomic<bool> is_mute{false};
+  std::atomic<bool> is_dead{false};  // its process has ended, as seen at `looked`
+  std::atomic<Instant::rep> looked{0};
   bool is_dismantled = false;
   // By PairIndex: the slot + 1 of the connection; 0 when there was none yet.
   std::atomic<std::uint32_t>* slots = nullptr;
@@ -62,8 +67,9 @@ void give_lane(Session& session, Pair& pair, ipc::LaneId id) noexcept;
 // RWF_NOWAIT or watch its edges.
 int lane_bell(Pair& pair, ipc::LaneId id) noexcept;
 
-// Has the process at the other side ended? For when snpd is not there to know.
-bool is_peer_dead(const Pair& pair) noexcept;
+// Has the process at the other side ended? For when snpd is not there to know; a few milliseconds
+// late.
+bool is_peer_dead(Pair& pair) noexcept;
 
 void reset_pair_locks() noexcept;
 

@@ -129,11 +129,12 @@ int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Durat
   if (waiter != nullptr) begin_sleep(*waiter);
   int ready = judge_offloaded(fds, true);
   bool was_woken = false;
-  if (lanes.must_look()) left = std::min(left, kBlindSlice);
+  if (session.lost.load()) left = std::min(left, lanes.must_look() ? kBlindSlice : kLostSlice);
   if (ready == 0 && std::any_of(fds.begin(), fds.end(), wants_room))
     left = std::min(left, kStallPatience);
   const int more = ask_kernel(fds, copy, {waiter != nullptr ? waiter->eventfd : -1, &lanes},
                               ready > 0 ? Duration::zero() : left, mask, was_woken);
+  if (ready == 0 && more == 0 && session.lost.load()) lanes.note_mute();
   if (waiter != nullptr) end_sleep(*waiter, was_woken);
   unwatch_all(fds, waiter);
   if (more < 0) return ready > 0 ? ready : more;

@@ -110,6 +110,7 @@ ipc::WaitSetId take_wait_set(Session& session, int eventfd) noexcept {
   session.wait_sets[message.wait_set].sleeping.store(0, std::memory_order_relaxed);
   ipc::drain(session.wait_sets[message.wait_set].ready, [](ipc::SlotId) {});
   if (send_with_fd(session.control, &message, sizeof message, eventfd)) return message.wait_set;
+  is_lost(session);
   give_wait_set(session, message.wait_set);
   return 0;
 }

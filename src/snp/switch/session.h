@@ -69,7 +69,7 @@ ipc::SlotId take_slot(Session& session) noexcept;
 // Back to the free ones, or to those that snpd still needs (released by it later).
 void give_slot(Session& session, ipc::SlotId id, bool snpd_needs_it) noexcept;
 
-// A wait set and its eventfd, known to snpd. 0: none left.
+// A wait set and its eventfd, known to snpd. 0: none left, or the session is lost.
 ipc::WaitSetId take_wait_set(Session& session, int eventfd) noexcept;
 void give_wait_set(Session& session, ipc::WaitSetId id) noexcept;
 

@@ -27,10 +27,9 @@ bool move(const Connection& c, std::atomic<std::uint64_t>& word, std::uint64_t f
   return true;
 }
 
-// The word did not move: the connection is on its way elsewhere. Or the gate still stands open:
-// then it was the other side that wrote into our words.
-long refused(Connection& c) noexcept {
-  if (mode_word(c) == c.ends.word.load(std::memory_order_relaxed)) fail_local(c);
+// The word did not move. Whatever it is, the next pass through the gate shows it.
+long gone_or_broken(Connection& c) noexcept {
+  static_cast<void>(must_pass_again(c));
   return kMoved;
 }
 
@@ -117,7 +116,7 @@ void note_fit(Connection& c, std::size_t length, std::size_t wanted) noexcept {
 
 // `n` bytes more stand in the ring: `n`, or kMoved.
 long publish(Connection& c, std::uint64_t head, std::size_t n) noexcept {
-  if (!move(c, *c.ends.tx_head, head, n)) return refused(c);
+  if (!move(c, *c.ends.tx_head, head, n)) return gone_or_broken(c);
   if (is_local(c))
     after_local_write(c);
   else
@@ -126,7 +125,7 @@ long publish(Connection& c, std::uint64_t head, std::size_t n) noexcept {
 }
 
 long take_out(Connection& c, std::uint64_t tail, std::uint32_t unread, std::size_t n) noexcept {
-  if (!move(c, *c.ends.rx_tail, tail, n)) return refused(c);
+  if (!move(c, *c.ends.rx_tail, tail, n)) return gone_or_broken(c);
   if (is_local(c))
     after_local_read(c, unread - static_cast<std::uint32_t>(n));
   else
@@ -142,10 +141,9 @@ long ring_receive(Connection& c, const Buffers& buffers, int flags) noexcept {
   const std::uint32_t status = status_of(c);
   const std::uint64_t tail = c.ends.rx_tail->load(std::memory_order_relaxed);
   const auto there = unread(c);
-  if (!there.has_value()) {
-    fail_local(c);
+  if (!there.has_value()) fail_local(c);
+  if (c.is_broken.load(std::memory_order_relaxed)) [[unlikely]]
     return -take_error(c);
-  }
   if (*there == 0) return at_end(c, status);
   const std::size_t length = std::min<std::size_t>(*there, buffers.left());
   if ((flags & MSG_TRUNC) == 0) {

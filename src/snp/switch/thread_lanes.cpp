@@ -58,12 +58,20 @@ bool ThreadLanes::add(Connection& c) noexcept {
   if (named_count_ == most_) return false;
   const ipc::LaneId id = lane_of(*c.session, *c.ends.pair);
   if (id == 0 || !watch_lane(c, id)) {
-    must_look_ = c.session->lost.load();
-    return must_look_;
+    const bool is_lost = c.session->lost.load();
+    must_look_ |= is_lost;
+    return is_lost;
   }
   named_[named_count_++] = {&c, word, id};
+  must_look_ |= c.ends.pair->is_mute.load() && c.session->lost.load();
   own_lane(*c.ends.pair, id).sleeping.store(1);
   return true;
+}
+
+void ThreadLanes::note_mute() const noexcept {
+  for (std::size_t i = 0; i < held_count_; ++i)
+    if (own_lane(*held_[i].pair, held_[i].id).sleeping.load() == 0)
+      held_[i].pair->is_mute.store(true);
 }
 
 std::span<pollfd> ThreadLanes::fill(std::span<pollfd> polls) const noexcept {

@@ -30,9 +30,11 @@ ThreadState& thread_state() noexcept {
 
 void drop(ThreadWaiter& waiter) noexcept {
   if (waiter.session == nullptr) return;
-  give_wait_set(*waiter.session, waiter.id);
-  clear_entry(waiter.eventfd);
-  sys(SYS_close, waiter.eventfd);
+  if (waiter.id != 0) {
+    give_wait_set(*waiter.session, waiter.id);
+    clear_entry(waiter.eventfd);
+    sys(SYS_close, waiter.eventfd);
+  }
   waiter = {};
 }
 
@@ -80,6 +82,7 @@ int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& wa
   if (n < 0 && error == EINTR)
     return !deadline.is_limited() && restarts_after_signal() ? 0 : -EINTR;
   if (n < 0) return -error;
+  if (n == 0 && c.session->lost.load()) lanes.note_mute();
   if (n == 0) check_on_snpd(c);
   return n == 0 && deadline.left() == Duration::zero() ? -EAGAIN : 0;
 }
@@ -110,7 +113,9 @@ ThreadWaiter* thread_waiter(Session& session) noexcept {
   const ipc::WaitSetId id = fd >= 0 ? take_wait_set(session, fd) : ipc::WaitSetId{0};
   if (id == 0) {
     if (fd >= 0) sys(SYS_close, fd);
-    return nullptr;
+    if (!session.lost.load()) return nullptr;
+    waiter = {&session, 0, -1};
+    return &waiter;
   }
   set_entry(fd, EntryKind::kInternal);
   waiter = {&session, id, fd};
@@ -122,12 +127,14 @@ Spinner& thread_spinner() noexcept {
 }
 
 void begin_sleep(const ThreadWaiter& waiter) noexcept {
+  if (waiter.id == 0) return;
   waiter.shared().cpu.store(static_cast<std::uint32_t>(::sched_getcpu()),
                             std::memory_order_relaxed);
   waiter.shared().sleeping.store(1);
 }
 
 void end_sleep(const ThreadWaiter& waiter, bool was_woken) noexcept {
+  if (waiter.id == 0) return;
   waiter.shared().sleeping.store(0, std::memory_order_relaxed);
   ipc::drain(waiter.shared().ready, [](ipc::SlotId) {});
   if (!was_woken) return;

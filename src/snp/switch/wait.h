@@ -15,7 +15,7 @@ namespace snp::switch_ {
 // given back when the thread ends.
 struct ThreadWaiter {
   Session* session = nullptr;
-  ipc::WaitSetId id = 0;
+  ipc::WaitSetId id = 0;  // 0: none, the session is lost
   int eventfd = -1;
 
   [[nodiscard]] ipc::WaitSet& shared() const noexcept { return session->wait_sets[id]; }
@@ -46,6 +46,8 @@ class ThreadLanes {
   [[nodiscard]] std::span<pollfd> fill(std::span<pollfd> polls) const noexcept;
   // Takes back the wake-ups that came.
   static void consume(std::span<const pollfd> polls) noexcept;
+  // A sleep ended by itself, while snpd is lost: did somebody tell us without a descriptor?
+  void note_mute() const noexcept;
   // Some connection can be told only by looking again, because snpd is not there to pass a lane on.
   [[nodiscard]] bool must_look() const noexcept { return must_look_; }
 
@@ -73,7 +75,8 @@ class ThreadLanes {
   Named* named_ = small_named_;
 };
 
-// How long a sleeper goes without a look where nothing can wake it.
+// Between looks of a sleeper while snpd is lost, and where nothing can wake it.
+inline constexpr Duration kLostSlice = milliseconds(50);
 inline constexpr Duration kBlindSlice = milliseconds(1);
 
 // A time limit that reads the clock only when somebody waits.
