@@ -147,6 +147,9 @@ void Control::take_request(Program& program, ipc::SlotId slot_id) {
     return parts_.offloader.app_closed(program, slot_id);
   switch (slot.app.request.load()) {
     case ipc::SlotRequest::kOffload:
+      // Of a local connection one end asked, and the other may ask for the first time when it has
+      // been brought home again. Who brought it home decides.
+      if (program.note(slot_id).hand_overs > 0) break;
       parts_.offloader.offload(program, slot_id, {});
       break;
     case ipc::SlotRequest::kUpload: {
