@@ -91,7 +91,8 @@ class Bench:
             return
         for end in self.ends:
             stats = end.snp_json("stats")
-            target = stats["target"]["bytes_in"] + stats["target"]["bytes_out"]
+            target = sum(stats[name][way] for name in (["local"] if self.local else ["target"])
+                         for way in ("bytes_in", "bytes_out"))
             wanted = self.variant is CHIMNEY
             if wanted and target < 0.5 * moved_bytes:
                 raise LabError(f"{end.name}: only {target} of {moved_bytes:.0f} bytes went through "
