@@ -93,6 +93,7 @@ void Control::publish_settings() {
   page.automatic_bytes.store(clamp32(parts_.settings.number(Setting::kAutomaticBytes)));
   page.automatic_calls.store(clamp32(parts_.settings.number(Setting::kAutomaticCalls)));
   page.spin_us.store(clamp32(parts_.settings.number(Setting::kAppSpinUs)));
+  page.local_spin_us.store(clamp32(parts_.settings.number(Setting::kLocalSpinUs)));
   page.chimney.store(mode == "disabled"  ? ipc::ChimneyMode::kDisabled
                      : mode == "enabled" ? ipc::ChimneyMode::kEnabled
                                          : ipc::ChimneyMode::kAutomatic);

@@ -74,27 +74,66 @@ std::uint32_t read_option(int fd, int level, int name) noexcept {
   return value;
 }
 
-// The mirror as a whole: it counts from its first generation on.
-void fill_mirror(ipc::SlotOptions& o, int fd) noexcept {
-  o.no_delay = read_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0;
-  o.cork = read_option(fd, IPPROTO_TCP, TCP_CORK) != 0;
-  o.keepalive = read_option(fd, SOL_SOCKET, SO_KEEPALIVE) != 0;
-  o.keepalive_idle_s = read_option(fd, IPPROTO_TCP, TCP_KEEPIDLE);
-  o.keepalive_interval_s = read_option(fd, IPPROTO_TCP, TCP_KEEPINTVL);
-  o.keepalive_probes = read_option(fd, IPPROTO_TCP, TCP_KEEPCNT);
-  o.user_timeout_ms = read_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
-  o.notsent_lowat = read_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT);
-  // Linux answers ~0 for no limit.
+// Linux answers ~0 for no limit.
+std::uint64_t read_pacing_rate(int fd) noexcept {
   std::uint64_t rate = 0;
-  socklen_t rate_length = sizeof rate;
-  sys(SYS_getsockopt, fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &rate_length);
-  const bool is_unlimited = rate_length == sizeof rate ? rate == ~0ull : rate == 0xffffffff;
-  o.max_pacing_rate = is_unlimited ? 0 : rate;
+  socklen_t length = sizeof rate;
+  sys(SYS_getsockopt, fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &length);
+  const bool is_unlimited = length == sizeof rate ? rate == ~0ull : rate == 0xffffffff;
+  return is_unlimited ? 0 : rate;
+}
+
+void read_linger(ipc::SlotOptions& o, int fd) noexcept {
   ::linger how{};
   socklen_t length = sizeof how;
   sys(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &how, &length);
   o.linger_on = static_cast<std::uint32_t>(how.l_onoff);
   o.linger_s = static_cast<std::uint32_t>(how.l_linger);
+}
+
+// As the kernel has understood what was set.
+void read_into_mirror(ipc::SlotOptions& o, int fd, int level, int name) noexcept {
+  if (level == SOL_SOCKET) {
+    if (name == SO_KEEPALIVE) o.keepalive = read_option(fd, level, name) != 0;
+    if (name == SO_MAX_PACING_RATE) o.max_pacing_rate = read_pacing_rate(fd);
+    if (name == SO_LINGER) read_linger(o, fd);
+    return;
+  }
+  const std::uint32_t value = read_option(fd, level, name);
+  switch (name) {
+    case TCP_NODELAY:
+      o.no_delay = value != 0;
+      break;
+    case TCP_CORK:
+      o.cork = value != 0;
+      break;
+    case TCP_KEEPIDLE:
+      o.keepalive_idle_s = value;
+      break;
+    case TCP_KEEPINTVL:
+      o.keepalive_interval_s = value;
+      break;
+    case TCP_KEEPCNT:
+      o.keepalive_probes = value;
+      break;
+    case TCP_USER_TIMEOUT:
+      o.user_timeout_ms = value;
+      break;
+    case TCP_NOTSENT_LOWAT:
+      o.notsent_lowat = value;
+      break;
+    default:
+      break;
+  }
+}
+
+// The mirror as a whole: it counts from its first generation on.
+void fill_mirror(ipc::SlotOptions& o, int fd) noexcept {
+  for (const int name : {SO_KEEPALIVE, SO_MAX_PACING_RATE, SO_LINGER})
+    read_into_mirror(o, fd, SOL_SOCKET, name);
+  for (const int name : {TCP_NODELAY, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT,
+                         TCP_USER_TIMEOUT, TCP_NOTSENT_LOWAT})
+    read_into_mirror(o, fd, IPPROTO_TCP, name);
 }
 
 // True when the option is one that the mirror holds.
@@ -125,7 +164,10 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
   ipc::SlotOptions& o = c.slot->facts.options;
   auto& generation = c.slot->app.options_generation;
   const bool had_keepalive = o.keepalive != 0 && generation.load(std::memory_order_relaxed) != 0;
-  fill_mirror(o, fd);
+  if (generation.load(std::memory_order_relaxed) == 0)
+    fill_mirror(o, fd);
+  else
+    read_into_mirror(o, fd, level, name);
   // A parked socket keeps SO_KEEPALIVE off, whatever the program set (design section 2).
   if (!in_host) o.keepalive = had_keepalive;
   if (level == SOL_SOCKET && name == SO_KEEPALIVE) o.keepalive = value != 0;
