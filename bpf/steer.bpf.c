@@ -20,6 +20,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "shared/rss_hash.h"
 #include "shared/steer_map.h"
 
 #define IP_MORE_OR_OFFSET 0x3fff /* RFC 791: MF and the fragment offset */
@@ -39,6 +40,10 @@ struct {
  * looked up. Written by the loader. */
 volatile __u32 snp_flow_count;
 volatile __u32 snp_flow_buckets[SNP_FLOW_BUCKETS];
+
+/* How flows are distributed over the shards. Written by the loader; what it changes while flows go
+ * by it is a single entry of `shards`. */
+struct snp_rss snp_rss;
 
 /* What a program may do with its packet. */
 enum access {
@@ -140,21 +145,28 @@ static __always_inline bool read_ipv6(struct __sk_buff *skb, enum access access,
   return !is_mapped(key->local) && !is_mapped(key->remote);
 }
 
-/* The flow that a packet belongs to, or NULL. `net`: where the IP header begins in the program's
- * view. A frame with a VLAN tag belongs to another device's network. */
-static __always_inline struct snp_flow_value *find_flow(struct __sk_buff *skb, enum access access,
-                                                        __u32 net, bool outgoing) {
-  struct snp_flow_key key;
+/* The flow that a packet belongs to, or NULL; `key` gets its name. `net`: where the IP header
+ * begins in the program's view. A frame with a VLAN tag belongs to another device's network. */
+static __always_inline struct snp_flow_value *find_flow_key(struct __sk_buff *skb,
+                                                            enum access access, __u32 net,
+                                                            bool outgoing,
+                                                            struct snp_flow_key *key) {
   if (snp_flow_count == 0 || skb->vlan_present) return NULL;
   if (skb->protocol == bpf_htons(ETH_P_IP)) {
-    if (!read_ipv4(skb, access, net, outgoing, &key)) return NULL;
+    if (!read_ipv4(skb, access, net, outgoing, key)) return NULL;
   } else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-    if (!read_ipv6(skb, access, net, outgoing, &key)) return NULL;
+    if (!read_ipv6(skb, access, net, outgoing, key)) return NULL;
   } else {
     return NULL;
   }
-  if (snp_flow_buckets[snp_flow_bucket(&key)] == 0) return NULL;
-  return bpf_map_lookup_elem(&snp_flows, &key);
+  if (snp_flow_buckets[snp_flow_bucket(key)] == 0) return NULL;
+  return bpf_map_lookup_elem(&snp_flows, key);
+}
+
+static __always_inline struct snp_flow_value *find_flow(struct __sk_buff *skb, enum access access,
+                                                        __u32 net, bool outgoing) {
+  struct snp_flow_key key;
+  return find_flow_key(skb, access, net, outgoing, &key);
 }
 
 /* TC_ACT_UNSPEC lets the filters after ours have their say. */
@@ -191,10 +203,43 @@ int snp_socket(struct __sk_buff *skb) {
   return find_flow(skb, BY_HELPER, ETH_HLEN, false) ? -1 : 0;
 }
 
-/* Which socket of the fanout group: the flow's shard. Runs before the filter and sees the packet
- * from its IP header on; packets of no flow go anywhere, the filter drops them. */
+/* The shard that hash and table give an incoming packet of this flow (reference 5.1 to 5.3):
+ * source, destination, source port, destination port as they stand in the packet. Only TCP comes
+ * here, and no fragment. */
+static __always_inline __u32 place(const struct snp_flow_key *key) {
+  const bool is_v4 =
+      key->remote[2] == bpf_htonl(0xffff) && key->remote[0] == 0 && key->remote[1] == 0;
+  const __u32 with_ports = is_v4 ? SNP_RSS_TCP_IPV4 : SNP_RSS_TCP_IPV6 | SNP_RSS_TCP_IPV6_EX;
+  const __u32 addresses = is_v4 ? SNP_RSS_IPV4 : SNP_RSS_IPV6 | SNP_RSS_IPV6_EX;
+  const __u8 *source_port = (const __u8 *)&key->remote_port;
+  const __u8 *dest_port = (const __u8 *)&key->local_port;
+  const __u32 types = snp_rss.types;
+  __u32 hash;
+  __u32 bucket;
+  if ((types & (with_ports | addresses)) == 0) return snp_rss.default_shard;
+  if (is_v4) {
+    hash = snp_rss_part(&snp_rss, 0, (const __u8 *)&key->remote[3], 4) ^
+           snp_rss_part(&snp_rss, 4, (const __u8 *)&key->local[3], 4);
+    if (types & with_ports)
+      hash ^= snp_rss_part(&snp_rss, 8, source_port, 2) ^ snp_rss_part(&snp_rss, 10, dest_port, 2);
+  } else {
+    hash = snp_rss_part(&snp_rss, 0, (const __u8 *)key->remote, 16) ^
+           snp_rss_part(&snp_rss, 16, (const __u8 *)key->local, 16);
+    if (types & with_ports)
+      hash ^= snp_rss_part(&snp_rss, 32, source_port, 2) ^ snp_rss_part(&snp_rss, 34, dest_port, 2);
+  }
+  bucket = hash & snp_rss.mask & (SNP_RSS_MAX_ENTRIES - 1);
+  __sync_fetch_and_add(&snp_rss.packets[bucket], 1);
+  return snp_rss.shards[bucket];
+}
+
+/* Which socket of the fanout group: the shard that the flow is bound to, or that its hash gives.
+ * Runs before the filter and sees the packet from its IP header on; packets of no flow go anywhere,
+ * the filter drops them. */
 SEC("socket")
 int snp_fanout(struct __sk_buff *skb) {
-  struct snp_flow_value *flow = find_flow(skb, BY_HELPER, 0, false);
-  return flow ? flow->shard : 0;
+  struct snp_flow_key key;
+  struct snp_flow_value *flow = find_flow_key(skb, BY_HELPER, 0, false, &key);
+  if (!flow) return 0;
+  return flow->shard == SNP_SHARD_BY_HASH ? place(&key) : flow->shard;
 }

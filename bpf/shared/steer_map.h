@@ -34,9 +34,12 @@ static inline __u32 snp_flow_bucket(const struct snp_flow_key *key) {
   return (local ^ remote) & (SNP_FLOW_BUCKETS - 1);
 }
 
+/* Instead of a shard's number: where the hash of the flow's packets says (rss_hash.h). */
+#define SNP_SHARD_BY_HASH 0xffffffffu
+
 struct snp_flow_value {
-  __u32 state; /* enum snp_flow_state */
-  __u32 shard;
+  __u32 state;          /* enum snp_flow_state */
+  __u32 shard;          /* or SNP_SHARD_BY_HASH */
   __u64 ingress_frames; /* kept from the host */
   __u64 ingress_bytes;
   __u64 fenced_frames; /* sent by the host, dropped by the egress fence */

@@ -12,10 +12,14 @@
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 
+#include "snp/rss/hash_type.h"
+#include "snp/rss/toeplitz.h"
 #include "snp/wire/frame.h"
 
+#include "bpf/shared/rss_hash.h"
 #include "bpf/shared/steer_map.h"
 #include "steer.skel.h"
+#include "test/support/rss_vectors.h"
 #include "test/support/tcp_frame.h"
 
 namespace snp::steer {
@@ -71,9 +75,9 @@ class ProgramsTest : public testing::Test {
     return key;
   }
   [[nodiscard]] int map() const { return bpf_map__fd(programs_->maps.snp_flows); }
-  void steer(const FourTuple& flow, snp_flow_state state) const {
+  void steer(const FourTuple& flow, snp_flow_state state, std::uint32_t shard = kShard) const {
     const snp_flow_key key = key_of(flow);
-    const snp_flow_value value = {state, kShard, 0, 0, 0};
+    const snp_flow_value value = {state, shard, 0, 0, 0};
     ASSERT_EQ(bpf_map_update_elem(map(), &key, &value, BPF_ANY), 0);
     programs_->bss->snp_flow_count = 1;
     programs_->bss->snp_flow_buckets[snp_flow_bucket(&key)] = 1;
@@ -443,6 +447,100 @@ TEST_P(ProgramsFamilyTest, GarbagePasses) {
     ASSERT_EQ(run(programs_->progs.snp_egress, frame).verdict, kUnspec);
     ASSERT_EQ(run(programs_->progs.snp_socket, behind_ethernet(frame)).verdict, 0u);
   }
+}
+
+// The program gives only a table's entry away: ten bits of the hash. The hash is linear in the
+// key's table, so a table shifted to the right shows the next ten.
+class DistributionTest : public ProgramsTest {
+ protected:
+  void distribute(rss::HashTypes types, std::uint32_t shift) const {
+    snp_rss& distribution = programs_->bss->snp_rss;
+    const rss::ToeplitzTable key(rss::kVerificationKey);
+    for (std::size_t i = 0; i < SNP_RSS_MAX_INPUT; ++i)
+      for (std::size_t value = 0; value < 256; ++value)
+        distribution.key[i][value] = key.table()[i][value] >> shift;
+    for (std::uint32_t bucket = 0; bucket < SNP_RSS_MAX_ENTRIES; ++bucket)
+      distribution.shards[bucket] = bucket;
+    distribution.mask = SNP_RSS_MAX_ENTRIES - 1;
+    distribution.default_shard = 7777;
+    distribution.types = types;
+  }
+  [[nodiscard]] std::uint32_t hash_of(const FourTuple& flow, rss::HashTypes types) const {
+    std::uint32_t hash = 0;
+    for (std::uint32_t shift = 0; shift < 32; shift += 10) {
+      distribute(types, shift);
+      hash |= fanout(incoming(flow)) << shift;
+    }
+    return hash;
+  }
+  [[nodiscard]] FourTuple steer_by_hash(const test::RssVector& vector) const {
+    const FourTuple flow{parse_endpoint(vector.destination).value(),
+                         parse_endpoint(vector.source).value()};
+    steer(flow, SNP_FLOW_ACTIVE, SNP_SHARD_BY_HASH);
+    return flow;
+  }
+};
+
+TEST_F(DistributionTest, GivesThePublishedValues) {
+  for (const test::RssVector& vector : test::kRssVectors) {
+    const FourTuple flow = steer_by_hash(vector);
+    EXPECT_EQ(hash_of(flow, rss::kIpv4 | rss::kIpv6), vector.address_hash);
+    EXPECT_EQ(hash_of(flow, rss::kAllIpv4 | rss::kTcpIpv6 | rss::kIpv6), vector.tcp_hash);
+    EXPECT_EQ(hash_of(flow, rss::kTcpIpv4 | rss::kTcpIpv6Ex), vector.tcp_hash);
+  }
+}
+
+TEST_F(DistributionTest, EqualsTheOtherImplementationsOnRandomFlows) {
+  const std::uint32_t seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
+  const rss::Toeplitz hash(rss::kVerificationKey);
+  for (int round = 0; round < 50; ++round) {
+    FourTuple flow;
+    for (Endpoint* end : {&flow.local, &flow.remote}) {
+      end->port = static_cast<std::uint16_t>(random());
+      for (auto& byte : end->address.bytes)
+        byte = static_cast<std::uint8_t>(random());
+      if (round % 2 == 0) {
+        const auto& bytes = end->address.bytes;
+        end->address = IpAddress::v4(bytes[0], bytes[1], bytes[2], bytes[3]);
+      }
+    }
+    steer(flow, SNP_FLOW_ACTIVE, SNP_SHARD_BY_HASH);
+    rss::PacketFields packet;
+    packet.source = flow.remote.address;
+    packet.destination = flow.local.address;
+    packet.transport = rss::Transport::kTcp;
+    packet.source_port = flow.remote.port;
+    packet.destination_port = flow.local.port;
+    const auto input = select_input(packet, rss::kTcpIpv4 | rss::kTcpIpv6).value();
+    EXPECT_EQ(hash_of(flow, rss::kTcpIpv4 | rss::kTcpIpv6), hash.hash(input.span()))
+        << to_string(flow);
+  }
+}
+
+TEST_F(DistributionTest, WhatHasNoHashGoesToTheDefaultShard) {
+  const FourTuple flow = steer_by_hash(test::kRssVectors[0]);
+  distribute(rss::kTcpIpv6, 0);
+  EXPECT_EQ(fanout(incoming(flow)), 7777u);
+  distribute(0, 0);
+  EXPECT_EQ(fanout(incoming(flow)), 7777u);
+}
+
+TEST_F(DistributionTest, BoundFlowsDoNotAskTheHash) {
+  distribute(rss::kTcpIpv4, 0);
+  steer(kFlowV4, SNP_FLOW_ACTIVE);
+  EXPECT_EQ(fanout(incoming(kFlowV4)), kShard);
+}
+
+TEST_F(DistributionTest, CountsThePacketsOfEachBucket) {
+  const FourTuple flow = steer_by_hash(test::kRssVectors[0]);
+  distribute(rss::kTcpIpv4, 0);
+  const std::uint32_t bucket = 0x51ccc178 & (SNP_RSS_MAX_ENTRIES - 1);
+  const auto before = programs_->bss->snp_rss.packets[bucket];
+  for (int i = 0; i < 5; ++i)
+    EXPECT_EQ(fanout(incoming(flow)), bucket);
+  EXPECT_EQ(programs_->bss->snp_rss.packets[bucket], before + 5);
 }
 
 }  // namespace

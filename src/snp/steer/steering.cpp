@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <bit>
 #include <cstdarg>
 #include <cstring>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "snp/base/unique_fd.h"
 #include "snp/steer/clsact.h"
 
+#include "bpf/shared/rss_hash.h"
 #include "bpf/shared/steer_map.h"
 #include "steer.skel.h"
 
@@ -26,6 +29,11 @@ namespace snp::steer {
 namespace {
 
 static_assert(kEngineMark == SNP_MARK_ENGINE && kReinjectMark == SNP_MARK_REINJECT);
+static_assert(kByHash == SNP_SHARD_BY_HASH);
+static_assert(rss::kIpv4 == SNP_RSS_IPV4 && rss::kTcpIpv4 == SNP_RSS_TCP_IPV4 &&
+              rss::kIpv6 == SNP_RSS_IPV6 && rss::kIpv6Ex == SNP_RSS_IPV6_EX &&
+              rss::kTcpIpv6 == SNP_RSS_TCP_IPV6 && rss::kTcpIpv6Ex == SNP_RSS_TCP_IPV6_EX);
+static_assert(rss::kMaxInputBytes == SNP_RSS_MAX_INPUT);
 static_assert(static_cast<int>(FlowSteering::kShadow) == SNP_FLOW_SHADOW &&
               static_cast<int>(FlowSteering::kHold) == SNP_FLOW_HOLD &&
               static_cast<int>(FlowSteering::kActive) == SNP_FLOW_ACTIVE &&
@@ -143,6 +151,39 @@ class BpfSteering final : public Steering {
     if (::bpf_map_lookup_elem(map(), &key, &value) != 0)
       return fail(Errc::kNotFound, to_string(flow) + " is not steered");
     return FlowCounters{value.ingress_frames, value.ingress_bytes, value.fenced_frames};
+  }
+
+  Result<> distribute(const Distribution& distribution) override {
+    const auto entries = static_cast<std::uint32_t>(distribution.shards.size());
+    if (!std::has_single_bit(entries) || entries > SNP_RSS_MAX_ENTRIES)
+      return fail(Errc::kInvalid, "a table has a power of two of entries, up to " +
+                                      std::to_string(SNP_RSS_MAX_ENTRIES) + ", not " +
+                                      std::to_string(entries));
+    snp_rss& rss = programs_->bss->snp_rss;
+    const rss::ToeplitzTable key(distribution.key);
+    static_assert(sizeof(rss.key) == sizeof(rss::ToeplitzTable::Table));
+    std::memcpy(rss.key, key.table().data(), sizeof(rss.key));
+    std::ranges::copy(distribution.shards, rss.shards);
+    std::ranges::fill(rss.packets, 0);
+    rss.mask = entries - 1;
+    rss.default_shard = distribution.default_shard;
+    rss.types = distribution.types;
+    return {};
+  }
+
+  void move_bucket(std::uint32_t bucket, std::uint32_t shard) override {
+    snp_rss& rss = programs_->bss->snp_rss;
+    SNP_ASSERT(bucket <= rss.mask);
+    std::atomic_ref(rss.shards[bucket]).store(shard, std::memory_order_release);
+  }
+
+  [[nodiscard]] std::vector<std::uint64_t> bucket_packets() const override {
+    snp_rss& rss = programs_->bss->snp_rss;
+    std::vector<std::uint64_t> packets;
+    for (std::uint32_t bucket = 0; bucket <= rss.mask; ++bucket)
+      packets.push_back(
+          std::atomic_ref<unsigned long long>(rss.packets[bucket]).load(std::memory_order_relaxed));
+    return packets;
   }
 
   [[nodiscard]] int socket_filter_fd() const override {

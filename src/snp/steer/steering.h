@@ -5,9 +5,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "snp/base/result.h"
+#include "snp/rss/hash_type.h"
+#include "snp/rss/toeplitz.h"
 #include "snp/wire/address.h"
 
 namespace snp::steer {
@@ -33,6 +37,17 @@ struct FlowCounters {
   std::uint64_t fenced_frames = 0;  // host's segments dropped by the egress fence
 };
 
+// Instead of a shard: where the distribution sends the flow's packets.
+inline constexpr std::uint32_t kByHash = 0xffffffff;
+
+// How packets of flows that are steered by hash are distributed (reference 5.1).
+struct Distribution {
+  rss::HashTypes types = 0;  // none: everything to the default shard
+  rss::HashKey key{};
+  std::span<const std::uint32_t> shards;  // of each bucket: a power of two, up to 1024
+  std::uint32_t default_shard = 0;
+};
+
 class Steering {
  public:
   // Loads the programs. Fails with one clear line when a privilege or kernel feature is missing.
@@ -51,9 +66,17 @@ class Steering {
   // After a fork, in the process that must leave the attached programs alone when it ends.
   virtual void disown() noexcept = 0;
 
-  // shard: a number below the number of the device's queues.
+  // shard: a number below the number of the device's queues, or kByHash.
   virtual Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard) = 0;
   virtual Result<> remove(const FourTuple& flow) = 0;
+
+  // Pre: no flow is steered by hash. Before the first call everything goes to shard 0. kInvalid: a
+  // table whose size is no power of two or too large; nothing has changed then.
+  virtual Result<> distribute(const Distribution& distribution) = 0;
+  // Another shard for a bucket, at once and whatever is steered by hash.
+  virtual void move_bucket(std::uint32_t bucket, std::uint32_t shard) = 0;
+  // Packets of each bucket since distribute().
+  [[nodiscard]] virtual std::vector<std::uint64_t> bucket_packets() const = 0;
   [[nodiscard]] virtual Result<FlowCounters> counters(const FourTuple& flow) const = 0;
 
   // For the af_packet driver: programs for SO_ATTACH_BPF and PACKET_FANOUT_DATA.
