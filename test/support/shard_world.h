@@ -125,6 +125,19 @@ struct Host {
     shards[records[id].shard]->inbox().post(mail);
   }
 
+  void expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) {
+    Mail& mail = make(MailKind::kExpect, shard);
+    mail.id = id;
+    mail.handoff.state.constant.tuple = tuple;
+    shards[shard]->inbox().post(mail);
+  }
+  void move_out(chimney::ConnectionId id, std::uint32_t shard) {
+    Mail& mail = make(MailKind::kMoveOut, records[id].shard);
+    mail.id = id;
+    mail.shard = shard;
+    shards[records[id].shard]->inbox().post(mail);
+  }
+
   void release(const FourTuple& tuple, std::span<const std::byte> forged = {}) {
     Mail& mail = make(MailKind::kReleaseFrames, 0);
     mail.handoff.state.constant.tuple = tuple;
@@ -140,7 +153,13 @@ struct Host {
     for (MailNode* node = answers.take_all(); node != nullptr;) {
       auto& mail = static_cast<Mail&>(*node);
       node = node->next;
-      if (mail.kind != MailKind::kDone) answered.push_back(&mail);
+      if (mail.kind == MailKind::kPassedFrame) {  // made by a shard, as the engine routes it
+        mails.emplace_back(&mail);
+        mail.kind = MailKind::kFrame;
+        shards[mail.shard]->inbox().post(mail);
+      } else if (mail.kind != MailKind::kDone) {
+        answered.push_back(&mail);
+      }
     }
     return work;
   }

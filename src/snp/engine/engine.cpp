@@ -41,6 +41,9 @@ class EngineImpl final : public Engine {
   void initiate(const chimney::Handoff& handoff) override;
   void terminate(chimney::ConnectionId id) override;
   void update(chimney::ConnectionId id, const CachedState& cached) override;
+  void expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) override;
+  void move_out(chimney::ConnectionId id, std::uint32_t shard) override;
+  void pass_on(const FourTuple& tuple, std::uint32_t from, std::uint32_t shard) override;
   void release_frames(chimney::ConnectionId id, const FourTuple& tuple,
                       std::span<const std::byte> forged_segment) override;
 
@@ -199,6 +202,25 @@ void EngineImpl::release_frames(chimney::ConnectionId id, const FourTuple& tuple
   shard_of(id).post(mail);
 }
 
+void EngineImpl::expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) {
+  Mail& mail = make_mail(MailKind::kExpect, id);
+  mail.handoff.state.constant.tuple = tuple;
+  shards_[shard]->post(mail);
+}
+
+void EngineImpl::move_out(chimney::ConnectionId id, std::uint32_t shard) {
+  Mail& mail = make_mail(MailKind::kMoveOut, id);
+  mail.shard = shard;
+  shard_of(id).post(mail);
+}
+
+void EngineImpl::pass_on(const FourTuple& tuple, std::uint32_t from, std::uint32_t shard) {
+  Mail& mail = make_mail(MailKind::kPassOn, 0);
+  mail.handoff.state.constant.tuple = tuple;
+  mail.shard = shard;
+  shards_[from]->post(mail);
+}
+
 Result<Arena*> EngineImpl::attach(std::uint32_t number, ipc::SharedMemory memory,
                                   std::vector<UniqueFd> bells) {
   if (memory.size() < ipc::kRingsOffset)
@@ -326,8 +348,17 @@ void EngineImpl::dispatch(chimney::TargetEvents& events) {
 }
 
 void EngineImpl::deliver(Mail& mail, chimney::TargetEvents& events) {
-  const std::unique_ptr<Mail> owned(mail.is_part_of_flow ? nullptr : &mail);
+  std::unique_ptr<Mail> owned(mail.is_part_of_flow ? nullptr : &mail);
   switch (mail.kind) {
+    case MailKind::kExpected:
+      return events.expected(mail.id);
+    case MailKind::kMovedOut:
+      give_back(*mail.flow);
+      return events.moved_out(mail.id, mail.handoff);
+    case MailKind::kPassedFrame:
+      mail.kind = MailKind::kFrame;
+      shards_[mail.shard]->post(*owned.release());
+      return;
     case MailKind::kInitiated:
       return events.initiated(mail.id);
     case MailKind::kTerminated:

@@ -33,7 +33,12 @@ struct Events final : chimney::TargetEvents {
   void refused(chimney::ConnectionId id, TcpState) override { ++refused_of[id]; }
   void upload_requested(chimney::ConnectionId, chimney::Reason) override {}
   void finished(chimney::ConnectionId id) override { ++finished_of[id]; }
-  std::map<chimney::ConnectionId, int> initiated_of, refused_of, finished_of;
+  void expected(chimney::ConnectionId id) override { ++expected_of[id]; }
+  void moved_out(chimney::ConnectionId id, const chimney::Handoff& handoff) override {
+    movers[id] = handoff;
+  }
+  std::map<chimney::ConnectionId, int> initiated_of, refused_of, finished_of, expected_of;
+  std::map<chimney::ConnectionId, chimney::Handoff> movers;
   std::map<chimney::ConnectionId, chimney::Handoff> homecomers;
 };
 

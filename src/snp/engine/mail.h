@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "snp/chimney/target.h"
+#include "snp/device/packet_device.h"
 #include "snp/engine/mailbox.h"
 
 namespace snp::engine {
@@ -24,14 +25,29 @@ enum class MailKind : std::uint8_t {
   kUpdate,         // id, handoff.state.cached
   kReleaseFrames,  // handoff.state.constant, forged_segment
   kUntap,          // handoff.state.constant.ifindex, is_done
+  kExpect,         // id, handoff.state.constant.tuple
+  kMoveOut,        // id, shard
+  kPassOn,         // handoff.state.constant.tuple, shard
+  kFrame,          // frame: of another shard
   // Back.
   kInitiated,        // id
   kTerminated,       // id, flow, handoff
+  kExpected,         // id
+  kMovedOut,         // id, flow, handoff
+  kPassedFrame,      // frame, shard: to be given to it
   kRefused,          // id, handoff.state.delegated.state
   kUploadRequested,  // id, reason
   kFinished,         // id, flow
   kDetached,         // arena
   kDone,             // nothing to tell
+};
+
+// A frame on its way to the shard that has its connection.
+struct PassedFrame {
+  std::vector<std::byte> bytes;
+  std::uint32_t port = 0;
+  std::uint16_t gso_size = 0;
+  device::Checksum checksum = device::Checksum::kUnknown;
 };
 
 struct Mail : MailNode {
@@ -43,6 +59,8 @@ struct Mail : MailNode {
   ShardArena* arena = nullptr;
   chimney::Handoff handoff;
   std::vector<std::byte> forged_segment;
+  std::uint32_t shard = 0;
+  PassedFrame frame;
   std::shared_ptr<std::latch> is_done;
 };
 

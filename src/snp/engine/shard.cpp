@@ -13,6 +13,7 @@ Shard::Shard(const ShardConfig& config, std::vector<DevicePort> ports, ipc::Flow
       guard_(guard),
       flows_(0, FourTupleHash{config.hash_seed}),
       released_(0, FourTupleHash{config.hash_seed}),
+      passed_on_(0, FourTupleHash{config.hash_seed}),
       held_(config.held_frames, kMaxHeldBytes),
       wheel_(now) {
   flows_.reserve(1024);
@@ -85,6 +86,11 @@ void Shard::on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame
       return;
     }
   }
+  if (!passed_on_.empty()) {
+    const auto passed_on = passed_on_.find(tuple);
+    if (passed_on != passed_on_.end() && now < passed_on->second.until)
+      return pass_on(frame, port, passed_on->second.shard);
+  }
   if (!held_.hold(tuple, frame, port, now)) {
     stats_.add(M::kFramesHeldDropped);
     return;
@@ -96,6 +102,14 @@ void Shard::on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame
 void Shard::expire(Instant now) noexcept {
   stats_.add(M::kFramesHeldExpired, held_.expire(now - config_.hold_time));
   next_expiry_ = held_.is_empty() ? kNever : held_.oldest() + config_.hold_time + milliseconds(1);
+  for (auto passed_on = passed_on_.begin(); passed_on != passed_on_.end();) {
+    if (passed_on->second.until <= now) {
+      passed_on_.erase(passed_on++);
+    } else {
+      next_expiry_ = std::min(next_expiry_, passed_on->second.until);
+      ++passed_on;
+    }
+  }
   for (auto released = released_.begin(); released != released_.end();) {
     if (released->second <= now) {
       released_.erase(released++);

@@ -93,7 +93,12 @@ class Shard {
   void initiate(Mail& mail, Instant now) noexcept;
   void rebuild(Flow& flow, Instant now) noexcept;
   void terminate(Mail& mail, Instant now) noexcept;
+  void hand_out(Mail& mail, Flow& flow, Instant now) noexcept;
+  void move_out(Mail& mail, Instant now) noexcept;
   void release_frames(const Mail& mail, Instant now) noexcept;
+  void drain_devices(Instant now) noexcept;
+  void pass_on_held(const Mail& mail, Instant now) noexcept;
+  void pass_on(const device::RxFrame& frame, std::uint32_t port, std::uint32_t shard) noexcept;
   void detach(ShardArena& arena, Instant now) noexcept;
   void forget(Flow& flow) noexcept;
   void answer(Mail& mail, MailKind kind) noexcept;
@@ -141,6 +146,11 @@ class Shard {
   TupleMap<Flow*> flows_;
   absl::flat_hash_map<chimney::ConnectionId, Flow*> by_id_;
   TupleMap<Instant> released_;  // until when
+  struct PassOn {
+    Instant until;
+    std::uint32_t shard;
+  };
+  TupleMap<PassOn> passed_on_;  // connections that other shards have now
   HeldFrames held_;
   TimingWheel wheel_;
   Flow* touched_ = nullptr;

@@ -71,6 +71,18 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
       ports_[port_of(mail.handoff.state.constant.ifindex)].queue->untap();
       mail.is_done->count_down();
       return answer(mail, MailKind::kDone);
+    case MailKind::kExpect:
+      released_.erase(mail.handoff.state.constant.tuple);
+      passed_on_.erase(mail.handoff.state.constant.tuple);
+      return answer(mail, MailKind::kExpected);
+    case MailKind::kMoveOut:
+      return move_out(mail, now);
+    case MailKind::kPassOn:
+      pass_on_held(mail, now);
+      return answer(mail, MailKind::kDone);
+    case MailKind::kFrame:
+      on_frame({mail.frame.bytes, mail.frame.checksum, mail.frame.gso_size}, mail.frame.port, now);
+      return answer(mail, MailKind::kDone);
     default:
       SNP_ASSERT(false);
   }
@@ -127,6 +139,7 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   stats_.add(M::kConnectionsInitiated);
   stats_.set(M::kConnections, by_id_.size());
   released_.erase(flow.tuple);
+  passed_on_.erase(flow.tuple);
   held_.take(flow.tuple, [&](const device::RxFrame& frame, std::uint32_t) {
     ParsedFrame parsed;
     if (parse_frame(frame.bytes, frame.gso_size, parsed) != FrameVerdict::kTcp) return;
@@ -149,6 +162,14 @@ void Shard::terminate(Mail& mail, Instant now) noexcept {
     mail.handoff.state.delegated.state = connection.state();
     return answer(mail, MailKind::kRefused);
   }
+  hand_out(mail, flow, now);
+  stats_.add(M::kConnectionsTerminated);
+  answer(mail, MailKind::kTerminated);
+}
+
+// What the shard has of the flow, as a hand-off; it has nothing of it any more.
+void Shard::hand_out(Mail& mail, Flow& flow, Instant now) noexcept {
+  tcp::Connection& connection = *flow.connection;
   connection.freeze(now);
   commit(flow, now);
   send_segments(flow, now);
@@ -161,8 +182,49 @@ void Shard::terminate(Mail& mail, Instant now) noexcept {
   mail.flow = &flow;
   flow.arena->bind(flow.slot_id, nullptr);
   forget(flow);
-  stats_.add(M::kConnectionsTerminated);
-  answer(mail, MailKind::kTerminated);
+}
+
+void Shard::move_out(Mail& mail, Instant now) noexcept {
+  // What came before steering changed is processed here, so before what the new shard holds.
+  drain_devices(now);
+  const auto found = by_id_.find(mail.id);
+  if (found == by_id_.end()) return answer(mail, MailKind::kDone);  // finished() is on its way
+  Flow& flow = *found->second;
+  if (flow.slot != nullptr) read_slot(flow, now);
+  if (flow.slot == nullptr || flow.is_hostile || !can_go_home(flow.connection->state())) {
+    mail.handoff.state.delegated.state = flow.connection->state();
+    return answer(mail, MailKind::kRefused);
+  }
+  hand_out(mail, flow, now);
+  passed_on_[flow.tuple] = {now + config_.release_time, mail.shard};
+  next_expiry_ = std::min(next_expiry_, now + config_.release_time);
+  stats_.add(M::kConnectionsMoved);
+  answer(mail, MailKind::kMovedOut);
+}
+
+void Shard::pass_on_held(const Mail& mail, Instant now) noexcept {
+  const FourTuple& tuple = mail.handoff.state.constant.tuple;
+  drain_devices(now);
+  held_.take(tuple, [&](const device::RxFrame& frame, std::uint32_t port) {
+    pass_on(frame, port, mail.shard);
+  });
+  passed_on_[tuple] = {now + config_.release_time, mail.shard};
+  next_expiry_ = std::min(next_expiry_, now + config_.release_time);
+}
+
+void Shard::pass_on(const device::RxFrame& frame, std::uint32_t port,
+                    std::uint32_t shard) noexcept {
+  Mail& mail = *new Mail;
+  mail.kind = MailKind::kPassedFrame;
+  mail.shard = shard;
+  mail.frame = {{frame.bytes.begin(), frame.bytes.end()}, port, frame.gso_size, frame.checksum};
+  pending_answers_.push_back(&mail);
+  stats_.add(M::kFramesPassedOn);
+}
+
+void Shard::drain_devices(Instant now) noexcept {
+  for (int rounds = 0; rounds < kMaxDrainRounds && receive(now) != 0; ++rounds) {
+  }
 }
 
 void Shard::release_frames(const Mail& mail, Instant now) noexcept {
@@ -172,8 +234,7 @@ void Shard::release_frames(const Mail& mail, Instant now) noexcept {
   };
   // What has reached the device's queue before steering went off is held, too, before it is given
   // back: so the order stays.
-  for (int rounds = 0; rounds < kMaxDrainRounds && receive(now) != 0; ++rounds) {
-  }
+  drain_devices(now);
   // The forged segment repeats what was said before them; behind them PAWS would refuse it.
   if (!mail.forged_segment.empty())
     reinject({mail.forged_segment, device::Checksum::kValid, 0}, port_of(constant.ifindex));
