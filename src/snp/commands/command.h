@@ -75,5 +75,6 @@ extern const CommandSpec kSettings, kSettingsGet, kSettingsSet, kSettingsReset;
 extern const CommandSpec kReg, kRegQuery, kRegAdd, kRegDelete, kRegExport, kRegImport;
 extern const CommandSpec kPolicy, kPolicyShow, kPolicyCheck, kPolicyLoad;
 extern const CommandSpec kNetsh, kNetstat;
+extern const CommandSpec kRss, kRssHash, kRssShow, kRssSet, kRssRebalance;
 
 }  // namespace snp::commands

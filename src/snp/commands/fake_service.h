@@ -42,6 +42,11 @@ class FakeService : public Service {
   }
   StatsReport stats() override { return report; }
   StatusReport status() override { return {}; }
+  RssReport rss() override { return scaling; }
+  RssBalance rebalance(bool is_dry) override {
+    was_dry = is_dry;
+    return balance;
+  }
   [[nodiscard]] const settings::Settings& settings() const override { return values; }
   [[nodiscard]] const settings::Settings& stored_settings() const override { return stored; }
   [[nodiscard]] bool is_storing() const override { return true; }
@@ -62,6 +67,9 @@ class FakeService : public Service {
   std::vector<std::string> logged;
   std::vector<ConnectionRow> rows;
   StatsReport report;
+  RssReport scaling;
+  RssBalance balance;
+  std::optional<bool> was_dry;
   settings::Settings values, stored;
   std::optional<FourTuple> moved;
   Result<> answer;

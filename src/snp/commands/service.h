@@ -11,6 +11,7 @@
 #include "snp/base/result.h"
 #include "snp/chimney/policy.h"
 #include "snp/chimney/reason.h"
+#include "snp/rss/hash_type.h"
 #include "snp/settings/settings.h"
 #include "snp/wire/address.h"
 
@@ -120,6 +121,29 @@ struct StatusReport {
   std::uint32_t engine_restarts = 0;
 };
 
+// How received packets are distributed over the shards.
+struct RssReport {
+  bool is_enabled = false, is_balancing = false;
+  std::string profile;
+  std::string key;  // "random", "symmetric", "set"; never the key itself
+  rss::HashTypes types = 0;
+  std::vector<std::uint32_t> table;    // shard of each bucket
+  std::vector<std::uint64_t> packets;  // of each bucket; empty when off
+  std::uint32_t default_shard = 0;
+  std::vector<std::uint64_t> connections;  // of each shard
+  std::uint64_t buckets_moved = 0;
+  std::uint64_t connections_moved = 0, connections_stayed = 0;  // could not move any more
+  std::uint32_t quiet_p99_us = 0;                               // of the moved connections
+  std::vector<std::string> last_moves;                          // why, the latest last
+  std::vector<std::string> elephants;  // buckets that a connection or few make heavy
+};
+
+struct RssBalance {
+  double imbalance_before = 0, imbalance_after = 0;  // largest over mean, minus one
+  std::vector<std::string> moves;
+  std::vector<std::uint32_t> heavy_buckets;
+};
+
 class Service {
  public:
   using Done = std::function<void(Result<>)>;
@@ -143,6 +167,8 @@ class Service {
   virtual std::vector<FeatureState> features() = 0;
   virtual StatsReport stats() = 0;
   virtual StatusReport status() = 0;
+  virtual RssReport rss() = 0;
+  virtual RssBalance rebalance(bool is_dry) = 0;
   // What is in effect, and what will be when snpd starts again.
   [[nodiscard]] virtual const settings::Settings& settings() const = 0;
   [[nodiscard]] virtual const settings::Settings& stored_settings() const = 0;

@@ -27,6 +27,7 @@ using commands::Json;
 using settings::Setting;
 
 constexpr Duration kTick = seconds(5);
+constexpr Duration kBalanceInterval = milliseconds(200);
 constexpr Duration kDeathGrace = milliseconds(100);
 
 // Only an eventfd may be written to as one; anything else could block a shard.
@@ -117,6 +118,10 @@ bool Control::before_sleep() {
     is_tick_due_ = true;
     parts_.loop.call_at(engine::monotonic_now() + kTick, [this] { tick(); });
   }
+  if (!is_balance_due_ && parts_.offloader.wants_balance()) {
+    is_balance_due_ = true;
+    parts_.loop.call_at(engine::monotonic_now() + kBalanceInterval, [this] { balance(); });
+  }
   if (++sleeps_ == 0) sleeps_ = 1;
   bulletin().control.sleeping.store(sleeps_);
   for (const auto& [number, program] : programs_)
@@ -129,6 +134,11 @@ void Control::tick() {
   is_tick_due_ = false;
   parts_.offloader.confirm_neighbours();
   parts_.offloader.trim();
+}
+
+void Control::balance() {
+  is_balance_due_ = false;
+  parts_.offloader.rebalance(false);
 }
 
 void Control::take_requests() {

@@ -59,6 +59,8 @@ class Control final : public commands::Service {
   std::vector<commands::FeatureState> features() override;
   commands::StatsReport stats() override;
   commands::StatusReport status() override;
+  commands::RssReport rss() override;
+  commands::RssBalance rebalance(bool is_dry) override;
   [[nodiscard]] const settings::Settings& settings() const override { return parts_.settings; }
   [[nodiscard]] const settings::Settings& stored_settings() const override { return stored_; }
   [[nodiscard]] bool is_storing() const override { return !config_path_.empty(); }
@@ -103,6 +105,7 @@ class Control final : public commands::Service {
   void reload();
   void after_network_change();
   void tick();
+  void balance();
   void check_stopped();
   void publish_settings();
   void apply_settings(const settings::Settings& wanted);
@@ -137,6 +140,7 @@ class Control final : public commands::Service {
   std::uint32_t sleeps_ = 0;
   bool is_network_check_due_ = false;
   bool is_tick_due_ = false;
+  bool is_balance_due_ = false;
   bool is_stopping_ = false;
   bool is_private_process_gone_ = false;
 };

@@ -45,9 +45,9 @@ std::vector<commands::DeviceRow> Control::devices() {
 // The one place where a feature says whether it is there.
 std::vector<commands::FeatureState> Control::features() {
   return {
-      {commands::kRssFeature, false,
-       "stored, but not operational: this version leaves the distribution of received packets to "
-       "the host."},
+      {commands::kRssFeature, true,
+       "spreads the packets of offloaded connections over the shards; this version leaves the "
+       "distribution of the host's own packets to the host."},
       {commands::kNetdmaFeature, false,
        "stored, but not operational: this version has no copy engine, the CPU copies received "
        "data."},

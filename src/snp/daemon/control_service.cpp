@@ -171,6 +171,21 @@ commands::StatsReport Control::stats() {
   return report;
 }
 
+commands::RssReport Control::rss() {
+  commands::RssReport report;
+  parts_.offloader.fill(report);
+  return report;
+}
+
+commands::RssBalance Control::rebalance(bool is_dry) {
+  const rss::BalancerReport report = parts_.offloader.rebalance(is_dry);
+  commands::RssBalance balance{report.imbalance_before, report.imbalance_after, {}, {}};
+  for (const rss::BucketMove& move : report.moves)
+    balance.moves.push_back(move.reason);
+  balance.heavy_buckets = report.elephants;
+  return balance;
+}
+
 commands::StatusReport Control::status() {
   commands::StatusReport report;
   report.pid = static_cast<std::uint32_t>(::getpid());

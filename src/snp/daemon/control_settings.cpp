@@ -21,6 +21,12 @@ constexpr Setting kPolicySettings[] = {
     Setting::kMaxConnections,
 };
 
+// What decides about the shard of a connection.
+constexpr Setting kScalingSettings[] = {
+    Setting::kRss,     Setting::kRssBaseCpu, Setting::kRssMaxCpus, Setting::kRssProfile,
+    Setting::kRssIpv4, Setting::kRssIpv6,    Setting::kRssKey,     Setting::kRssTableSize,
+};
+
 std::uint32_t clamp32(std::int64_t value) {
   return static_cast<std::uint32_t>(std::min<std::int64_t>(value, 0xffffffff));
 }
@@ -73,6 +79,9 @@ void Control::apply_settings(const settings::Settings& wanted) {
   const bool is_policy =
       std::any_of(std::begin(kPolicySettings), std::end(kPolicySettings),
                   [&](Setting id) { return !wanted.is_same(id, parts_.settings); });
+  const bool is_scaling =
+      std::any_of(std::begin(kScalingSettings), std::end(kScalingSettings),
+                  [&](Setting id) { return !wanted.is_same(id, parts_.settings); });
   for (const SettingInfo& info : settings::all_settings()) {
     if (wanted.is_same(info.id, parts_.settings)) continue;
     if (info.change == Change::kRestart) continue;
@@ -83,6 +92,9 @@ void Control::apply_settings(const settings::Settings& wanted) {
   set_log_level(parts_.settings.text(Setting::kLogLevel));
   parts_.policy.follow(parts_.settings);
   publish_settings();
+  if (is_scaling)
+    if (auto done = parts_.offloader.follow_scaling(); !done)
+      spdlog::error("receive-side scaling stays as it was: {}", done.error().message);
   if (is_policy) follow_policy();
 }
 

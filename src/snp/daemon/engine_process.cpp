@@ -115,8 +115,10 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   // A hand-over is some 0.2 ms of work during which a connection is quiet: nobody's slice comes
   // between. The shards started before and keep their share.
   ::setpriority(PRIO_PROCESS, 0, -15);
+  ReceiveScaling scaling(*inheritance.steering, values, inheritance.hash_key);
+  if (auto followed = scaling.follow(); !followed) return followed;
   Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,
-                       &inheritance.records->at<ipc::FlowRecord>(0), values, policy,
+                       &inheritance.records->at<ipc::FlowRecord>(0), values, policy, scaling,
                        std::move(ifindexes), inheritance.max_connections,
                        (inheritance.restarts << 20) + 1});
   Control control({inheritance, **loop, **engine, **network, keeper, offloader, values, policy});

@@ -11,6 +11,7 @@
 #include "snp/daemon/kept.h"
 #include "snp/daemon/options.h"
 #include "snp/ipc/shared_memory.h"
+#include "snp/rss/toeplitz.h"
 #include "snp/settings/config_file.h"
 #include "snp/steer/steering.h"
 
@@ -26,6 +27,7 @@ struct Inheritance {
   settings::Settings config;  // at this start of the engine
   std::string rules;          // of policy, as text; likewise
   Options options;
+  rss::HashKey hash_key{};  // secret, the same for each engine of this keeper
   pid_t keeper_pid = 0;
   std::uint32_t restarts = 0;
   std::uint32_t max_connections = 0;

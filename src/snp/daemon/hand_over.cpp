@@ -59,7 +59,7 @@ std::optional<Input> Offloader::carry_out(Flow& flow, Action action) {
       env_.engine.initiate(handoff_);
       break;
     case Action::kActivate:
-      (void)env_.steering.set(flow.tuple, steer::FlowSteering::kActive, flow.shard);
+      (void)steer(flow, steer::FlowSteering::kActive);
       break;
     case Action::kTerminate:
       ++uploads_running_;
@@ -67,12 +67,13 @@ std::optional<Input> Offloader::carry_out(Flow& flow, Action action) {
       break;
     case Action::kReturn:
       env_.records[flow.id].status.store(ipc::FlowStatus::kUnparking);
-      (void)env_.steering.set(flow.tuple, steer::FlowSteering::kReturn, flow.shard);
+      (void)steer(flow, steer::FlowSteering::kReturn);
       break;
     case Action::kUnpark:
       return unpark(flow);
     case Action::kUnsteer:
       (void)env_.steering.remove(flow.tuple);
+      flow.steering.reset();
       break;
     case Action::kGiveFrames:
       give_frames(flow);

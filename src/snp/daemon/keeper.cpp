@@ -21,6 +21,7 @@
 #include "snp/daemon/local_links.h"
 #include "snp/daemon/log.h"
 #include "snp/daemon/policy_book.h"
+#include "snp/daemon/receive_scaling.h"
 #include "snp/daemon/recovery.h"
 #include "snp/engine/clock.h"
 #include "snp/ipc/message_socket.h"
@@ -73,6 +74,9 @@ class Keeper {
     if (auto done = listen(); !done) return done;
     inheritance_.max_connections = raise_descriptor_limit();
     if (auto done = make_memory(); !done) return done;
+    auto key = make_secret_key();
+    if (!key) return tl::unexpected(key.error());
+    inheritance_.hash_key = *key;
     if (auto done = steer(); !done) return done;
     return watch_signals();
   }

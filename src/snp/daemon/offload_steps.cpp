@@ -167,12 +167,11 @@ void Offloader::publish(const Flow& flow) {
 
 std::optional<Input> Offloader::hold(Flow& flow) {
   if (flow.lifecycle.state() == chimney::OffloadState::kUploading) {
-    (void)env_.steering.set(flow.tuple, steer::FlowSteering::kHold, flow.shard);
+    (void)steer(flow, steer::FlowSteering::kHold);
     return std::nullopt;
   }
   if (env_.keeper.tell(KeeperNews::kSocket, flow.id, 0, flow.socket.get()) &&
-      env_.steering.set(flow.tuple, steer::FlowSteering::kShadow, flow.shard) &&
-      env_.steering.set(flow.tuple, steer::FlowSteering::kHold, flow.shard))
+      steer(flow, steer::FlowSteering::kShadow) && steer(flow, steer::FlowSteering::kHold))
     return std::nullopt;
   flow.reason = Reason::kHandoverFailed;
   return Input::kParkFailed;
@@ -228,7 +227,8 @@ Flow& Offloader::enrol(std::unique_ptr<Flow> owned) {
   env_.records[flow.id].status.store(ipc::FlowStatus::kFree);  // whatever a dead engine left
   env_.records[flow.id].place = {};
   const auto shards = static_cast<std::uint32_t>(env_.settings.number(Setting::kShards));
-  flow.shard = flow.treatment.shard.value_or(flow.id) % shards;
+  flow.is_bound = flow.treatment.shard.has_value();
+  flow.shard = flow.is_bound ? *flow.treatment.shard % shards : env_.scaling.shard_of(flow.tuple);
   return enter(std::move(owned));
 }
 

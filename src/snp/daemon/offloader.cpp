@@ -165,7 +165,7 @@ bool Offloader::work() {
     if (flow == nullptr || !flow->is_upload_wanted ||
         flow->lifecycle.state() == OffloadState::kUploading)
       continue;
-    if (flow->lifecycle.state() == OffloadState::kOffloading)
+    if (flow->lifecycle.state() == OffloadState::kOffloading || flow->moving_to)
       upload_queue_.push_back(id);
     else
       run_upload(*flow);
@@ -228,8 +228,9 @@ void Offloader::run_upload(Flow& flow) {
 // --- answers of the engine ---
 
 void Offloader::initiated(chimney::ConnectionId id) {
-  --initiating_;
   Flow* flow = find(id);
+  if (flow != nullptr && flow->has_left_shard) return arrived(*flow);
+  --initiating_;
   if (flow == nullptr || flow->lifecycle.step() != Step::kInitiating) return;
   if (flow->is_local)
     free_rings(*flow);  // of the arena: the pair has the bytes
@@ -239,6 +240,7 @@ void Offloader::initiated(chimney::ConnectionId id) {
   account(offloads_, *flow, 0);
   if (slot_of(*flow) != nullptr) flow->program->note(flow->slot).is_queued = false;
   answer(*flow, {});
+  settle_shard(*flow);  // the table may have changed meanwhile
   hand_over_ended(*flow->program);
 }
 
@@ -262,6 +264,7 @@ void Offloader::terminated(chimney::ConnectionId id, const chimney::Handoff& han
 // FIN has passed both ways, or the connection is dead: nothing is left to bring home.
 void Offloader::refused(chimney::ConnectionId id, TcpState state) {
   Flow* flow = find(id);
+  if (flow != nullptr && flow->has_left_shard) return cannot_move(*flow);
   if (flow == nullptr || flow->lifecycle.step() != Step::kTerminating) return;
   --uploads_running_;
   spdlog::debug("{}: stays with the engine in {}", to_string(flow->tuple), to_string(state));
@@ -283,11 +286,13 @@ void Offloader::finished(chimney::ConnectionId id) {
   if (flow == nullptr) return;
   Program& program = *flow->program;
   const bool was_upload_wanted = flow->is_upload_wanted;
+  const bool was_moving = flow->moving_to.has_value();
   if (flow->lifecycle.step() == Step::kTerminating) --uploads_running_;
   flow->reason = Reason::kState;
   drive(*flow, Input::kAppClosed);  // it has left, whatever its slot says
   drive(*flow, Input::kFinished);
   if (was_upload_wanted) hand_over_ended(program);
+  if (was_moving) hand_over_ended(program);
   detach_if_due(program);
 }
 

@@ -26,6 +26,7 @@
 #include "snp/daemon/presence.h"
 #include "snp/daemon/program.h"
 #include "snp/daemon/quiet_times.h"
+#include "snp/daemon/receive_scaling.h"
 #include "snp/engine/engine.h"
 #include "snp/host/network.h"
 #include "snp/host/parking.h"
@@ -44,6 +45,7 @@ struct Surroundings {
   ipc::FlowRecord* records;
   const settings::Settings& settings;
   const PolicyBook& policy;
+  ReceiveScaling& scaling;
   std::set<std::uint32_t> devices;  // ifindexes that are served
   std::uint32_t max_connections = 0;
   ipc::PairNumber first_pair = 1;  // above what the engines before this one have used
@@ -61,6 +63,10 @@ struct Flow {
   std::uint32_t bound_ifindex = 0;  // of the socket
   host::Path path;
   std::uint32_t shard = 0;
+  bool is_bound = false;  // to its shard, whatever the hash of its packets says
+  std::optional<steer::FlowSteering> steering;
+  std::optional<std::uint32_t> moving_to;  // a shard
+  bool has_left_shard = false;             // the old one was told to let go; the gate is closed
   chimney::Lifecycle lifecycle;
   Instant quiet_since;
   std::uint64_t first_una = 0, first_rcv = 0;  // positions at the offload
@@ -131,6 +137,17 @@ class Offloader final : public chimney::TargetEvents {
   // After a change of policy: who may not be offloaded any more goes home.
   void recheck_policy();
 
+  // After a change of what decides about shards: connections move to where it says now. On failure
+  // everything stays.
+  Result<> follow_scaling();
+  // A round of the balancer; `is_dry`: only what it would do.
+  rss::BalancerReport rebalance(bool is_dry);
+
+  // There is something that a round might move.
+  [[nodiscard]] bool wants_balance() const {
+    return !is_stopping_ && !flows_.empty() && env_.scaling.is_balancing();
+  }
+
   // After a change of routes, neighbours or devices.
   void recheck_paths();
   // Asked for every few seconds while connections are offloaded.
@@ -153,6 +170,7 @@ class Offloader final : public chimney::TargetEvents {
     return flows_;
   }
   void fill(commands::StatsReport& report) const;
+  void fill(commands::RssReport& report) const;
   void fill(std::vector<commands::DeviceRow>& devices) const;
 
   // chimney::TargetEvents
@@ -161,6 +179,8 @@ class Offloader final : public chimney::TargetEvents {
   void refused(chimney::ConnectionId id, TcpState state) override;
   void upload_requested(chimney::ConnectionId id, chimney::Reason reason) override;
   void finished(chimney::ConnectionId id) override;
+  void expected(chimney::ConnectionId id) override;
+  void moved_out(chimney::ConnectionId id, const chimney::Handoff& handoff) override;
 
  private:
   struct OffloadJob {
@@ -239,6 +259,17 @@ class Offloader final : public chimney::TargetEvents {
   void detach_if_due(Program& program);
   void account(Direction& direction, Flow& flow, std::uint64_t queued_bytes);
 
+  // shard_moves.cpp
+  Result<> steer(Flow& flow, steer::FlowSteering state);
+  void bind(Flow& flow);
+  void settle_shard(Flow& flow);
+  void settle_shards();
+  void arrived(Flow& flow);
+  void cannot_move(Flow& flow);
+  void end_move(Flow& flow);
+  void open_gate_to_shard(const Flow& flow);
+  void note_elephants(const rss::BalancerReport& report);
+
   Surroundings env_;
   std::map<ipc::FlowId, std::unique_ptr<Flow>> flows_;
   std::vector<ipc::FlowId> free_ids_;
@@ -257,7 +288,8 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Handoff handoff_;
   bool needs_forged_segment_ = false;
   chimney::Reason freed_for_ = chimney::Reason::kOffloaded;  // why the last flow was freed
-  Direction offloads_, uploads_;
+  Direction offloads_, uploads_, shard_moves_;
+  std::vector<std::string> elephants_;  // of the balancer's last round
   std::map<chimney::Reason, std::uint64_t> declined_;
   std::uint64_t past_bytes_in_ = 0, past_bytes_out_ = 0;  // of flows that are gone
   bool is_stopping_ = false;

@@ -56,6 +56,7 @@ Result<> Offloader::resume(Program& program, ipc::FlowId id, UniqueFd socket, In
   owned->bound_ifindex = seen->bound_ifindex;
   owned->path = path_of(record);
   owned->shard = record.shard;
+  owned->is_bound = true;  // until it is settled
   owned->quiet_since = quiet_since;
   handoff_ = engine::handoff_of(record, id, program.arena->memory.data(), engine::monotonic_now());
   handoff_.buffer_bytes =

@@ -19,6 +19,21 @@ bool parse_side(std::string_view text, std::optional<std::uint16_t>& side) {
   return side || text == "*";
 }
 
+std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return lower;
+}
+
+constexpr std::size_t kHashKeyDigits = 80;  // 40 bytes (reference 5.2)
+
+bool is_hash_key(std::string_view text) {
+  const std::string lower = lower_case(text);
+  return lower == "symmetric" || (lower.size() == kHashKeyDigits &&
+                                  lower.find_first_not_of("0123456789abcdef") == std::string::npos);
+}
+
 std::string side_text(const std::optional<std::uint16_t>& side) {
   return side ? std::to_string(*side) : "*";
 }
@@ -33,6 +48,8 @@ std::string_view allowed_element(Element element) noexcept {
       return "PATH=enabled or PATH=disabled, PATH from the root";
     case Element::kPortPair:
       return "LOCAL:REMOTE, each 1..65535 or *";
+    case Element::kHashKey:
+      return "80 hexadecimal digits or symmetric";
     case Element::kDevice:
     case Element::kNone:
       break;
@@ -54,6 +71,9 @@ std::optional<std::string> normal_form(Element element, std::string_view text) {
       return std::nullopt;
     case Element::kPortPair:
       if (const auto pair = parse_port_pair(text)) return to_string(*pair);
+      return std::nullopt;
+    case Element::kHashKey:
+      if (is_hash_key(text)) return lower_case(text);
       return std::nullopt;
     case Element::kDevice:
     case Element::kNone:

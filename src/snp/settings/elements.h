@@ -14,6 +14,7 @@ enum class Element : std::uint8_t {
   kDevice,       // any text
   kPort,         // 1..65535
   kApplication,  // PATH=enabled, PATH=disabled; PATH alone is enabled
+  kHashKey,      // 80 hexadecimal digits, or "symmetric"
   kPortPair,     // LOCAL:REMOTE, each a port or *
 };
 

@@ -1,0 +1,61 @@
+// Receive-side scaling of the engine: which shard an incoming packet's hash gives, one model for
+// steering and for us. The shards stand in for the CPUs of the original (reference 5.1). Control
+// thread only.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "snp/commands/service.h"
+#include "snp/rss/balancer.h"
+#include "snp/rss/configuration.h"
+#include "snp/settings/settings.h"
+#include "snp/steer/steering.h"
+
+namespace snp::daemon {
+
+// From the kernel's random numbers; once for all engines of a keeper, so that a restarted engine
+// sends packets where the one before did.
+Result<rss::HashKey> make_secret_key();
+
+class ReceiveScaling {
+ public:
+  // `settings`: followed when told. `secret`: the key unless a setting says another.
+  ReceiveScaling(steer::Steering& steering, const settings::Settings& settings,
+                 const rss::HashKey& secret);
+
+  // Takes over what the settings say. Pre: no flow is steered by hash. On failure everything is as
+  // it was.
+  Result<> follow();
+
+  [[nodiscard]] std::uint32_t shard_of(const FourTuple& flow) const;
+  // Nothing: its packets get no hash.
+  [[nodiscard]] std::optional<std::uint32_t> bucket_of(const FourTuple& flow) const;
+  [[nodiscard]] bool is_balancing() const;
+
+  // What the balancer would do after the packets since its last round; `is_dry`: it forgets that it
+  // was asked.
+  rss::BalancerReport balance(bool is_dry);
+  // Another shard for a bucket, for us and for steering.
+  void move(const rss::BucketMove& move);
+
+  void fill(commands::RssReport& report) const;
+
+ private:
+  [[nodiscard]] rss::HashKey key() const;
+  [[nodiscard]] std::vector<rss::CpuId> choose_shards() const;
+
+  steer::Steering& steering_;
+  const settings::Settings& settings_;
+  const rss::HashKey secret_;
+  std::vector<rss::CpuId> shards_;
+  rss::Configuration configuration_;
+  rss::Balancer balancer_;
+  std::vector<std::uint64_t> seen_;  // packets of each bucket at the last round
+  std::vector<std::string> moves_;   // the latest, and why
+  std::uint64_t moved_ = 0;
+};
+
+}  // namespace snp::daemon
