@@ -261,9 +261,12 @@ void LocalTarget::on_died(Id id) {
   const auto left = ipc::bytes_between(both[side].rx_tail.load(), both[1 - side].tx_head.load(),
                                        couple->seat.ring_size);
   const bool has_read_all = left.has_value() && *left == 0;
-  if ((both[side].flags.load() & kGone) == 0)
-    (void)ipc::add_flags(both[side].flags, has_read_all ? kGone | kEnd : kGone | kReset);
-  pairs_.wake(*couple->pair, static_cast<std::uint32_t>(1 - side), couple->seat.index);
+  const std::uint32_t flags = both[side].flags.load();
+  const bool was_over = ipc::is_over(flags, both[1 - side].flags.load());
+  const std::uint32_t says = was_over ? 0 : has_read_all ? kEnd : kReset;
+  if ((flags & kGone) == 0) (void)ipc::add_flags(both[side].flags, kGone | says);
+  if (!was_over)
+    pairs_.wake(*couple->pair, static_cast<std::uint32_t>(1 - side), couple->seat.index);
   end(*couple, side);
 }
 
@@ -339,10 +342,11 @@ void LocalTarget::trim(Couple& couple) {
   }
   // A writer in the middle of its call has put bytes behind tx_head: only while nobody is inside.
   bool is_alone = true;
-  for (ipc::Slot* slot : slots) {
-    if (slot == nullptr) continue;
-    ipc::set_mode(*slot, ipc::SlotMode::kUploading);
-    is_alone &= !ipc::has_users(*slot);
+  std::array<std::uint32_t, 2> words{};
+  for (std::size_t side = 0; side < 2; ++side) {
+    if (slots[side] == nullptr) continue;
+    words[side] = ipc::close_for_a_moment(*slots[side]);
+    is_alone &= !ipc::has_users(*slots[side]);
   }
   for (std::size_t side = 0; side < 2; ++side)
     is_alone &= both[side].tx_head.load() == both[1 - side].rx_tail.load();
@@ -352,8 +356,8 @@ void LocalTarget::trim(Couple& couple) {
                   static_cast<off_t>(offset), static_cast<off_t>(couple.seat.ring_size));
     couple.is_trimmed = true;
   }
-  for (ipc::Slot* slot : slots)
-    if (slot != nullptr) ipc::set_mode(*slot, ipc::SlotMode::kOffloaded);
+  for (std::size_t side = 0; side < 2; ++side)
+    if (slots[side] != nullptr) ipc::reopen(*slots[side], words[side]);
 }
 
 }  // namespace snp::daemon

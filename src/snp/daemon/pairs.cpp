@@ -189,12 +189,13 @@ void Pairs::look_again() {
     return true;
   });
   std::erase_if(releasing_, [this](const SlotUse& use) { return release_if_left(use); });
+  std::erase_if(late_lanes_, [this](const LateLane& lane) { return ring_if_told(lane); });
   look_again_later();
 }
 
 void Pairs::look_again_later() {
   if (is_looking_) return;
-  if (resting_.empty() && releasing_.empty()) {
+  if (resting_.empty() && releasing_.empty() && late_lanes_.empty()) {
     patience_ = kFirstLook;
     return;
   }
@@ -221,8 +222,29 @@ bool Pairs::add_lane(const Program& program, ipc::PairNumber number, std::uint32
   UniqueFd& known = pair->lanes[side][id];
   known = std::move(eventfd);
   if (!forward(*pair, side, id, known.get())) return false;
-  // Its waiter may sleep already, and whoever wanted to wake it have found nothing.
-  if (!env_.ring(known.get())) pair->lanes[side].erase(id);
+  // Its waiter may sleep already, and whoever wanted to wake it have found nothing. That holds
+  // until the other side can find the message in its socket.
+  ring(*pair, side, id);
+  const Program& other = *pair->programs[1 - side];
+  if (!other.has_ended && env_.has_unsent(other)) {
+    late_lanes_.push_back({number, side, id});
+    look_again_later();
+  }
+  return true;
+}
+
+void Pairs::ring(Pair& pair, std::uint32_t side, ipc::LaneId id) {
+  const auto known = pair.lanes[side].find(id);
+  if (known != pair.lanes[side].end() && !env_.ring(known->second.get()))
+    pair.lanes[side].erase(known);
+}
+
+bool Pairs::ring_if_told(const LateLane& lane) {
+  Pair* pair = find(lane.pair);
+  if (pair == nullptr) return true;
+  const Program& other = *pair->programs[1 - lane.side];
+  if (!other.has_ended && env_.has_unsent(other)) return false;
+  ring(*pair, lane.side, lane.id);
   return true;
 }
 
@@ -243,9 +265,7 @@ void Pairs::wake(Pair& pair, std::uint32_t side, ipc::PairIndex index) {
   for (const auto& word : pair.connection(index).end[side].lanes) {
     const ipc::LaneId id = word.load();
     if (id == 0 || id >= ipc::kLanes || !ipc::tell(pair.lane(side, id), index)) continue;
-    const auto known = pair.lanes[side].find(id);
-    if (known != pair.lanes[side].end() && !env_.ring(known->second.get()))
-      pair.lanes[side].erase(known);
+    ring(pair, side, id);
   }
 }
 

@@ -109,6 +109,12 @@ class Pairs {
   void end_program(const Program& program);  // before it is deleted
 
  private:
+  // A lane that its other side has not been told of yet: it is rung once more when that is done.
+  struct LateLane {
+    ipc::PairNumber pair = ipc::kNoPair;
+    std::uint32_t side = 0;
+    ipc::LaneId id = 0;
+  };
   struct Resting {
     ipc::PairNumber pair = ipc::kNoPair;
     PairSeat seat;
@@ -120,6 +126,8 @@ class Pairs {
   Result<Pair*> make(Program& a, Program& b, std::size_t bytes);
   bool announce(Pair& pair, std::uint32_t side);
   bool forward(Pair& pair, std::uint32_t side, ipc::LaneId id, int eventfd);
+  void ring(Pair& pair, std::uint32_t side, ipc::LaneId id);
+  bool ring_if_told(const LateLane& lane);
   void free_seat(Pair& pair, const PairSeat& seat);
   [[nodiscard]] bool has_left(const SlotUse& use) const;
   void look_again_later();
@@ -133,6 +141,7 @@ class Pairs {
   std::map<Key, Pair*> by_programs_;
   std::vector<Resting> resting_;
   std::vector<SlotUse> releasing_;
+  std::vector<LateLane> late_lanes_;
   ipc::PairNumber next_;
   Duration patience_{};
   bool is_looking_ = false;

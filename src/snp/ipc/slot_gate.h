@@ -67,6 +67,18 @@ inline void set_mode(Slot& slot, SlotMode mode) noexcept {
   futex_wake_all(slot.engine.mode_word);
 }
 
+// Closes the gate of an offloaded connection for a moment, for nothing that a caller could notice:
+// afterwards reopen() brings back the word, and what belongs to it is right as before.
+[[nodiscard]] inline std::uint32_t close_for_a_moment(Slot& slot) noexcept {
+  const std::uint32_t word = slot.engine.mode_word.load(std::memory_order_relaxed);
+  set_mode(slot, SlotMode::kUploading);
+  return word;
+}
+inline void reopen(Slot& slot, std::uint32_t word) noexcept {
+  slot.engine.mode_word.store(word);
+  futex_wake_all(slot.engine.mode_word);
+}
+
 [[nodiscard]] inline bool has_users(const Slot& slot) noexcept {
   return slot.app.users.load() != 0;
 }

@@ -36,6 +36,7 @@ bool load_pair_ends(Connection& c) noexcept {
     return false;
   ipc::PairConnection& shared = connection_in(*pair, engine.pair_index);
   RingEnds& e = c.ends;
+  const ipc::PairEnd* before = e.pair != nullptr ? e.mine : nullptr;
   e.mine = &shared.end[pair->side];
   e.theirs = &shared.end[1 - pair->side];
   e.rx_head = &e.theirs->tx_head;
@@ -51,7 +52,7 @@ bool load_pair_ends(Connection& c) noexcept {
   std::uint32_t end = pair->slots_end.load();
   while (end <= e.index && !pair->slots_end.compare_exchange_weak(end, e.index + 1)) {
   }
-  begin_local(c);
+  begin_local(c, before);
   return true;
 }
 

@@ -29,19 +29,27 @@ bool has_unread(const Connection& c) noexcept {
   return !n.has_value() || *n != 0;
 }
 
+// Our names stand where we wrote them. A seat that is given out anew has none.
+bool still_names(const Connection& c) noexcept {
+  const auto& there = c.ends.mine->lanes;
+  return std::equal(c.lanes.begin(), c.lanes.end(), there.begin(),
+                    [](ipc::LaneId ours, const auto& word) { return word.load() == ours; });
+}
+
 }  // namespace
 
-void begin_local(Connection& c) noexcept {
+void begin_local(Connection& c, const ipc::PairEnd* before) noexcept {
   const Guard guard(c.watch_lock);
+  c.tx_tail_seen = c.ends.tx_tail->load() & ~ipc::kFrozen;
+  c.ends.mine->receive_buffer.store(c.slot->facts.options.receive_buffer);
+  if ((c.slot->app.flags.load() & ipc::slot_flag::kShutdownRead) != 0)
+    static_cast<void>(ipc::add_flags(c.ends.mine->flags, ipc::pair_flag::kDeaf));
+  if (before == c.ends.mine && still_names(c)) return;
   c.lanes = {};
   c.lane_users = {};
   c.local_error.store(0, std::memory_order_relaxed);
   c.is_broken.store(false, std::memory_order_relaxed);
-  c.tx_tail_seen = c.ends.tx_tail->load() & ~ipc::kFrozen;
   c.stall_tail.store(0, std::memory_order_relaxed);  // no position
-  c.ends.mine->receive_buffer.store(c.slot->facts.options.receive_buffer);
-  if ((c.slot->app.flags.load() & ipc::slot_flag::kShutdownRead) != 0)
-    static_cast<void>(ipc::add_flags(c.ends.mine->flags, ipc::pair_flag::kDeaf));
 }
 
 std::uint32_t local_status(const Connection& c) noexcept {

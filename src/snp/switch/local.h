@@ -14,8 +14,9 @@ inline bool is_local(const Connection& c) noexcept {
   return c.ends.pair != nullptr;
 }
 
-// The connection has come to this pair: nobody is named, nothing has happened yet.
-void begin_local(Connection& c) noexcept;
+// The connection has come to the seat that its ends name: nobody is told, nothing has happened yet.
+// `before`: its words where it was last. When the gate was only closed for a moment, all goes on.
+void begin_local(Connection& c, const ipc::PairEnd* before) noexcept;
 
 // As slot_status: what snpd says of the slot, and what follows from the other side's flags. Also
 // outside the gate, as advice.
