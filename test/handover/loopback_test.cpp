@@ -18,6 +18,9 @@
 #include <gtest/gtest.h>
 
 #include "snp/chimney/local_pair.h"
+#include "snp/daemon/record_journal.h"
+#include "snp/daemon/recovery.h"
+#include "snp/daemon/slot_access.h"
 #include "snp/host/socket_calls.h"
 
 #include "test/handover/parking_lab.h"
@@ -334,6 +337,108 @@ TEST(Loopback, AResetIsSeenByBothEnds) {
     EXPECT_EQ(errno, ECONNRESET);
   }
 }
+
+// How far an offload had come when the engine was killed.
+enum class Cut {
+  kFirstSilenced,
+  kBothSilenced,
+  kFirstDumped,
+  kBothDumped,
+  kFirstEmptied,
+  kBothEmptied
+};
+
+class KilledBetween : public testing::TestWithParam<Cut> {
+ protected:
+  static constexpr std::uint32_t kArenaRing = 16 << 20;
+
+  // What the engine leaves behind: two programs, two records that name each other, two sockets.
+  void engine_comes_as_far_as(Cut cut) {
+    for (const ipc::FlowId id : {0u, 1u}) {
+      auto arena = daemon::make_arena(ipc::kRingsOffset + 2 * std::size_t{kArenaRing}, 1);
+      ASSERT_TRUE(arena);
+      auto program = std::make_unique<daemon::KeptProgram>(id + 1, std::move(*arena));
+      ipc::Slot& slot = daemon::slot_at(program->arena.memory, 0);
+      slot.app.in_use.store(1);
+      ipc::set_mode(slot, ipc::SlotMode::kOffloading);
+      ipc::FlowRecord& record = records_[id];
+      record.arena = id + 1;
+      record.slot = 0;
+      record.rx_ring = ipc::kRingsOffset;
+      record.tx_ring = ipc::kRingsOffset + kArenaRing;
+      record.rx_size = record.tx_size = kArenaRing;
+      record.place.peer = 1 - id;
+      record.place.side = id;
+      record.constant.tuple = id == 0 ? c_.tuple : mirrored(c_.tuple);
+      record.status.store(ipc::FlowStatus::kParking);
+      fds_[id] = id == 0 ? c_.host.get() : c_.peer.get();
+      kept_.sockets[id] = UniqueFd(::dup(fds_[id]));
+      bases_[id] = program->arena.memory.data();
+      kept_.programs[id + 1] = std::move(program);
+    }
+    if (!silence(0) || cut == Cut::kFirstSilenced || !silence(1) || cut == Cut::kBothSilenced)
+      return;
+    const host::Path path;
+    std::array<host::Parked, 2> parked;
+    for (const ipc::FlowId id : {0u, 1u}) {
+      const auto dumped = host::dump(
+          fds_[id], records_[id].memo, {bases_[id] + records_[id].rx_ring, kArenaRing},
+          RingPair::kRxBegin, {bases_[id] + records_[id].tx_ring, kArenaRing}, RingPair::kTxEnd);
+      ASSERT_TRUE(dumped) << dumped.error().message;
+      parked[id] = *dumped;
+    }
+    daemon::RecordJournal(records_[0], path).before_emptying(parked[0]);
+    if (cut == Cut::kFirstDumped) return;
+    daemon::RecordJournal(records_[1], path).before_emptying(parked[1]);
+    if (cut == Cut::kBothDumped) return;
+    ASSERT_TRUE(host::empty(fds_[0], parked[0]));
+    if (cut == Cut::kFirstEmptied) return;
+    ASSERT_TRUE(host::empty(fds_[1], parked[1]));
+  }
+  bool silence(ipc::FlowId id) {
+    daemon::RecordJournal journal(records_[id], path_);
+    return host::silence(fds_[id], &journal).has_value();
+  }
+
+  LoopbackLab lab_;
+  Connection c_ = lab_.connect_pair(Path::kLoV4);
+  std::vector<ipc::FlowRecord> records_ = std::vector<ipc::FlowRecord>(ipc::kFlowRecords);
+  daemon::Kept kept_;
+  host::Path path_;
+  std::array<int, 2> fds_{};
+  std::array<std::byte*, 2> bases_{};
+};
+
+TEST_P(KilledBetween, BothEndsComeHomeWhole) {
+  Bytes to_peer = pattern(1, 3000000);
+  Bytes to_host = pattern(2, 3000000);
+  to_peer.resize(fill(c_.host.get(), to_peer));
+  to_host.resize(fill(c_.peer.get(), to_host));
+  ASSERT_EQ(::shutdown(c_.host.get(), SHUT_WR), 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_NO_FATAL_FAILURE(engine_comes_as_far_as(GetParam()));
+  auto steering = steer::Steering::load(16);
+  ASSERT_TRUE(steering);
+  std::string notes;
+  const auto report = daemon::recover(kept_, records_.data(), **steering, daemon::Aim::kForGood,
+                                      [&notes](const std::string& line) { notes += line + "\n"; });
+  EXPECT_EQ(report.home, 2u) << notes;
+  EXPECT_EQ(notes, "");
+  EXPECT_TRUE(kept_.sockets.empty());
+  for (const auto& [number, program] : kept_.programs)
+    EXPECT_EQ(ipc::mode_of(daemon::slot_at(program->arena.memory, 0).engine.mode_word.load()),
+              ipc::SlotMode::kInHost);
+  Transfer rest;
+  rest.host_shuts = false;
+  rest.peer_sends = pattern(4, 300000);
+  rest.host_expects = to_host + rest.peer_sends;
+  rest.peer_expects = to_peer;
+  EXPECT_TRUE(finish(c_, rest));
+}
+
+INSTANTIATE_TEST_SUITE_P(Loopback, KilledBetween,
+                         testing::Values(Cut::kFirstSilenced, Cut::kBothSilenced, Cut::kFirstDumped,
+                                         Cut::kBothDumped, Cut::kFirstEmptied, Cut::kBothEmptied));
 
 }  // namespace
 }  // namespace snp::test
