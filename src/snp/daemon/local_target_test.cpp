@@ -54,6 +54,8 @@ struct Events final : chimney::TargetEvents {
     log += "upload " + std::to_string(id) + " ";
     EXPECT_EQ(reason, chimney::Reason::kPeerMoves);
   }
+  void expected(chimney::ConnectionId) override { log += "expected "; }
+  void moved_out(chimney::ConnectionId, const chimney::Handoff&) override { log += "moved "; }
   void finished(chimney::ConnectionId id) override {
     log += "finished " + std::to_string(id) + " ";
   }
