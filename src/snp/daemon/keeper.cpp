@@ -116,7 +116,6 @@ class Keeper {
         return fail(Errc::kSystem,
                     "the engine died " + std::to_string(quick_crashes) +
                         " times within seconds; every connection is in the host; please report it");
-      if (kept_.sockets.empty()) clear_devices();  // else the next engine goes on with them
       ++inheritance_.restarts;
       if (quick_crashes > 1) pause(milliseconds(100) * (1 << quick_crashes));
       if (is_told_to_stop_) {
@@ -176,18 +175,12 @@ class Keeper {
     steering_ = std::move(*steering);
     for (const DeviceChoice& device : inheritance_.devices) {
       const std::uint32_t ifindex = ::if_nametoindex(device.name.c_str());
-      if (auto done = try_steering(ifindex); !done) return with_context(device.name, done.error());
+      if (auto done = steering_->attach(ifindex); !done)
+        return with_context(device.name, done.error());
       ifindexes_.push_back(ifindex);
     }
     inheritance_.steering = steering_.get();
     return {};
-  }
-
-  // The engine attaches when there are flows (presence.h). What would be in its way is said now,
-  // and what a killed snpd left is gone.
-  Result<> try_steering(std::uint32_t ifindex) {
-    if (auto attached = steering_->attach(ifindex); !attached) return attached;
-    return steering_->detach(ifindex);
   }
 
   // Whatever an engine that is gone had put there.
