@@ -21,20 +21,24 @@ struct RateSample {
 // Times are microseconds modulo 2^32; nothing is compared over more than half of that.
 class DeliveryRate {
  public:
-  // [.., end) was sent for the first time. `was_idle`: nothing else is outstanding. A mark is set
-  // at most every `spacing_us`.
+  // [.., end) was sent, for the first time or again after forget(). `was_idle`: nothing else is
+  // under way. A mark is set at most every `spacing_us`.
   void on_sent(SeqNum end, bool was_idle, std::uint32_t now_us, std::uint32_t spacing_us) noexcept {
     if (was_idle) {
       first_ = count_ = 0;
       first_sent_us_ = delivered_us_ = now_us;
-    } else if (count_ != 0 &&
-               now_us - marks_[(first_ + count_ - 1u) % kMarks].sent_us < spacing_us) {
-      return;
+    } else if (count_ != 0) {
+      const Mark& last = marks_[(first_ + count_ - 1u) % kMarks];
+      if (now_us - last.sent_us < spacing_us || end <= last.end) return;
     }
     if (count_ == kMarks) return;
     marks_[(first_ + std::uint32_t{count_++}) % kMarks] = {
         end, now_us, first_sent_us_, delivered_, delivered_us_, is_app_limited_};
   }
+
+  // All that is outstanding counts as lost and is sent again. The time until that was noticed says
+  // nothing of the path, and what arrives now was sent later than the marks say.
+  void forget() noexcept { first_ = count_ = 0; }
 
   // `bytes` were newly acknowledged or SACKed, `highest` the furthest of all that were.
   RateSample on_delivered(std::uint32_t bytes, SeqNum highest, std::uint32_t now_us,

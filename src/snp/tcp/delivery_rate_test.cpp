@@ -53,6 +53,23 @@ TEST(DeliveryRate, KnowsWhenTheApplicationWasTheLimit) {
   EXPECT_FALSE(rate.on_delivered(1000, kIss + 3000, 2 * kRttUs + 1000, kRttUs).is_app_limited);
 }
 
+// After a timeout what is sent again tells of the path, not of the time until the loss was noticed.
+TEST(DeliveryRate, ForgetsWhatCountsAsLost) {
+  DeliveryRate rate;
+  for (std::uint32_t t = 0; t < 10; ++t)
+    rate.on_sent(kIss + (t + 1) * 1000, t == 0, t * 100, 0);
+  constexpr std::uint32_t kTimeoutUs = 3'000'000;
+  rate.forget();
+  rate.on_sent(kIss + 1000, true, kTimeoutUs, 0);
+  rate.on_sent(kIss + 11'000, false, kTimeoutUs + 50, 0);  // new data may come between
+  rate.on_sent(kIss + 2000, false, kTimeoutUs + 100, 0);
+  const RateSample first = rate.on_delivered(1000, kIss + 1000, kTimeoutUs + kRttUs, kRttUs);
+  EXPECT_EQ(first.bytes_per_s, 100'000u);
+  EXPECT_EQ(rate.on_delivered(1000, kIss + 2000, kTimeoutUs + kRttUs, kRttUs).bytes_per_s, 0u);
+  const RateSample last = rate.on_delivered(9000, kIss + 11'000, kTimeoutUs + kRttUs + 100, kRttUs);
+  EXPECT_GT(last.bytes_per_s, 1'000'000u);
+}
+
 TEST(DeliveryRate, MarksAreFewInARound) {
   DeliveryRate rate;
   for (std::uint32_t t = 0; t < 1000; ++t)

@@ -109,6 +109,8 @@ std::optional<SegmentPlan> Connection::poll_retransmission(Instant now) noexcept
   if (end == snd_nxt_) plan.flags |= flags_of_end(plan.payload_len);
   plan.is_retransmission = true;
   board_.on_retransmitted(from, end, us(now));
+  if (recovery_ == Recovery::kTimeout)
+    rate_.on_sent(end, in_flight == 0, us(now), rtt_.srtt_us() / 8);
   prr_out_ += length;
   note_resent(from, end);
   pace(length, now);

@@ -63,6 +63,31 @@ TEST(Pacing, AnAcknowledgementDoesNotWait) {
   steps.expect({.seq = 1000, .len = 0, .ack = 2000});
 }
 
+TEST(Pacing, WhatATimeoutRepeatsDoesNotWait) {
+  Start start = named("cubic");
+  start.state.constant.sack = false;         // no loss probe
+  start.state.cached.max_pacing_rate = 100;  // 1000 bytes each 10 s
+  Steps steps(start);
+  steps.write(3000).expect({.seq = 0, .len = 1000}).expect_none();
+  steps.pass(milliseconds(300)).expect({.seq = 0, .len = 1000, .resent = true}).expect_none();
+  steps.pass(milliseconds(600)).expect({.seq = 0, .len = 1000, .resent = true}).expect_none();
+}
+
+// A rate that is measured over the silence would become the pace, and the pace the next rate.
+TEST(Pacing, TheTimeUntilATimeoutIsNotMeasured) {
+  Steps steps(named("bbr"));
+  for (int i = 0; i < 5; ++i)
+    steps.write(2000).forget_output().pass(milliseconds(2));
+  steps.pass(seconds(3)).forget_output();
+  const std::uint64_t pace = steps.connection().info().pacing_rate;
+  for (std::uint32_t ack = 1000; ack <= 2000; ack += 1000) {
+    steps.pass(steps.connection().next_timeout() - steps.now()).forget_output();
+    steps.pass(milliseconds(10)).receive({.ack = ack}).forget_output();
+    EXPECT_GT(steps.connection().info().delivery_rate, 50'000u);
+  }
+  EXPECT_GE(steps.connection().info().pacing_rate, std::min<std::uint64_t>(pace, 100'000));
+}
+
 TEST(Pacing, BbrSetsARate) {
   Steps steps(named("bbr"));
   steps.write(100'000).forget_output();

@@ -189,6 +189,7 @@ void Connection::leave_recovery() noexcept {
 void Connection::repeat_in_smaller_segments(Instant now) noexcept {
   if (board_.outstanding() == 0 || is_frozen_) return;
   board_.mark_all_lost();
+  rate_.forget();
   duplicate_acks_ = duplicate_bytes_ = 0;
   if (recovery_ != Recovery::kTimeout) cc_.ssthresh = std::min(cc_.ssthresh, cc_.cwnd);
   recovery_ = Recovery::kTimeout;
@@ -321,6 +322,7 @@ void Connection::on_retransmission_timeout(Instant now) noexcept {
   sends_new_first_ = false;
   if (board_.is_first_sacked()) board_.lose_sacked();
   board_.mark_all_lost();
+  rate_.forget();
   duplicate_acks_ = duplicate_bytes_ = 0;
   recovery_ = Recovery::kTimeout;
   keeps_window_ = false;
@@ -328,6 +330,10 @@ void Connection::on_retransmission_timeout(Instant now) noexcept {
   cc_.cwnd = snd_mss_;
   has_tail_probe_ = is_first_of_recovery_ = may_predict_ = false;
   timers_.stop(Timer::kReordering);
+  // As Linux's tcp_retransmit_timer: what repeats after a timeout owes nothing to the pace of what
+  // was lost. Else a pause that is longer than the timeout lets nothing leave but counts attempts.
+  timers_.stop(Timer::kPacing);
+  pacing_at_ = now;
   arm_retransmission(now);
 }
 

@@ -118,12 +118,14 @@ std::uint32_t target(const CongestionState& state, const Bbr& own, double gain) 
   return static_cast<std::uint32_t>(std::min(bytes, 1e9));
 }
 
-// 4.2.1. A pipe that is not full yet only speeds up.
+// 4.2.1. A pipe that is not full yet only speeds up. Slower than a segment a second nothing would
+// be measured but the pauses, and a gain of a quarter be lost in rounding.
 void set_pacing(CongestionState& state, const Bbr& own) noexcept {
   const double bandwidth = static_cast<double>(own.bandwidth.get());
   if (bandwidth == 0) return;
   const auto rate = static_cast<std::uint64_t>(own.pacing_gain() * bandwidth * kMargin);
-  if (own.is_full || rate > state.pacing_rate) state.pacing_rate = std::max<std::uint64_t>(rate, 1);
+  if (own.is_full || rate > state.pacing_rate)
+    state.pacing_rate = std::max<std::uint64_t>(rate, state.mss);
 }
 
 void start(CongestionState& state, std::uint32_t srtt_us, Instant now) noexcept {
@@ -280,7 +282,7 @@ void on_idle(CongestionState& state) noexcept {
   Bbr& own = state.own<Bbr>();
   own.is_after_idle = true;
   if (own.mode == Mode::kProbeBw && own.bandwidth.get() != 0)
-    state.pacing_rate = own.bandwidth.get();
+    state.pacing_rate = std::max<std::uint64_t>(own.bandwidth.get(), state.mss);
 }
 
 }  // namespace
