@@ -250,8 +250,10 @@ const Rule* find_rule(const Rules& rules, const Facts& facts) noexcept {
 Verdict decide(const Policy& policy, const Facts& facts) noexcept {
   const Rule* rule = find_rule(policy.rules, facts);
   for (const StepRow& row : kSteps)
-    if (const Answer answer = row.ask(policy, facts, rule)) return {*answer, row.text.step, rule};
-  return {Reason::kOffloaded, rule != nullptr ? PolicyStep::kRules : PolicyStep::kWorth, rule};
+    if (const Answer answer = row.ask(policy, facts, rule))
+      return {*answer, row.text.step, rule,
+              row.text.step == PolicyStep::kCoexistence ? facts.feature : std::string()};
+  return {Reason::kOffloaded, rule != nullptr ? PolicyStep::kRules : PolicyStep::kWorth, rule, {}};
 }
 
 }  // namespace snp::chimney

@@ -80,6 +80,7 @@ struct Facts {
   std::uint64_t bytes = 0, calls = 0;        // that the host has carried
   bool is_wanted = false;                    // by an administrator, or offloaded already
   Reason incompatible = Reason::kOffloaded;  // else: the feature that excludes it
+  std::string feature;                       // that one, in words
   Reason cannot_move = Reason::kOffloaded;   // else: why
   bool has_room = true;
 };
@@ -88,6 +89,7 @@ struct Verdict {
   Reason reason = Reason::kOffloaded;  // kOffloaded: it may be offloaded
   PolicyStep step = PolicyStep::kWorth;
   const Rule* rule = nullptr;  // that matched, whoever decided; lives as long as the policy
+  std::string feature;         // kCoexistence: which one, in words
 
   [[nodiscard]] bool is_yes() const noexcept { return reason == Reason::kOffloaded; }
 };

@@ -110,7 +110,7 @@ TEST(Commands, WhyFindsByFlowAndByDescriptor) {
 
 TEST(Commands, WhyAnswersForAConnectionThatDoesNotExist) {
   FakeService service;
-  service.verdict = {chimney::Reason::kPolicy, chimney::PolicyStep::kRules, 7, "all => host"};
+  service.verdict = {chimney::Reason::kPolicy, chimney::PolicyStep::kRules, 7, "all => host", {}};
   const auto result =
       run(service, "why",
           Json{{"FLOW|PID:FD", to_string(kFlow)}, {"--program", "/usr/bin/x"}, {"--uid", "33"}});

@@ -15,6 +15,7 @@ Json to_json(const ConnectionRow& row) {
       {"shard", row.shard},
       {"reason", std::string(reason.name)},
       {"reason_text", std::string(reason.sentence)},
+      {"reason_detail", row.reason_detail},
       {"hint", std::string(reason.hint)},
       {"bytes_in", row.bytes_in},
       {"bytes_out", row.bytes_out},

@@ -26,6 +26,7 @@ struct ConnectionRow {
   std::string target;         // "engine", "local" or empty
   std::uint32_t shard = 0;
   chimney::Reason reason = chimney::Reason::kNotAskedYet;
+  std::string reason_detail;  // which table, chain, policy or device it is; may be empty
   std::uint64_t bytes_in = 0, bytes_out = 0;
   std::uint32_t hand_overs = 0;
   std::uint32_t quiet_us = 0;  // of the last hand-over; 0: there was none
@@ -81,6 +82,14 @@ struct PolicyAnswer {
   chimney::PolicyStep step = chimney::PolicyStep::kWorth;
   std::size_t rule_line = 0;  // of the rule that matches; 0: none does
   std::string rule;           // as written
+  std::string feature;        // kCoexistence: which one, in words
+};
+
+// Something of the host with which offload does not go together.
+struct FeatureRow {
+  chimney::Reason reason;
+  std::string what;
+  bool is_respected = true;  // false: a setting overrules it
 };
 
 struct HandOverStats {
@@ -119,6 +128,7 @@ struct StatusReport {
   std::vector<std::string> devices;
   std::uint32_t programs = 0, connections = 0, offloaded = 0, max_connections = 0;
   std::uint32_t engine_restarts = 0;
+  std::vector<FeatureRow> features;  // that keep connections in the host
 };
 
 // How received packets are distributed over the shards.

@@ -8,6 +8,14 @@ namespace {
 
 void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
   const StatusReport status = service.status();
+  Json features = Json::array();
+  for (const FeatureRow& row : status.features) {
+    const chimney::ReasonText& reason = chimney::text_of(row.reason);
+    features.push_back(Json{{"reason", std::string(reason.name)},
+                            {"what", row.what},
+                            {"is_respected", row.is_respected},
+                            {"hint", std::string(reason.hint)}});
+  }
   answer(Json{{"pid", status.pid},
               {"keeper_pid", status.keeper_pid},
               {"uptime_s", status.uptime_s},
@@ -18,12 +26,24 @@ void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
               {"connections", status.connections},
               {"offloaded", status.offloaded},
               {"max_connections", status.max_connections},
-              {"engine_restarts", status.engine_restarts}});
+              {"engine_restarts", status.engine_restarts},
+              {"features", std::move(features)}});
+}
+
+// What keeps connections in the host, and how each of them ends: one does not end with another.
+std::string render_feature(const Json& feature) {
+  const bool is_respected = feature.at("is_respected").get<bool>();
+  std::string text = fmt::format(
+      "{:<15} {}: {}{}\n", "feature", feature.at("reason").get<std::string>(),
+      feature.at("what").get<std::string>(), is_respected ? "" : " (a setting overrules it)");
+  if (is_respected) text += fmt::format("{:<15} {}\n", "", feature.at("hint").get<std::string>());
+  return text;
 }
 
 std::string render(const Json& result) {
   std::string text;
   for (const auto& [name, value] : result.items()) {
+    if (name == "features") continue;
     std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
     if (value.is_array()) {
       shown.clear();
@@ -32,6 +52,8 @@ std::string render(const Json& result) {
     }
     text += fmt::format("{:<15} {}\n", name, shown);
   }
+  for (const Json& feature : result.at("features"))
+    text += render_feature(feature);
   return text;
 }
 

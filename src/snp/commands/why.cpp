@@ -34,6 +34,7 @@ Json to_json(const PolicyAnswer& answer) {
   return Json{{"verdict", is_yes ? "offload" : "host"},
               {"reason", is_yes ? "" : std::string(reason.name)},
               {"reason_text", is_yes ? "" : std::string(reason.sentence)},
+              {"reason_detail", answer.feature},
               {"hint", is_yes ? "" : std::string(reason.hint)},
               {"step", std::string(step.name)},
               {"question", std::string(step.question)},
@@ -83,13 +84,22 @@ void handle(Service& service, const Json& arguments, const Answer& answer) {
                                    "; 'snp connections' lists them, 'snp run' attaches a program"));
 }
 
+// "A firewall rule may match the connection: nftables: table inet t, chain input."
+std::string sentence_of(const Json& json) {
+  std::string sentence = json.at("reason_text").get<std::string>();
+  const std::string detail = json.at("reason_detail").get<std::string>();
+  if (detail.empty()) return sentence;
+  if (!sentence.empty() && sentence.back() == '.') sentence.pop_back();
+  return sentence + ": " + detail + ".";
+}
+
 std::string render_policy(const Json& policy) {
   const auto text = [&](const char* key) { return policy.at(key).get<std::string>(); };
   const bool is_yes = text("verdict") == "offload";
   std::string out = "policy: " + text("verdict");
   if (!is_yes) out += ", " + text("reason");
   out += "; step '" + text("step") + "': " + text("question") + "\n";
-  if (!is_yes) out += text("reason_text") + "\n";
+  if (!is_yes) out += sentence_of(policy) + "\n";
   if (const auto line = policy.at("rule_line").get<std::uint64_t>(); line > 0)
     out += "rule, line " + std::to_string(line) + ": " + text("rule") + "\n";
   if (!text("hint").empty()) out += "hint: " + text("hint") + "\n";
@@ -107,7 +117,7 @@ std::string render(const Json& result) {
     return out;
   }
   std::string out = text("local") + "-" + text("remote") + ": " + text("offload_state") + ", " +
-                    text("reason") + "\n" + text("reason_text") + "\n";
+                    text("reason") + "\n" + sentence_of(result) + "\n";
   if (!text("hint").empty()) out += "hint: " + text("hint") + "\n";
   return out + render_policy(result.at("policy"));
 }

@@ -32,6 +32,7 @@ class Control final : public commands::Service {
     Offloader& offloader;
     settings::Settings& settings;
     PolicyBook& policy;
+    Coexistence& coexistence;
   };
   explicit Control(Parts parts);
 

@@ -65,8 +65,11 @@ commands::ConnectionRow Control::make_row(Program& program, ipc::SlotId slot_id,
   // A fresh slot is all zero, and nobody has decided anything yet.
   if (row.reason == Reason::kOffloaded && note.flow == ipc::kNoFlow)
     row.reason = Reason::kNotAskedYet;
-  if (flow == nullptr)
-    row.reason = parts_.offloader.reason_now(program, slot_id, row.flow, row.reason);
+  if (flow == nullptr) {
+    auto explained = parts_.offloader.reason_now(program, slot_id, row.flow, row.reason);
+    row.reason = explained.reason;
+    row.reason_detail = std::move(explained.detail);
+  }
   row.bytes_in = slot.facts.host_bytes_in.load() + (slot.app.rx_tail.load() - ipc::kFirstPosition);
   row.bytes_out =
       slot.facts.host_bytes_out.load() + (slot.app.tx_head.load() - ipc::kFirstPosition);
@@ -202,6 +205,7 @@ commands::StatusReport Control::status() {
   }
   report.offloaded = static_cast<std::uint32_t>(parts_.offloader.flow_count());
   report.max_connections = parts_.inheritance.max_connections;
+  report.features = parts_.coexistence.rows();
   report.engine_restarts = parts_.inheritance.restarts;
   return report;
 }

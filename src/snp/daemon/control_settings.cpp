@@ -18,7 +18,7 @@ constexpr Setting kPolicySettings[] = {
     Setting::kChimney,           Setting::kDisabledLocalPorts, Setting::kDisabledRemotePorts,
     Setting::kEnabledLocalPorts, Setting::kEnabledRemotePorts, Setting::kChimneyApplications,
     Setting::kChimneyPorts,      Setting::kAutomaticBytes,     Setting::kAutomaticCalls,
-    Setting::kMaxConnections,
+    Setting::kMaxConnections,    Setting::kCoexistFirewall,    Setting::kCoexistNat,
 };
 
 // What decides about the shard of a connection.
@@ -158,7 +158,7 @@ commands::PolicyAnswer Control::judge(const commands::PolicyQuestion& question) 
   } else {
     verdict = parts_.offloader.judge(question);
   }
-  commands::PolicyAnswer answer{verdict.reason, verdict.step, 0, {}};
+  commands::PolicyAnswer answer{verdict.reason, verdict.step, 0, {}, verdict.feature};
   if (verdict.rule != nullptr) {
     answer.rule_line = verdict.rule->line;
     answer.rule = verdict.rule->text;

@@ -113,11 +113,14 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   ::setpriority(PRIO_PROCESS, 0, -15);
   ReceiveScaling scaling(*inheritance.steering, values, inheritance.hash_key);
   if (auto followed = scaling.follow(); !followed) return followed;
+  Coexistence coexistence(**loop, values);
   Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,
                        &inheritance.records->at<ipc::FlowRecord>(0), values, policy, scaling,
+                       coexistence,
                        std::move(ifindexes), inheritance.max_connections,
                        (inheritance.restarts << 20) + 1});
-  Control control({inheritance, **loop, **engine, **network, keeper, offloader, values, policy});
+  Control control(
+      {inheritance, **loop, **engine, **network, keeper, offloader, values, policy, coexistence});
   if (auto started = control.start(); !started) return started;
   spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
                values.number(Setting::kShards), values.text(Setting::kChimney));

@@ -94,12 +94,9 @@ Reason Offloader::examine(Program& program, ipc::SlotId slot_id, Flow& flow,
 Reason Offloader::find_way(Flow& flow) {
   auto path = env_.network.find_path(flow.tuple, flow.bound_ifindex);
   if (!path) return path.error().code == Errc::kBusy ? Reason::kNoNeighbour : Reason::kNoRoute;
-  if (path->is_loopback) {
-    flow.path = *path;
-    return find_peer(flow.tuple);
-  }
-  if (!env_.devices.contains(path->ifindex)) return Reason::kNoDevice;
   flow.path = *path;
+  if (path->is_loopback) return find_peer(flow.tuple);
+  if (!env_.devices.contains(path->ifindex)) return Reason::kNoDevice;
   return Reason::kOffloaded;
 }
 

@@ -17,6 +17,7 @@
 #include "snp/chimney/lifecycle.h"
 #include "snp/chimney/target.h"
 #include "snp/commands/service.h"
+#include "snp/daemon/coexistence.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/keeper_link.h"
 #include "snp/daemon/local_target.h"
@@ -46,6 +47,7 @@ struct Surroundings {
   const settings::Settings& settings;
   const PolicyBook& policy;
   ReceiveScaling& scaling;
+  const Coexistence& coexistence;
   std::set<std::uint32_t> devices;  // ifindexes that are served
   std::uint32_t max_connections = 0;
   ipc::PairNumber first_pair = 1;  // above what the engines before this one have used
@@ -132,8 +134,12 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Verdict judge(const commands::PolicyQuestion& question);
   // The reason of a connection in the host, when nobody has asked since policy changed: of what
   // policy decides, what it says now; else what is recorded.
-  chimney::Reason reason_now(Program& program, ipc::SlotId slot, const FourTuple& tuple,
-                             chimney::Reason recorded);
+  struct Explanation {
+    chimney::Reason reason;
+    std::string detail;
+  };
+  Explanation reason_now(Program& program, ipc::SlotId slot, const FourTuple& tuple,
+                         chimney::Reason recorded);
   // After a change of policy: who may not be offloaded any more goes home.
   void recheck_policy();
 
@@ -215,6 +221,7 @@ class Offloader final : public chimney::TargetEvents {
   [[nodiscard]] bool has_room() const;
   chimney::Facts facts_of(Program& program, const FourTuple& flow) const;
   void add_interface(chimney::Facts& facts, const Flow& flow) const;
+  void add_feature(chimney::Facts& facts, const Flow& flow) const;
   // Local connections (local_offload.cpp).
   chimney::Reason find_peer(const FourTuple& tuple);
   chimney::Reason find_second(const Flow& first, Flow& second);

@@ -57,6 +57,17 @@ void Offloader::add_interface(Facts& facts, const Flow& flow) const {
   if (env_.policy.policy().asks_for_interfaces()) facts.interface = name_of(flow.path.ifindex);
 }
 
+// What of the host must see its packets.
+void Offloader::add_feature(Facts& facts, const Flow& flow) const {
+  if (env_.coexistence.is_empty()) return;
+  host::FlowView view{flow.tuple, {}, flow.path.is_loopback};
+  view.device = view.is_local ? "lo" : name_of(flow.path.ifindex);
+  if (const host::Feature* feature = env_.coexistence.find(view)) {
+    facts.incompatible = feature->reason;
+    facts.feature = feature->what;
+  }
+}
+
 Verdict Offloader::judge(Program& program, ipc::SlotId slot_id, Flow& flow, bool is_wanted) {
   host::SocketSurvey survey;
   const Reason moves = examine(program, slot_id, flow, survey);
@@ -66,31 +77,36 @@ Verdict Offloader::judge(Program& program, ipc::SlotId slot_id, Flow& flow, bool
   facts.is_wanted = is_wanted;
   facts.has_room = has_room();
   add_interface(facts, flow);
+  add_feature(facts, flow);
   return chimney::decide(env_.policy.policy(), facts);
 }
 
-Reason Offloader::reason_now(Program& program, ipc::SlotId slot_id, const FourTuple& tuple,
-                             Reason recorded) {
+Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_id,
+                                             const FourTuple& tuple, Reason recorded) {
   constexpr Reason kOfPolicy[] = {
       Reason::kNotAskedYet,    Reason::kChimneyDisabled,  Reason::kDisabledPort,
       Reason::kPortNotEnabled, Reason::kApplicationTable, Reason::kPortTable,
-      Reason::kPolicy};
+      Reason::kPolicy,         Reason::kFirewall,         Reason::kNat,
+      Reason::kUnwatched};
   if (std::find(std::begin(kOfPolicy), std::end(kOfPolicy), recorded) == std::end(kOfPolicy))
-    return recorded;
+    return {recorded, {}};
   Flow flow;
   flow.tuple = tuple;
-  if (env_.policy.policy().asks_for_interfaces()) (void)find_way(flow);
+  if (env_.policy.policy().asks_for_interfaces() || !env_.coexistence.is_empty())
+    (void)find_way(flow);
   Facts facts = facts_of(program, tuple);
   add_counts(facts, program.slot(slot_id).facts);
   add_interface(facts, flow);
-  const Verdict verdict = chimney::decide(env_.policy.policy(), facts);
-  return verdict.is_yes() ? Reason::kNotAskedYet : verdict.reason;
+  add_feature(facts, flow);
+  Verdict verdict = chimney::decide(env_.policy.policy(), facts);
+  return {verdict.is_yes() ? Reason::kNotAskedYet : verdict.reason, std::move(verdict.feature)};
 }
 
 Verdict Offloader::judge(const Flow& flow) const {
   Facts facts = facts_of(*flow.program, flow.tuple);
   facts.is_wanted = true;
   add_interface(facts, flow);
+  add_feature(facts, flow);
   return chimney::decide(env_.policy.policy(), facts);
 }
 
@@ -107,6 +123,7 @@ Verdict Offloader::judge(const commands::PolicyQuestion& question) {
   if (facts.cannot_move == Reason::kNoNeighbour) facts.cannot_move = Reason::kOffloaded;  // later
   facts.has_room = has_room();
   add_interface(facts, flow);
+  add_feature(facts, flow);
   return chimney::decide(env_.policy.policy(), facts);
 }
 

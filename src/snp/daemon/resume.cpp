@@ -187,6 +187,7 @@ Result<> Control::adopt(Kept& kept) {
   parts_.offloader.close_books();
   for (const auto& [number, program] : programs_)
     hear_again(*program);
+  parts_.offloader.recheck_policy();  // a firewall may have come while nobody looked
   if (!kept.programs.empty())
     spdlog::info("went on with {} program(s) and {} connection(s)", kept.programs.size(),
                  kept.sockets.size());

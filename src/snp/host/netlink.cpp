@@ -76,12 +76,28 @@ Result<NetlinkSocket::Answer> NetlinkSocket::read_answer(
   return is_done ? Answer::kDone : Answer::kMore;
 }
 
+void for_each_nested(const nlattr& nested, const std::function<void(const nlattr&)>& visit) {
+  const auto* start = static_cast<const char*>(mnl_attr_get_payload(&nested));
+  const char* end = start + mnl_attr_get_payload_len(&nested);
+  const auto* attribute = reinterpret_cast<const nlattr*>(start);
+  while (mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)))) {
+    visit(*attribute);
+    attribute = mnl_attr_next(attribute);
+  }
+}
+
 std::uint8_t family_of(const IpAddress& address) {
   return address.is_v4() ? AF_INET : AF_INET6;
 }
 
 std::uint8_t prefix_bits_of(const IpAddress& address) {
   return address.is_v4() ? 32 : 128;
+}
+
+std::string text_in(const nlattr* attribute) {
+  if (attribute == nullptr) return {};
+  const auto* text = static_cast<const char*>(mnl_attr_get_payload(attribute));
+  return {text, ::strnlen(text, mnl_attr_get_payload_len(attribute))};
 }
 
 IpAddress address_in(const nlattr* attribute) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include <libmnl/libmnl.h>
 
@@ -97,8 +98,11 @@ Attributes<N>::Attributes(const nlattr& nested) {
   }
 }
 
+void for_each_nested(const nlattr& nested, const std::function<void(const nlattr&)>& visit);
+
 std::uint8_t family_of(const IpAddress& address);       // AF_INET or AF_INET6
 std::uint8_t prefix_bits_of(const IpAddress& address);  // 32 or 128
 IpAddress address_in(const nlattr* attribute);          // by its length; zero: none
+std::string text_in(const nlattr* attribute);           // up to its zero; nullptr: empty
 
 }  // namespace snp::host

@@ -1,0 +1,125 @@
+#include "snp/daemon/coexistence.h"
+
+#include <algorithm>
+
+#include <sys/epoll.h>
+
+#include <spdlog/spdlog.h>
+
+#include "snp/engine/clock.h"
+
+namespace snp::daemon {
+namespace {
+
+using chimney::Reason;
+using settings::Setting;
+
+// A ruleset that changes all the time is read so often, at most.
+constexpr Duration kBetweenLooks = milliseconds(100);
+constexpr Duration kRetry = seconds(1);  // after what could not be read
+
+struct Overrule {
+  Reason reason;
+  Setting setting;
+};
+constexpr Overrule kOverrules[] = {
+    {Reason::kFirewall, Setting::kCoexistFirewall},
+    {Reason::kNat, Setting::kCoexistNat},
+};
+
+std::vector<std::string> names_of(const host::Features& features) {
+  std::vector<std::string> names;
+  for (const host::Feature& feature : features)
+    names.push_back(feature.what);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void log_difference(const host::Features& before, const host::Features& after) {
+  const auto old_names = names_of(before);
+  const auto new_names = names_of(after);
+  for (const std::string& name : new_names)
+    if (!std::binary_search(old_names.begin(), old_names.end(), name))
+      spdlog::info("coexistence: {} appeared", name);
+  for (const std::string& name : old_names)
+    if (!std::binary_search(new_names.begin(), new_names.end(), name))
+      spdlog::info("coexistence: {} is gone", name);
+}
+
+}  // namespace
+
+Coexistence::Coexistence(EventLoop& loop, const settings::Settings& settings)
+    : loop_(loop), settings_(settings) {}
+
+Result<> Coexistence::start(std::function<void()> on_change) {
+  on_change_ = std::move(on_change);
+  return add("nftables", host::watch_nftables());
+}
+
+Result<> Coexistence::add(std::string name, Result<host::WatchPtr> watch) {
+  if (!watch && watch.error().code == Errc::kUnsupported) return {};
+  if (!watch) return with_context("cannot watch " + name, watch.error());
+  auto owned = std::make_unique<Watched>();
+  owned->name = std::move(name);
+  owned->watch = std::move(*watch);
+  Watched& watched = *watched_.emplace_back(std::move(owned));
+  (void)look(watched);
+  return loop_.add(watched.watch->fd(), EPOLLIN, [this, &watched](std::uint32_t) {
+    if (watched.watch->drain()) notice(watched);
+  });
+}
+
+void Coexistence::notice(Watched& watched) {
+  if (watched.is_look_due) return;
+  watched.is_look_due = true;
+  loop_.call_at(std::max(engine::monotonic_now(), watched.looked + kBetweenLooks),
+                [this, &watched] {
+                  watched.is_look_due = false;
+                  if (look(watched)) on_change_();
+                });
+}
+
+// True: something may be different.
+bool Coexistence::look(Watched& watched) {
+  watched.looked = engine::monotonic_now();
+  auto features = watched.watch->look();
+  if (!features) {
+    spdlog::error("coexistence: {} cannot be read, connections stay in the host: {}", watched.name,
+                  features.error().message);
+    features = host::Features{{Reason::kUnwatched, watched.name + " cannot be read", {}}};
+    loop_.call_at(watched.looked + kRetry, [this, &watched] { notice(watched); });
+  }
+  log_difference(watched.features, *features);
+  const bool is_different = !watched.features.empty() || !features->empty();
+  watched.features = std::move(*features);
+  return is_different;
+}
+
+bool Coexistence::is_respected(Reason reason) const {
+  for (const Overrule& overrule : kOverrules)
+    if (overrule.reason == reason) return settings_.text(overrule.setting) != "ignore";
+  return true;
+}
+
+const host::Feature* Coexistence::find(const host::FlowView& view) const {
+  for (const auto& watched : watched_)
+    for (const host::Feature& feature : watched->features)
+      if (is_respected(feature.reason) && (!feature.concerns || feature.concerns(view)))
+        return &feature;
+  return nullptr;
+}
+
+bool Coexistence::is_empty() const noexcept {
+  return std::all_of(watched_.begin(), watched_.end(),
+                     [](const auto& watched) { return watched->features.empty(); });
+}
+
+std::vector<commands::FeatureRow> Coexistence::rows() const {
+  std::vector<commands::FeatureRow> rows;
+  for (const auto& watched : watched_)
+    for (const host::Feature& feature : watched->features)
+      rows.push_back({feature.reason, feature.what, is_respected(feature.reason)});
+  return rows;
+}
+
+}  // namespace snp::daemon

@@ -1,0 +1,501 @@
+#include "snp/host/nft_ruleset.h"
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "snp/host/packet_match.h"
+
+namespace snp::host {
+namespace {
+
+using Json = nlohmann::json;
+using ChainName = NftSurroundings::ChainName;
+using SetName = std::tuple<std::string, std::string, std::string>;  // family, table, set
+
+constexpr std::size_t kMostJumps = 16;  // nft refuses deeper ones
+
+// What a rule does when it matches; a verdict map has one of these for each key.
+struct Branch {
+  std::vector<Condition> conditions;
+  bool acts = false;  // else it leads to the chain, if one is named
+  std::string chain;
+};
+
+struct Rule {
+  std::vector<Condition> conditions;
+  bool is_for_others = false;  // never for TCP
+  std::vector<Branch> branches;
+};
+
+struct Chain {
+  std::string hook, type, policy;  // of base chains
+  bool is_base = false;
+  bool has_devices = false;
+  std::vector<std::string> devices;
+  std::vector<Rule> rules;
+};
+
+struct Ruleset {
+  std::map<ChainName, Chain> chains;
+  std::map<SetName, Json> sets;
+  std::set<SetName> filled_by_packets;  // the kernel tells nobody of such elements
+  std::set<std::string> bridges;
+};
+
+std::string text_in(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+// --- values ---
+
+std::optional<std::uint16_t> port_in(const Json& value) {
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 0xffff) return std::nullopt;
+  return value.get<std::uint16_t>();
+}
+
+std::optional<AddressRange> prefix_in(const Json& value) {
+  const auto address = parse_address(text_in(value, "addr"));
+  const auto length = value.find("len");
+  if (!address || length == value.end() || !length->is_number_unsigned()) return std::nullopt;
+  return range_of_prefix(*address, length->get<unsigned>());
+}
+
+bool add_address(const Json& value, Condition& out) {
+  if (value.is_string()) {
+    const auto address = parse_address(value.get<std::string>());
+    if (address) out.addresses.push_back({*address, *address});
+    return address.has_value();
+  }
+  if (!value.is_object()) return false;
+  if (const auto prefix = value.find("prefix"); prefix != value.end()) {
+    const auto range = prefix_in(*prefix);
+    if (range) out.addresses.push_back(*range);
+    return range.has_value();
+  }
+  const auto range = value.find("range");
+  if (range == value.end() || !range->is_array() || range->size() != 2 ||
+      !(*range)[0].is_string() || !(*range)[1].is_string())
+    return false;
+  const auto first = parse_address((*range)[0].get<std::string>());
+  const auto last = parse_address((*range)[1].get<std::string>());
+  if (!first || !last) return false;
+  out.addresses.push_back({*first, *last});
+  return true;
+}
+
+bool add_port(const Json& value, Condition& out) {
+  if (const auto port = port_in(value)) {
+    out.ports.push_back({*port, *port});
+    return true;
+  }
+  if (!value.is_object()) return false;
+  const auto range = value.find("range");
+  if (range == value.end() || !range->is_array() || range->size() != 2) return false;
+  const auto first = port_in((*range)[0]);
+  const auto last = port_in((*range)[1]);
+  if (!first || !last) return false;
+  out.ports.push_back({*first, *last});
+  return true;
+}
+
+bool add_device(const Json& value, Condition& out) {
+  if (!value.is_string()) return false;
+  out.devices.push_back(value.get<std::string>());
+  return true;
+}
+
+bool add_value(const Json& value, Condition& out) {
+  switch (out.field) {
+    case Field::kFamily:
+      return false;
+    case Field::kSource:
+    case Field::kDestination:
+      return add_address(value, out);
+    case Field::kSourcePort:
+    case Field::kDestinationPort:
+      return add_port(value, out);
+    case Field::kInDevice:
+    case Field::kOutDevice:
+      break;
+  }
+  return add_device(value, out);
+}
+
+// An element may carry a time-out, a counter or a comment.
+const Json& value_of_element(const Json& element) {
+  if (!element.is_object()) return element;
+  const auto inner = element.find("elem");
+  if (inner == element.end() || !inner->is_object()) return element;
+  const auto value = inner->find("val");
+  return value != inner->end() ? *value : element;
+}
+
+void add_elements(const Json& elements, Condition& out) {
+  if (!elements.is_array()) {
+    out.is_open = true;
+    return;
+  }
+  for (const Json& element : elements)
+    if (!add_value(value_of_element(element), out)) out.is_open = true;
+}
+
+// --- one table's view ---
+
+class RuleReader {
+ public:
+  RuleReader(const Ruleset& ruleset, const Json& rule)
+      : ruleset_(ruleset), family_(text_in(rule, "family")), table_(text_in(rule, "table")) {}
+
+  Rule read(const Json& statements) {
+    if (!statements.is_array()) {
+      acts_ = true;
+    } else {
+      for (const Json& statement : statements)
+        read_statement(statement);
+    }
+    if (acts_ || (counts_ && rule_.branches.empty())) rule_.branches.push_back({{}, true, {}});
+    return std::move(rule_);
+  }
+
+ private:
+  void read_statement(const Json& statement) {
+    if (!statement.is_object() || statement.size() != 1) {
+      acts_ = true;
+      return;
+    }
+    const std::string kind = statement.begin().key();
+    const Json& body = statement.begin().value();
+    if (kind == "match") {
+      read_match(body);
+    } else if (kind == "jump" || kind == "goto") {
+      rule_.branches.push_back({{}, false, text_in(body, "target")});
+    } else if (kind == "vmap") {
+      read_verdict_map(body);
+    } else if (kind == "xt") {
+      acts_ = acts_ || text_in(body, "type") != "match";
+    } else if (kind == "counter") {
+      counts_ = true;  // iptables counts at every jump
+    } else if (kind != "return" && kind != "continue" && kind != "comment") {
+      acts_ = true;
+    }
+  }
+
+  void add_family(bool is_v4) {
+    Condition family;
+    family.is_v4 = is_v4;
+    rule_.conditions.push_back(family);
+  }
+
+  // Empty: nothing is known of what the expression asks for.
+  std::optional<Field> field_of_payload(const Json& payload) {
+    const std::string protocol = text_in(payload, "protocol");
+    const std::string field = text_in(payload, "field");
+    if (protocol == "ip" || protocol == "ip6") {
+      add_family(protocol == "ip");
+      if (field == "saddr") return Field::kSource;
+      if (field == "daddr") return Field::kDestination;
+      return std::nullopt;
+    }
+    if (protocol == "tcp" || protocol == "th") {
+      if (field == "sport") return Field::kSourcePort;
+      if (field == "dport") return Field::kDestinationPort;
+      return std::nullopt;
+    }
+    static const std::set<std::string> kOthers = {
+        "udp", "udplite", "icmp", "icmpv6", "igmp", "sctp", "dccp", "ah", "esp", "comp", "arp"};
+    rule_.is_for_others = rule_.is_for_others || kOthers.contains(protocol);
+    return std::nullopt;
+  }
+
+  std::optional<Field> field_of(const Json& left) {
+    if (!left.is_object()) return std::nullopt;
+    if (const auto payload = left.find("payload"); payload != left.end())
+      return field_of_payload(*payload);
+    if (const auto meta = left.find("meta"); meta != left.end()) {
+      const std::string key = text_in(*meta, "key");
+      if (key == "iifname" || key == "iif") return Field::kInDevice;
+      if (key == "oifname" || key == "oif") return Field::kOutDevice;
+    }
+    return std::nullopt;
+  }
+
+  // `right` as the values of a condition.
+  void read_values(const Json& right, Condition& out) const {
+    if (right.is_string() && right.get<std::string>().substr(0, 1) == "@") {
+      const SetName name{family_, table_, right.get<std::string>().substr(1)};
+      const auto found = ruleset_.sets.find(name);
+      out.is_open = found == ruleset_.sets.end() || ruleset_.filled_by_packets.contains(name);
+      if (found != ruleset_.sets.end() && found->second.contains("elem"))
+        add_elements(found->second.at("elem"), out);
+    } else if (right.is_object() && right.contains("set")) {
+      const Json& set = right.at("set");
+      add_elements(set.is_array() ? set : Json::array({set}), out);
+    } else if (!add_value(right, out)) {
+      out.is_open = true;
+    }
+  }
+
+  // `tcp dport > 1023` and the like, of ports only.
+  static bool read_comparison(const std::string& op, const Json& right, Condition& out) {
+    const auto port = port_in(right);
+    if (!port) return false;
+    if (op == "<" && *port > 0)
+      out.ports.push_back({0, static_cast<std::uint16_t>(*port - 1)});
+    else if (op == "<=")
+      out.ports.push_back({0, *port});
+    else if (op == ">" && *port < 0xffff)
+      out.ports.push_back({static_cast<std::uint16_t>(*port + 1), 0xffff});
+    else if (op == ">=")
+      out.ports.push_back({*port, 0xffff});
+    return true;
+  }
+
+  void read_match(const Json& body) {
+    if (!body.is_object() || !body.contains("left") || !body.contains("right")) return;
+    const std::string op = text_in(body, "op");
+    const Json& right = body.at("right");
+    if (read_protocol(body.at("left"), op, right)) return;
+    const auto field = field_of(body.at("left"));
+    if (!field) return;
+    Condition condition;
+    condition.field = *field;
+    const bool is_port = *field == Field::kSourcePort || *field == Field::kDestinationPort;
+    if (op == "==" || op == "in" || op == "!=") {
+      condition.is_negated = op == "!=";
+      read_values(right, condition);
+    } else if (!is_port || !read_comparison(op, right, condition)) {
+      return;
+    }
+    rule_.conditions.push_back(std::move(condition));
+  }
+
+  static bool names_protocol(const Json& value, const char* name) {
+    if (value.is_string()) return value.get<std::string>() == name;
+    if (value.is_object() && value.contains("set")) return names_protocol(value.at("set"), name);
+    return value.is_array() && std::any_of(value.begin(), value.end(), [&](const Json& item) {
+             return names_protocol(item, name);
+           });
+  }
+
+  // Names only: a number, or the name of a set, may stand for anything.
+  static bool is_named(const Json& value) {
+    if (value.is_string()) return value.get<std::string>().substr(0, 1) != "@";
+    if (value.is_object() && value.contains("set")) return is_named(value.at("set"));
+    return value.is_array() && std::all_of(value.begin(), value.end(), is_named);
+  }
+
+  // Conditions on protocols: of the network, or of the transport. True: it was one.
+  bool read_protocol(const Json& left, const std::string& op, const Json& right) {
+    if (!left.is_object()) return false;
+    std::string key;
+    if (const auto meta = left.find("meta"); meta != left.end()) key = text_in(*meta, "key");
+    if (const auto payload = left.find("payload"); payload != left.end()) {
+      const std::string field = text_in(*payload, "field");
+      if (field == "protocol" || field == "nexthdr") {
+        (void)field_of_payload(*payload);
+        key = "l4proto";
+      }
+    }
+    const bool is_plain = (op == "==" || op == "!=" || op == "in") && is_named(right);
+    if (key == "l4proto") {
+      const bool is_tcp = names_protocol(right, "tcp");
+      if (is_plain && is_tcp == (op == "!=")) rule_.is_for_others = true;
+      return true;
+    }
+    if (key != "nfproto" && key != "protocol") return false;
+    const bool is_v4 = names_protocol(right, key == "protocol" ? "ip" : "ipv4");
+    const bool is_v6 = names_protocol(right, key == "protocol" ? "ip6" : "ipv6");
+    if (is_plain && is_v4 != is_v6) add_family(is_v4 != (op == "!="));
+    if (is_plain && !is_v4 && !is_v6 && op != "!=") rule_.is_for_others = true;
+    return true;
+  }
+
+  void read_verdict_map(const Json& body) {
+    const auto field =
+        body.is_object() && body.contains("key") ? field_of(body.at("key")) : std::nullopt;
+    const Json* elements = nullptr;
+    if (body.is_object() && body.contains("data")) {
+      const Json& data = body.at("data");
+      if (data.is_object() && data.contains("set")) elements = &data.at("set");
+      if (data.is_string()) {
+        const auto set = ruleset_.sets.find({family_, table_, data.get<std::string>().substr(1)});
+        if (set != ruleset_.sets.end() && !set->second.contains("elem")) return;  // empty
+        if (set != ruleset_.sets.end()) elements = &set->second.at("elem");
+      }
+    }
+    if (elements == nullptr || !elements->is_array()) {
+      acts_ = true;
+      return;
+    }
+    for (const Json& element : *elements)
+      read_map_element(field, element);
+  }
+
+  void read_map_element(std::optional<Field> field, const Json& element) {
+    Branch branch;
+    branch.acts = true;
+    if (element.is_array() && element.size() == 2) {
+      if (field) {
+        Condition condition;
+        condition.field = *field;
+        condition.is_open = !add_value(value_of_element(element[0]), condition);
+        branch.conditions.push_back(std::move(condition));
+      }
+      for (const char* kind : {"jump", "goto"})
+        if (element[1].is_object() && element[1].contains(kind)) {
+          branch.acts = false;
+          branch.chain = text_in(element[1].at(kind), "target");
+        }
+    }
+    rule_.branches.push_back(std::move(branch));
+  }
+
+  const Ruleset& ruleset_;
+  std::string family_, table_;
+  Rule rule_;
+  bool acts_ = false, counts_ = false;
+};
+
+// --- the ruleset ---
+
+std::vector<std::string> devices_in(const Json& chain) {
+  const auto found = chain.find("dev");
+  if (found == chain.end()) return {};
+  if (found->is_string()) return {found->get<std::string>()};
+  std::vector<std::string> names;
+  if (found->is_array())
+    for (const Json& name : *found)
+      if (name.is_string()) names.push_back(name.get<std::string>());
+  return names;
+}
+
+void read_chain(const Json& body, NftSurroundings& surroundings, Ruleset& ruleset) {
+  const ChainName name{text_in(body, "family"), text_in(body, "table"), text_in(body, "name")};
+  Chain& chain = ruleset.chains[name];
+  chain.hook = text_in(body, "hook");
+  chain.is_base = !chain.hook.empty();
+  chain.type = text_in(body, "type");
+  chain.policy = text_in(body, "policy");
+  chain.devices = devices_in(body);
+  if (const auto known = surroundings.chain_devices.find(name);
+      known != surroundings.chain_devices.end())
+    chain.devices = known->second;
+  chain.has_devices = !chain.devices.empty();
+}
+
+// The sets that rules fill: `update @set { ip saddr }`.
+void note_filled_set(const Json& rule, Ruleset& ruleset) {
+  const auto statements = rule.find("expr");
+  if (statements == rule.end() || !statements->is_array()) return;
+  for (const Json& statement : *statements) {
+    if (!statement.is_object()) continue;
+    for (const char* kind : {"set", "map"}) {
+      const auto found = statement.find(kind);
+      if (found == statement.end() || !found->is_object()) continue;
+      if (const std::string name = text_in(*found, kind); !name.empty())
+        ruleset.filled_by_packets.emplace(text_in(rule, "family"), text_in(rule, "table"),
+                                          name.substr(1));
+    }
+  }
+}
+
+bool leads_to_action(const Ruleset& ruleset, const ChainName& name, const Packet& packet,
+                     std::size_t depth) {
+  const auto found = ruleset.chains.find(name);
+  if (found == ruleset.chains.end() || depth > kMostJumps) return true;
+  const auto& [family, table, chain_name] = name;
+  const auto acts = [&](const Branch& branch) {
+    if (match(branch.conditions, packet) == Match::kNo) return false;
+    return branch.acts ||
+           leads_to_action(ruleset, {family, table, branch.chain}, packet, depth + 1);
+  };
+  return std::any_of(found->second.rules.begin(), found->second.rules.end(), [&](const Rule& rule) {
+    return !rule.is_for_others && match(rule.conditions, packet) != Match::kNo &&
+           std::any_of(rule.branches.begin(), rule.branches.end(), acts);
+  });
+}
+
+// Does the chain see the connection's packets at all?
+bool is_passed(const Ruleset& ruleset, const std::string& family, const Chain& chain,
+               const FlowView& view) {
+  const bool is_v4 = view.flow.remote.address.is_v4();
+  if ((family == "ip" && !is_v4) || (family == "ip6" && is_v4)) return false;
+  if (view.device.empty()) return true;
+  if (family == "bridge" && !ruleset.bridges.contains(view.device)) return false;
+  return !chain.has_devices ||
+         std::any_of(chain.devices.begin(), chain.devices.end(), [&](const std::string& pattern) {
+           return matches_device(pattern, view.device);
+         });
+}
+
+std::optional<Heading> heading_of(const std::string& hook) {
+  if (hook == "ingress" || hook == "prerouting" || hook == "input") return Heading::kIn;
+  if (hook == "egress" || hook == "postrouting" || hook == "output") return Heading::kOut;
+  return std::nullopt;  // forward: connections that end on this host do not pass it
+}
+
+bool may_concern(const Chain& chain) {
+  return chain.is_base && heading_of(chain.hook).has_value() &&
+         (chain.policy == "drop" || !chain.rules.empty());
+}
+
+bool concerns(const Ruleset& ruleset, const ChainName& name, const FlowView& view) {
+  const Chain& chain = ruleset.chains.at(name);
+  if (!is_passed(ruleset, std::get<0>(name), chain, view)) return false;
+  if (chain.policy == "drop") return true;
+  return leads_to_action(ruleset, name, packet_of(view, *heading_of(chain.hook)), 0);
+}
+
+Ruleset read_ruleset(const Json& items, NftSurroundings& surroundings) {
+  Ruleset ruleset;
+  ruleset.bridges = std::move(surroundings.bridges);
+  for (const Json& item : items) {
+    if (!item.is_object() || item.size() != 1) continue;
+    const std::string kind = item.begin().key();
+    const Json& body = item.begin().value();
+    if (kind == "chain") read_chain(body, surroundings, ruleset);
+    if (kind == "rule") note_filled_set(body, ruleset);
+    if (kind == "set" || kind == "map")
+      ruleset.sets[{text_in(body, "family"), text_in(body, "table"), text_in(body, "name")}] = body;
+  }
+  for (const Json& item : items) {
+    if (!item.is_object() || !item.contains("rule")) continue;
+    const Json& body = item.at("rule");
+    const ChainName name{text_in(body, "family"), text_in(body, "table"), text_in(body, "chain")};
+    const auto chain = ruleset.chains.find(name);
+    if (chain == ruleset.chains.end() || !body.contains("expr")) continue;
+    Rule rule = RuleReader(ruleset, body).read(body.at("expr"));
+    if (!rule.is_for_others && !rule.branches.empty())
+      chain->second.rules.push_back(std::move(rule));
+  }
+  ruleset.sets.clear();  // the rules have what they need
+  return ruleset;
+}
+
+}  // namespace
+
+Result<Features> read_nft_ruleset(std::string_view json, NftSurroundings surroundings) {
+  const Json parsed = Json::parse(json, nullptr, false);
+  if (!parsed.is_object() || !parsed.contains("nftables") || !parsed.at("nftables").is_array())
+    return fail(Errc::kProtocol, "libnftables answered no JSON of a ruleset");
+  const auto ruleset =
+      std::make_shared<const Ruleset>(read_ruleset(parsed.at("nftables"), surroundings));
+  Features features;
+  for (const auto& [name, chain] : ruleset->chains) {
+    if (!may_concern(chain) || std::get<0>(name) == "arp") continue;
+    const auto& [family, table, chain_name] = name;
+    features.push_back(
+        {chain.type == "nat" ? chimney::Reason::kNat : chimney::Reason::kFirewall,
+         "nftables: table " + family + " " + table + ", chain " + chain_name,
+         [ruleset, own = name](const FlowView& view) { return concerns(*ruleset, own, view); }});
+  }
+  return features;
+}
+
+}  // namespace snp::host

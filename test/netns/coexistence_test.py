@@ -1,0 +1,220 @@
+"""Firewalls and the like come and go under traffic: whom they may concern goes home, with the
+reason, and comes back; whom they cannot concern stays where it is (reference 3.2)."""
+
+import json
+import os
+import signal
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from netlab import Lab, wait_until  # noqa: E402
+
+import control  # noqa: E402
+
+CONCERNED, SPARED = 7200, 7201
+CONNECTIONS = 3
+SOON_S = 5  # a second is promised; other work may be on the machine
+
+
+class Coexistence(unittest.TestCase):
+    settings = {}
+
+    def setUp(self):
+        self.lab = Lab()
+        self.lab.__enter__()
+        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.seed = int.from_bytes(os.urandom(4), "little")
+        self.lab.start_snpd(self.lab.a, settings={"chimney": "enabled", **self.settings})
+        self.streams = [self.start_streams(port) for port in (CONCERNED, SPARED)]
+
+    def start_streams(self, port):
+        """Streams that verify every byte; the end in `a` is attached."""
+        peer = str(self.lab.bin / "torture_peer")
+        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "level", "--rate",
+                   2_000_000]
+        server = self.lab.b.start([peer, "listen", port, *options], name="listen")
+        server.wait_listening(port)
+        client = self.lab.a.start([peer, "connect", self.lab.b.v4, port, *options], attached=True,
+                                  name="connect")
+        return client, server
+
+    def finish_streams(self):
+        for _, server in self.streams:
+            server.expect_running()
+        for client, _ in self.streams:
+            os.kill(client.pid, signal.SIGTERM)  # it finishes its streams then
+        for pair in self.streams:
+            client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
+                              for process in pair)
+            self.assertEqual(len(client), CONNECTIONS)
+            for number, end in client.items():
+                self.assertGreater(end["sent"], 0, f"seed {self.seed}")
+                self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
+                self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
+
+    def rows(self, port):
+        return control.flows(self.lab.a, port)
+
+    def wait_for(self, port, state, reason=None):
+        def there():
+            rows = self.rows(port).values()
+            return len(rows) == CONNECTIONS and all(
+                row["offload_state"] == state and reason in (None, row["reason"]) for row in rows)
+        def now():
+            return [(row["offload_state"], row["reason"], row["reason_detail"])
+                    for row in self.rows(port).values()]
+        try:
+            wait_until(there, SOON_S, "")
+        except Exception:
+            self.fail(f"port {port}: not {state} {reason} but {now()}, seed {self.seed}; snpd: "
+                      f"{self.lab.a.snpd.output()[-2000:]}")
+
+    def wait_all_offloaded(self):
+        for port in (CONCERNED, SPARED):
+            self.wait_for(port, "Offloaded")
+
+    def moved(self, port):
+        return {flow: row["bytes_in"] + row["bytes_out"] for flow, row in self.rows(port).items()}
+
+    def expect_progress(self, port):
+        """Every stream moves, wherever it is."""
+        before = self.moved(port)
+        wait_until(lambda: all(moved > before[flow] for flow, moved in self.moved(port).items()),
+                   SOON_S, f"progress of the streams, seed {self.seed}")
+
+    def expect_home(self, port, reason, what):
+        self.wait_for(port, "InHost", reason)
+        for flow, row in self.rows(port).items():
+            self.assertIn(what, row["reason_detail"])
+            why = self.lab.a.snp("why", flow).stdout
+            self.assertIn(what, why)
+            self.assertIn("coexistence", why)
+        features = self.lab.a.snp_json("status")["features"]
+        self.assertTrue(any(what in feature["what"] and feature["reason"] == reason
+                            for feature in features), features)
+        self.assertIn(what, self.lab.a.snp("status").stdout)
+
+    def hand_overs(self, port):
+        return {flow: row["hand_overs"] for flow, row in self.rows(port).items()}
+
+    def comes_and_goes(self, come, go, reason, what):
+        """come() concerns the streams of one port only, until go()."""
+        self.wait_all_offloaded()
+        spared = self.hand_overs(SPARED)
+        come()
+        self.expect_home(CONCERNED, reason, what)
+        self.expect_progress(CONCERNED)
+        self.expect_progress(SPARED)
+        go()
+        self.wait_all_offloaded()
+        self.assertEqual(self.hand_overs(SPARED), spared, "moved without need")
+
+    def comes_for_all_and_goes(self, come, go, reason, what):
+        self.wait_all_offloaded()
+        come()
+        for port in (CONCERNED, SPARED):
+            self.expect_home(port, reason, what)
+            self.expect_progress(port)
+        go()
+        self.wait_all_offloaded()
+
+    def concerns_nobody(self, come, go):
+        self.wait_all_offloaded()
+        before = [self.hand_overs(port) for port in (CONCERNED, SPARED)]
+        come()
+        time.sleep(1)
+        self.expect_progress(CONCERNED)
+        go()
+        time.sleep(0.3)
+        self.wait_all_offloaded()
+        self.assertEqual([self.hand_overs(port) for port in (CONCERNED, SPARED)], before)
+
+    def run_in_a(self, *argv):
+        return lambda: self.lab.a.run(list(argv))
+
+
+class Nftables(Coexistence):
+    def nft(self, text):
+        return lambda: self.lab.a.run(["nft", "-f", "-"], stdin=text)
+
+    def test_a_rule_for_a_port(self):
+        self.comes_and_goes(
+            self.nft(f"table inet guard {{ chain incoming {{ type filter hook input priority 0; "
+                     f"tcp sport {CONCERNED} counter; }}; }}"),
+            self.nft("delete table inet guard"),
+            "firewall", "nftables: table inet guard, chain incoming")
+        self.finish_streams()
+
+    def test_an_element_of_a_set_and_a_rule_that_goes(self):
+        self.nft("table ip guard { set ports { type inet_service; }; chain outgoing { type filter "
+                 "hook output priority 0; tcp dport @ports accept; }; }")()
+        for _ in range(2):
+            self.comes_and_goes(self.nft(f"add element ip guard ports {{ {CONCERNED} }}"),
+                                self.nft(f"delete element ip guard ports {{ {CONCERNED} }}"),
+                                "firewall", "nftables: table ip guard, chain outgoing")
+        self.comes_and_goes(self.nft(f"add rule ip guard outgoing tcp dport {CONCERNED} accept"),
+                            self.nft("flush chain ip guard outgoing"),
+                            "firewall", "nftables: table ip guard, chain outgoing")
+        self.finish_streams()
+
+    def test_a_rule_of_address_translation(self):
+        self.comes_and_goes(
+            self.nft(f"table ip nat {{ chain out {{ type nat hook postrouting priority 100; "
+                     f"tcp dport {CONCERNED} masquerade; }}; }}"),
+            self.nft("delete table ip nat"), "nat", "nftables: table ip nat, chain out")
+        self.finish_streams()
+
+    def test_iptables_on_nftables(self):
+        rule = ["OUTPUT", "-p", "tcp", "--dport", str(CONCERNED), "-j", "ACCEPT"]
+        self.comes_and_goes(self.run_in_a("iptables-nft", "-A", *rule),
+                            self.run_in_a("iptables-nft", "-D", *rule),
+                            "firewall", "nftables: table ip filter, chain OUTPUT")
+        self.finish_streams()
+
+    def test_state_concerns_all(self):
+        self.comes_for_all_and_goes(
+            self.nft("table inet guard { chain in { type filter hook input priority 0; policy drop;"
+                     " ct state established,related accept; accept; }; }"),
+            self.nft("flush ruleset"), "firewall", "nftables: table inet guard, chain in")
+        self.finish_streams()
+
+    def test_rules_for_others(self):
+        self.concerns_nobody(
+            self.nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; "
+                     f"iif lo drop; udp dport 53 drop; ip saddr 192.0.2.0/24 drop; "
+                     f"ip6 saddr ::/0 drop; tcp dport {CONCERNED} drop; }}; "
+                     f"chain forward {{ type filter hook forward priority 0; policy drop; }}; }};"
+                     f"table netdev other {{ chain in {{ type filter hook ingress device lo priority"
+                     f" 0; drop; }}; }}"),
+            self.nft("flush ruleset"))
+        self.finish_streams()
+
+    def test_a_setting_overrules_it(self):
+        self.nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; "
+                 f"tcp sport {CONCERNED} counter; }}; }}")()
+        self.wait_for(SPARED, "Offloaded")
+        self.expect_home(CONCERNED, "firewall", "nftables: table inet guard, chain in")
+        self.lab.a.snp("settings", "set", "coexist_firewall", "ignore")
+        self.wait_all_offloaded()
+        self.assertIn("a setting overrules it", self.lab.a.snp("status").stdout)
+        self.lab.a.snp("settings", "set", "coexist_firewall", "respect")
+        self.expect_home(CONCERNED, "firewall", "nftables: table inet guard, chain in")
+        self.finish_streams()
+
+    def test_an_engine_that_died_meanwhile(self):
+        self.wait_all_offloaded()
+        engine = self.lab.a.snp_json("status")["pid"]
+        os.kill(engine, signal.SIGSTOP)
+        self.nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; "
+                 f"tcp sport {CONCERNED} counter; }}; }}")()
+        os.kill(engine, signal.SIGKILL)
+        self.wait_for(SPARED, "Offloaded")
+        self.expect_home(CONCERNED, "firewall", "nftables: table inet guard, chain in")
+        self.finish_streams()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
