@@ -4,13 +4,14 @@ reason, and comes back; whom they cannot concern stays where it is (reference 3.
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from netlab import Lab, wait_until  # noqa: E402
+from netlab import DEVICE, Lab, wait_until  # noqa: E402
 
 import control  # noqa: E402
 
@@ -213,6 +214,118 @@ class Nftables(Coexistence):
         os.kill(engine, signal.SIGKILL)
         self.wait_for(SPARED, "Offloaded")
         self.expect_home(CONCERNED, "firewall", "nftables: table inet guard, chain in")
+        self.finish_streams()
+
+
+class Ipsec(Coexistence):
+    def policy(self, verb, *words):
+        return lambda: self.lab.a.run(["ip", "xfrm", "policy", verb, *map(str, words)])
+
+    def test_a_policy_selects(self):
+        selector = ["src", f"{self.lab.a.v4}/32", "dst", f"{self.lab.b.v4}/32", "proto", "tcp",
+                    "dport", CONCERNED, "dir", "out"]
+        # "use": without a state, which this test has not, packets go as they are
+        transform = ["tmpl", "proto", "esp", "mode", "transport", "level", "use"]
+        self.comes_and_goes(self.policy("add", *selector, *transform),
+                            self.policy("delete", *selector),
+                            "ipsec", f"ip xfrm policy: src {self.lab.a.v4}/32 dst")
+        self.finish_streams()
+
+    def test_policies_for_others_and_that_let_pass(self):
+        others = ["src", "192.0.2.1/32", "dst", "192.0.2.2/32", "dir", "out"]
+        udp = ["src", "0.0.0.0/0", "dst", "0.0.0.0/0", "proto", "udp", "dir", "in"]
+        passes = ["src", "0.0.0.0/0", "dst", f"{self.lab.b.v4}/32", "dir", "out"]
+        def come():
+            self.policy("add", *others, "action", "block")()
+            self.policy("add", *udp, "action", "block")()
+            self.policy("add", *passes, "action", "allow")()
+        self.concerns_nobody(come, self.run_in_a("ip", "xfrm", "policy", "flush"))
+        self.finish_streams()
+
+
+class DevicePrograms(Coexistence):
+    """A program of another owner on the device; others' devices concern nobody."""
+
+    def make_program(self, section):
+        source = self.lab.folder / "pass.bpf.c"
+        result = {"xdp": "2", "tc": "-1"}[section]  # XDP_PASS, TC_ACT_UNSPEC
+        source.write_text(f'__attribute__((section("{section}"), used)) int pass_all(void *context)'
+                          f' {{ return {result}; }}\n'
+                          'char terms[] __attribute__((section("license"), used)) = "GPL";\n')
+        program = self.lab.folder / f"pass-{section}.o"
+        subprocess.run(["clang", "-O2", "-target", "bpf", "-c", source, "-o", program], check=True)
+        return str(program)
+
+    def tc(self, *words):
+        return self.run_in_a("tc", *words)
+
+    def test_xdp(self):
+        program = self.make_program("xdp")
+        self.comes_for_all_and_goes(
+            self.run_in_a("ip", "link", "set", DEVICE, "xdpgeneric", "obj", program, "sec", "xdp"),
+            self.run_in_a("ip", "link", "set", DEVICE, "xdpgeneric", "off"),
+            "device-program", f"device {DEVICE}, XDP program")
+        self.concerns_nobody(
+            self.run_in_a("ip", "link", "set", "lo", "xdpgeneric", "obj", program, "sec", "xdp"),
+            self.run_in_a("ip", "link", "set", "lo", "xdpgeneric", "off"))
+        self.finish_streams()
+
+    def test_tc(self):
+        program = self.make_program("tc")
+        self.wait_all_offloaded()  # the qdisc is there
+        for hook in ("ingress", "egress"):
+            self.comes_for_all_and_goes(
+                self.tc("filter", "add", "dev", DEVICE, hook, "pref", "7", "bpf", "da", "obj",
+                        program, "sec", "tc"),
+                self.tc("filter", "delete", "dev", DEVICE, hook, "pref", "7"),
+                "device-program", f"device {DEVICE}, tc {hook} filter bpf")
+        self.finish_streams()
+
+    def test_tc_on_another_device(self):
+        def come():
+            self.tc("qdisc", "add", "dev", "lo", "clsact")()
+            self.tc("filter", "add", "dev", "lo", "ingress", "matchall", "action", "pass")()
+        self.concerns_nobody(come, self.tc("qdisc", "delete", "dev", "lo", "clsact"))
+        self.finish_streams()
+
+
+class BridgingAndRouting(Coexistence):
+    """The trap of the original: what was turned on together must be turned off one by one."""
+
+    def test_forwarding_with_translation(self):
+        what = f"IPv4 forwarding over {DEVICE}"
+        forward = lambda value: self.run_in_a("sysctl", "-qw", f"net.ipv4.ip_forward={value}")
+        self.concerns_nobody(forward(1), lambda: None)  # routing alone
+        self.comes_for_all_and_goes(
+            lambda: self.lab.a.run(["nft", "-f", "-"], stdin="table ip nat { chain out { type nat "
+                                   "hook postrouting priority 100; ip saddr 192.0.2.0/24 "
+                                   "masquerade; }; }"),
+            forward(0), "forwarding", what)
+        # Translation is still on: it concerns nobody here, but says so, and how it ends.
+        status = self.lab.a.snp("status").stdout
+        self.assertIn("table ip nat, chain out", status)
+        self.assertIn("coexist_nat", status)
+        forward(1)()
+        for port in (CONCERNED, SPARED):
+            self.expect_home(port, "forwarding", what)
+        self.run_in_a("nft", "delete", "table", "ip", "nat")()
+        self.wait_all_offloaded()
+        forward(0)()
+        self.finish_streams()
+
+    def test_a_port_of_a_bridge(self):
+        """The addresses stay on the port, as they do while somebody is about to make a bridge."""
+        self.wait_all_offloaded()
+        self.run_in_a("ip", "link", "add", "br7", "type", "bridge")()
+        time.sleep(0.5)
+        self.wait_all_offloaded()
+        self.run_in_a("ip", "link", "set", DEVICE, "master", "br7")()
+        for port in (CONCERNED, SPARED):
+            self.expect_home(port, "bridge", f"device {DEVICE} is a port of bridge br7")
+        self.run_in_a("ip", "link", "delete", "br7")()
+        self.wait_all_offloaded()
+        for port in (CONCERNED, SPARED):
+            self.expect_progress(port)
         self.finish_streams()
 
 

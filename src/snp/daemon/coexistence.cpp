@@ -25,6 +25,10 @@ struct Overrule {
 constexpr Overrule kOverrules[] = {
     {Reason::kFirewall, Setting::kCoexistFirewall},
     {Reason::kNat, Setting::kCoexistNat},
+    {Reason::kIpsec, Setting::kCoexistIpsec},
+    {Reason::kForwarding, Setting::kCoexistForwarding},
+    {Reason::kBridge, Setting::kCoexistBridging},
+    {Reason::kDeviceProgram, Setting::kCoexistDevicePrograms},
 };
 
 std::vector<std::string> names_of(const host::Features& features) {
@@ -53,7 +57,18 @@ Coexistence::Coexistence(EventLoop& loop, const settings::Settings& settings)
 
 Result<> Coexistence::start(std::function<void()> on_change) {
   on_change_ = std::move(on_change);
-  return add("nftables", host::watch_nftables());
+  const struct {
+    const char* name;
+    Result<host::WatchPtr> (*open)();
+  } watches[] = {
+      {"nftables", host::watch_nftables},
+      {"ip xfrm", host::watch_xfrm},
+      {"XDP and tc", host::watch_device_programs},
+      {"bridging and forwarding", host::watch_routing},
+  };
+  for (const auto& watch : watches)
+    if (auto added = add(watch.name, watch.open()); !added) return added;
+  return {};
 }
 
 Result<> Coexistence::add(std::string name, Result<host::WatchPtr> watch) {
@@ -101,10 +116,20 @@ bool Coexistence::is_respected(Reason reason) const {
   return true;
 }
 
+// Forwarding matters only together with address translation.
+bool Coexistence::is_active(const host::Feature& feature) const {
+  if (feature.reason != Reason::kForwarding) return true;
+  return std::any_of(watched_.begin(), watched_.end(), [](const auto& watched) {
+    return std::any_of(watched->features.begin(), watched->features.end(),
+                       [](const auto& other) { return other.reason == Reason::kNat; });
+  });
+}
+
 const host::Feature* Coexistence::find(const host::FlowView& view) const {
   for (const auto& watched : watched_)
     for (const host::Feature& feature : watched->features)
-      if (is_respected(feature.reason) && (!feature.concerns || feature.concerns(view)))
+      if (is_respected(feature.reason) && is_active(feature) &&
+          (!feature.concerns || feature.concerns(view)))
         return &feature;
   return nullptr;
 }
@@ -118,7 +143,8 @@ std::vector<commands::FeatureRow> Coexistence::rows() const {
   std::vector<commands::FeatureRow> rows;
   for (const auto& watched : watched_)
     for (const host::Feature& feature : watched->features)
-      rows.push_back({feature.reason, feature.what, is_respected(feature.reason)});
+      if (is_active(feature))
+        rows.push_back({feature.reason, feature.what, is_respected(feature.reason)});
   return rows;
 }
 

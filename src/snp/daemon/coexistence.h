@@ -45,6 +45,7 @@ class Coexistence {
   Result<> add(std::string name, Result<host::WatchPtr> watch);
   void notice(Watched& watched);
   bool look(Watched& watched);
+  [[nodiscard]] bool is_active(const host::Feature& feature) const;
   [[nodiscard]] bool is_respected(chimney::Reason reason) const;
 
   EventLoop& loop_;

@@ -15,10 +15,22 @@ using settings::SettingInfo;
 
 // What decides about connections that exist.
 constexpr Setting kPolicySettings[] = {
-    Setting::kChimney,           Setting::kDisabledLocalPorts, Setting::kDisabledRemotePorts,
-    Setting::kEnabledLocalPorts, Setting::kEnabledRemotePorts, Setting::kChimneyApplications,
-    Setting::kChimneyPorts,      Setting::kAutomaticBytes,     Setting::kAutomaticCalls,
-    Setting::kMaxConnections,    Setting::kCoexistFirewall,    Setting::kCoexistNat,
+    Setting::kChimney,
+    Setting::kDisabledLocalPorts,
+    Setting::kDisabledRemotePorts,
+    Setting::kEnabledLocalPorts,
+    Setting::kEnabledRemotePorts,
+    Setting::kChimneyApplications,
+    Setting::kChimneyPorts,
+    Setting::kAutomaticBytes,
+    Setting::kAutomaticCalls,
+    Setting::kMaxConnections,
+    Setting::kCoexistFirewall,
+    Setting::kCoexistNat,
+    Setting::kCoexistIpsec,
+    Setting::kCoexistForwarding,
+    Setting::kCoexistBridging,
+    Setting::kCoexistDevicePrograms,
 };
 
 // What decides about the shard of a connection.

@@ -87,7 +87,8 @@ Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_
       Reason::kNotAskedYet,    Reason::kChimneyDisabled,  Reason::kDisabledPort,
       Reason::kPortNotEnabled, Reason::kApplicationTable, Reason::kPortTable,
       Reason::kPolicy,         Reason::kFirewall,         Reason::kNat,
-      Reason::kUnwatched};
+      Reason::kIpsec,          Reason::kForwarding,       Reason::kBridge,
+      Reason::kDeviceProgram,  Reason::kUnwatched};
   if (std::find(std::begin(kOfPolicy), std::end(kOfPolicy), recorded) == std::end(kOfPolicy))
     return {recorded, {}};
   Flow flow;

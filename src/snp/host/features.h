@@ -48,5 +48,9 @@ using WatchPtr = std::unique_ptr<FeatureWatch>;
 
 // kUnsupported: this kernel has no such feature, there is nothing to watch.
 Result<WatchPtr> watch_nftables();
+Result<WatchPtr> watch_xfrm();
+Result<WatchPtr> watch_device_programs();  // XDP and tc, of other owners
+// Bridges, their ports, and forwarding: the caller counts the last only together with kNat.
+Result<WatchPtr> watch_routing();
 
 }  // namespace snp::host
