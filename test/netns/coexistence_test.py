@@ -282,9 +282,11 @@ class DevicePrograms(Coexistence):
         self.finish_streams()
 
     def test_tc_on_another_device(self):
+        program = self.make_program("tc")
         def come():
             self.tc("qdisc", "add", "dev", "lo", "clsact")()
-            self.tc("filter", "add", "dev", "lo", "ingress", "matchall", "action", "pass")()
+            self.tc("filter", "add", "dev", "lo", "ingress", "bpf", "da", "obj", program, "sec",
+                    "tc")()
         self.concerns_nobody(come, self.tc("qdisc", "delete", "dev", "lo", "clsact"))
         self.finish_streams()
 
@@ -326,6 +328,36 @@ class BridgingAndRouting(Coexistence):
         self.wait_all_offloaded()
         for port in (CONCERNED, SPARED):
             self.expect_progress(port)
+        self.finish_streams()
+
+
+class Local(Coexistence):
+    """Rules on lo concern the connections of the local target just as well."""
+
+    def start_streams(self, port):
+        peer = str(self.lab.bin / "torture_peer")
+        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "level", "--rate",
+                   2_000_000]
+        server = self.lab.a.start([peer, "listen", port, *options], attached=True, name="listen")
+        server.wait_listening(port)
+        client = self.lab.a.start([peer, "connect", "127.0.0.1", port, *options], attached=True,
+                                  name="connect")
+        return client, server
+
+    def rows(self, port):
+        """Those of the listening end: both ends are programs of this host."""
+        return {flow: row for flow, row in super().rows(port).items()
+                if row["local"].endswith(f":{port}")}
+
+    def test_a_rule_on_lo(self):
+        nft = lambda text: lambda: self.lab.a.run(["nft", "-f", "-"], stdin=text)
+        self.comes_and_goes(
+            nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; iif lo tcp "
+                f"dport {CONCERNED} counter; }}; }}"), nft("delete table inet guard"),
+            "firewall", "nftables: table inet guard, chain in")
+        self.concerns_nobody(
+            nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; iifname "
+                f"{DEVICE} drop; }}; }}"), nft("delete table inet guard"))
         self.finish_streams()
 
 

@@ -116,8 +116,7 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   Coexistence coexistence(**loop, values);
   Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,
                        &inheritance.records->at<ipc::FlowRecord>(0), values, policy, scaling,
-                       coexistence,
-                       std::move(ifindexes), inheritance.max_connections,
+                       coexistence, std::move(ifindexes), inheritance.max_connections,
                        (inheritance.restarts << 20) + 1});
   Control control(
       {inheritance, **loop, **engine, **network, keeper, offloader, values, policy, coexistence});
