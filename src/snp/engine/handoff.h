@@ -1,6 +1,7 @@
 // What a flow record tells the engine that goes on after another was killed.
 #pragma once
 
+#include "snp/base/time.h"
 #include "snp/chimney/target.h"
 #include "snp/ipc/flow_record.h"
 
