@@ -26,6 +26,7 @@ ALLOWED = [
     r"inet_(ntop|pton)",                  # text only
     r"__cpu_model",                       # what this CPU can multiply
     r"__libc_single_threaded",            # read by shared_ptr
+    r"_ZTI\w+|__cxa_pure_virtual",        # types of shared_ptr's, when nothing is optimised
 ]
 ALLOCATION = [r"_Znwm|_ZdlPvm?"]
 
