@@ -8,6 +8,11 @@
 namespace snp::tcp {
 namespace {
 
+// Whatever a state says: a sum of times must not leave the clock's range.
+Duration keepalive_time(std::uint32_t knob_s) noexcept {
+  return seconds(std::clamp(knob_s, 1u, 10'000'000u));
+}
+
 constexpr std::uint32_t kMaxAttempts = 15;       // Linux's tcp_retries2 (RFC 9293 3.8.3 R2)
 constexpr std::uint32_t kMaxOrphanAttempts = 8;  // Linux's tcp_orphan_retries
 
@@ -56,7 +61,7 @@ void Connection::arm_keepalive(Instant now) noexcept {
     timers_.stop(Timer::kKeepalive);
     return;
   }
-  const Instant due = last_received_ + seconds(cached_.keepalive.idle_s);
+  const Instant due = last_received_ + keepalive_time(cached_.keepalive.idle_s);
   timers_.set(Timer::kKeepalive, std::max(due, now + milliseconds(1)));
 }
 
@@ -64,10 +69,10 @@ void Connection::on_keepalive_timer(Instant now) noexcept {
   const Keepalive& knobs = cached_.keepalive;
   const Duration silence = now - last_received_;
   if (board_.outstanding() != 0 || unsent() != 0) {  // retransmission and persist watch the peer
-    timers_.set(Timer::kKeepalive, now + seconds(std::max(knobs.idle_s, 1u)));
+    timers_.set(Timer::kKeepalive, now + keepalive_time(knobs.idle_s));
     return;
   }
-  if (silence < seconds(knobs.idle_s)) {
+  if (silence < keepalive_time(knobs.idle_s)) {
     arm_keepalive(now);
     return;
   }
@@ -82,7 +87,7 @@ void Connection::on_keepalive_timer(Instant now) noexcept {
   }
   ++keepalive_probes_;
   probe_ = Probe::kKeepalive;
-  timers_.set(Timer::kKeepalive, now + seconds(std::max(knobs.interval_s, 1u)));
+  timers_.set(Timer::kKeepalive, now + keepalive_time(knobs.interval_s));
 }
 
 }  // namespace snp::tcp
