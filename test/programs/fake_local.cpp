@@ -328,6 +328,7 @@ void FakeSnpd::upload_local(LocalFlow& flow) {
            frozen[side].tx_head);
   for (std::size_t side = 0; side < 2; ++side) {
     const ::linger hard{1, 0};
+    if (!flow.is_closed[side]) restore_options(flow.socket[side].get(), flow.slot(side));
     if ((frozen[side].flags & ipc::pair_flag::kReset) != 0)
       ::setsockopt(flow.socket[side].get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     else if ((frozen[side].flags & ipc::pair_flag::kEnd) != 0)

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "snp/base/assert.h"
@@ -23,6 +24,13 @@ inline bool wait_for_users(const ipc::Slot& slot) {
   for (int i = 0; i < 2000 && ipc::has_users(slot); ++i)
     ::usleep(1);
   return !ipc::has_users(slot);
+}
+
+// A parked socket has SO_KEEPALIVE off, and what was set meanwhile stands in the slot.
+inline void restore_options(int socket, const ipc::Slot& slot) {
+  if (slot.app.options_generation.load() == 0) return;
+  const int on = slot.facts.options.keepalive;
+  ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 struct FakeSnpd::Flow {

@@ -272,6 +272,7 @@ bool FakeSnpd::offload(Session& session, ipc::SlotId id) {
   engine.rx_head.store(slot.app.rx_tail.load());
   engine.tx_tail.store(slot.app.tx_head.load());
   engine.status.store(0);
+  pump_in(session, *flow);  // what was readable stays readable
   ipc::set_mode(slot, ipc::SlotMode::kOffloaded);
   tell(session, id);
   session.flows[id] = std::move(flow);
@@ -292,6 +293,7 @@ void FakeSnpd::begin_upload(Flow& flow) {
 void FakeSnpd::finish_upload(Session& session, Flow& flow) {
   take_out(flow);
   flow.slot->engine.rx_head.store(flow.consumed);
+  restore_options(flow.socket.get(), *flow.slot);
   flow.slot->engine.status.store(0);
   ipc::set_mode(*flow.slot, ipc::SlotMode::kInHost);
   tell(session, flow.id);

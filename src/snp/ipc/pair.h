@@ -67,7 +67,9 @@ struct alignas(64) PairEnd {
   std::atomic<std::uint32_t> wants_write{0};
   std::atomic<std::uint32_t> receive_buffer{0};  // SO_RCVBUF, if this side's user set it
   std::array<std::atomic<LaneId>, kWaitSetsPerSlot> lanes{};  // who is to be told; 0: nobody
-  std::array<std::uint32_t, 8> reserved_front{};
+  // SO_RCVLOWAT, if above 1: for less unread bytes nobody is to be told of data.
+  std::atomic<std::uint32_t> receive_low_at{0};
+  std::array<std::uint32_t, 7> reserved_front{};
 
   std::atomic<std::uint64_t> rx_tail{kFirstPosition};  // next byte that this side reads
   std::array<std::uint32_t, 14> reserved_back{};

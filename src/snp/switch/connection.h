@@ -79,6 +79,7 @@ class Pass {
   [[nodiscard]] bool in_host() const noexcept {
     return ipc::mode_of(word_) == ipc::SlotMode::kInHost;
   }
+  [[nodiscard]] std::uint32_t word() const noexcept { return word_; }
 
  private:
   void pass_slowly(Connection& c) noexcept;

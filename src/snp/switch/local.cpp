@@ -29,6 +29,13 @@ bool has_unread(const Connection& c) noexcept {
   return !n.has_value() || *n != 0;
 }
 
+// As tcp_data_ready: below SO_RCVLOWAT nobody is woken.
+bool is_enough(const Connection& c, std::uint32_t low_at) noexcept {
+  const std::uint32_t size = c.ends.tx.size;
+  const auto there = ipc::bytes_between(c.ends.tx_tail->load(), c.ends.tx_head->load(), size);
+  return there.value_or(size) >= std::min(low_at, size / 2);
+}
+
 // Our names stand where we wrote them. A seat that is given out anew has none.
 bool still_names(const Connection& c) noexcept {
   const auto& there = c.ends.mine->lanes;
@@ -42,6 +49,7 @@ void begin_local(Connection& c, const ipc::PairEnd* before) noexcept {
   const Guard guard(c.watch_lock);
   c.tx_tail_seen = c.ends.tx_tail->load() & ~ipc::kFrozen;
   c.ends.mine->receive_buffer.store(c.slot->facts.options.receive_buffer);
+  c.ends.mine->receive_low_at.store(c.slot->app.receive_low_at.load());
   if ((c.slot->app.flags.load() & ipc::slot_flag::kShutdownRead) != 0)
     static_cast<void>(ipc::add_flags(c.ends.mine->flags, ipc::pair_flag::kDeaf));
   if (before == c.ends.mine && still_names(c)) return;
@@ -111,8 +119,10 @@ void after_local_write(Connection& c) noexcept {
   const auto here = static_cast<std::uint32_t>(::sched_getcpu());
   if (mine.cpu.load(std::memory_order_relaxed) != here)
     mine.cpu.store(here, std::memory_order_relaxed);
-  if (!draws_reset(c)) [[likely]]  // it may have closed since we looked
-    tell_peer(c);
+  if (draws_reset(c)) [[unlikely]]  // it may have closed since we looked
+    return;
+  const std::uint32_t low_at = c.ends.theirs->receive_low_at.load();
+  if (low_at <= 1 || is_enough(c, low_at)) tell_peer(c);
 }
 
 void after_local_read(Connection& c, std::uint32_t unread) noexcept {
@@ -127,8 +137,9 @@ bool shut_down_local(Connection& c, std::uint32_t slot_flags) noexcept {
   std::uint32_t flags = 0;
   if ((slot_flags & ipc::slot_flag::kShutdownWrite) != 0) flags |= ipc::pair_flag::kEnd;
   if ((slot_flags & ipc::slot_flag::kShutdownRead) != 0) flags |= ipc::pair_flag::kDeaf;
+  const bool is_news = (flags & ~c.ends.mine->flags.load() & ipc::pair_flag::kEnd) != 0;
   if (!ipc::add_flags(c.ends.mine->flags, flags) && must_pass_again(c)) return false;
-  tell_peer(c);
+  if (is_news) tell_peer(c);
   return true;
 }
 
@@ -138,11 +149,12 @@ bool close_local(Connection& c, bool abort) noexcept {
   const bool was_over = local_tcp_state(c) == TCP_CLOSE;  // then nothing goes out any more
   bool resets = !was_over && (abort || has_unread(c));
   const std::uint32_t says = was_over ? 0 : resets ? kReset : kEnd;
+  const bool had_ended = (flags.load() & kEnd) != 0;
   if (!ipc::add_flags(flags, kGone | says) && must_pass_again(c)) return false;
   // What came in the meantime was not read either.
   if (!resets && !was_over && has_unread(c)) resets = ipc::add_flags(flags, kReset);
   c.slot->app.flags.fetch_or(ipc::slot_flag::kClosed | (resets ? ipc::slot_flag::kAbort : 0));
-  if (!was_over) tell_peer(c);
+  if (resets || (!was_over && !had_ended)) tell_peer(c);
   ring_control(*c.session, c.slot_id);
   return true;
 }

@@ -192,15 +192,15 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
 
 void set_low_water(Connection& c, std::uint32_t bytes, bool in_host) noexcept {
   c.slot->app.receive_low_at.store(std::max(1u, bytes));
+  if (!in_host && is_local(c)) c.ends.mine->receive_low_at.store(std::max(1u, bytes));
   // As tcp_set_rcvlowat: tells at once when there is enough.
   if (!in_host && tells_reader(c)) mark_watchers(*c.session, *c.slot, c.slot_id);
 }
 
-long set_option(Connection& c, int fd, int level, int name, const void* value,
-                socklen_t length) noexcept {
-  const Pass pass(c);
+long set_inside(Connection& c, int fd, int level, int name, const void* value, socklen_t length,
+                bool in_host) noexcept {
   const bool is_keepalive = level == SOL_SOCKET && name == SO_KEEPALIVE;
-  if (pass.in_host() || !is_keepalive || length < sizeof(int)) {
+  if (in_host || !is_keepalive || length < sizeof(int)) {
     const long result = sys(SYS_setsockopt, fd, level, name, value, length);
     if (result != 0) return result;
   }
@@ -210,9 +210,19 @@ long set_option(Connection& c, int fd, int level, int name, const void* value,
   if (length < sizeof(std::uint32_t) && !is_name) return 0;
   std::uint32_t word = 0;
   std::memcpy(&word, value, std::min<std::size_t>(length, sizeof word));
-  if (level == SOL_SOCKET && name == SO_RCVLOWAT) set_low_water(c, word, pass.in_host());
-  if (is_mirrored(level, name)) mirror(c, fd, level, name, word, pass.in_host());
+  if (level == SOL_SOCKET && name == SO_RCVLOWAT) set_low_water(c, word, in_host);
+  if (is_mirrored(level, name)) mirror(c, fd, level, name, word, in_host);
   return 0;
+}
+
+long set_option(Connection& c, int fd, int level, int name, const void* value,
+                socklen_t length) noexcept {
+  for (;;) {
+    const Pass pass(c);
+    const long result = set_inside(c, fd, level, name, value, length, pass.in_host());
+    // A local connection may go home while a call is inside: then it may have missed this.
+    if (result != 0 || pass.in_host() || mode_word(c) == pass.word()) return result;
+  }
 }
 
 void put(void* value, socklen_t* length, const void* source, std::size_t size) noexcept {

@@ -65,6 +65,12 @@ int judge_offloaded(std::span<pollfd> fds, bool ask_for_room) noexcept {
 struct Bells {
   int eventfd = -1;  // of its wait set
   const ThreadLanes* lanes = nullptr;
+  int control = -1;  // hangs up when snpd goes
+};
+constexpr std::size_t kOwnBells = 2;  // besides lanes
+
+struct Woken {
+  bool by_wait_set = false, by_lane = false, by_control = false;
 };
 
 // Waits to write on a local connection whose ring is full.
@@ -77,22 +83,24 @@ bool wants_room(const pollfd& p) noexcept {
 // Asks the kernel about those that are not offloaded and, behind them in `copy`, the bells. Adds
 // their revents to `fds`; returns how many are ready, or a negative errno.
 int ask_kernel(std::span<pollfd> fds, std::span<pollfd> copy, const Bells& bells, Duration timeout,
-               const sigset_t* mask, bool& was_woken) noexcept {
+               const sigset_t* mask, Woken& woken) noexcept {
   for (std::size_t i = 0; i < fds.size(); ++i) {
     copy[i] = fds[i];
     copy[i].revents = 0;
     if (is_offloaded(fds[i])) copy[i].fd = -1;
   }
-  pollfd& own = copy[fds.size()];
-  own = {bells.eventfd, POLLIN, 0};
+  const std::span<pollfd> own = copy.subspan(fds.size(), kOwnBells);
+  own[0] = {bells.eventfd, POLLIN, 0};
+  own[1] = {bells.control, POLLRDHUP, 0};
   std::span<pollfd> told;
-  if (bells.lanes != nullptr) told = bells.lanes->fill(copy.subspan(fds.size() + 1));
+  if (bells.lanes != nullptr) told = bells.lanes->fill(copy.subspan(fds.size() + kOwnBells));
   const timespec time = to_timespec(timeout);
-  const int n = real().ppoll(copy.data(), fds.size() + 1 + told.size(),
+  const int n = real().ppoll(copy.data(), fds.size() + kOwnBells + told.size(),
                              timeout < kForever ? &time : nullptr, mask);
   if (n < 0) return -errno;
-  was_woken = own.revents != 0;
-  ThreadLanes::consume(told);
+  woken.by_wait_set = own[0].revents != 0;
+  woken.by_control = own[1].revents != 0;
+  woken.by_lane = ThreadLanes::consume(told);
   int ready = 0;
   for (std::size_t i = 0; i < fds.size(); ++i) {
     if (copy[i].fd < 0 || copy[i].revents == 0) continue;
@@ -128,14 +136,16 @@ int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Durat
   watch_all(fds, waiter, lanes);
   if (waiter != nullptr) begin_sleep(*waiter);
   int ready = judge_offloaded(fds, true);
-  bool was_woken = false;
+  Woken woken;
   if (session.lost.load()) left = std::min(left, lanes.must_look() ? kBlindSlice : kLostSlice);
   if (ready == 0 && std::any_of(fds.begin(), fds.end(), wants_room))
     left = std::min(left, kStallPatience);
-  const int more = ask_kernel(fds, copy, {waiter != nullptr ? waiter->eventfd : -1, &lanes},
-                              ready > 0 ? Duration::zero() : left, mask, was_woken);
-  if (ready == 0 && more == 0 && session.lost.load()) lanes.note_mute();
-  if (waiter != nullptr) end_sleep(*waiter, was_woken);
+  const Bells bells{waiter != nullptr ? waiter->eventfd : -1, &lanes,
+                    session.lost.load() ? -1 : session.control};
+  const int more = ask_kernel(fds, copy, bells, ready > 0 ? Duration::zero() : left, mask, woken);
+  if (woken.by_control) mark_lost(session);
+  if (session.lost.load() && ready == 0 && more == 0 && !woken.by_lane) lanes.note_mute();
+  if (waiter != nullptr) end_sleep(*waiter, woken.by_wait_set);
   unwatch_all(fds, waiter);
   if (more < 0) return ready > 0 ? ready : more;
   return ready + more;
@@ -154,15 +164,15 @@ bool has_moved(const pollfd& p) noexcept {
 
 int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
                  const sigset_t* mask) noexcept {
-  Scratch scratch(2 * fds.size() + 1);  // each may have a lane of its own
+  Scratch scratch(2 * fds.size() + kOwnBells);  // each may have a lane of its own
   const std::span<pollfd> copy = scratch.all();
   if (copy.empty()) return -ENOMEM;
   Deadline deadline(timeout);
   for (;;) {
     const int ready = judge_offloaded(fds, false);
-    bool was_woken = false;
+    Woken woken;
     if (ready > 0 || deadline.left() == Duration::zero()) {
-      const int more = ask_kernel(fds, copy, {}, Duration::zero(), mask, was_woken);
+      const int more = ask_kernel(fds, copy, {}, Duration::zero(), mask, woken);
       if (ready == 0 && more == 0 && std::any_of(fds.begin(), fds.end(), has_moved)) continue;
       return more > 0 ? ready + more : (ready > 0 ? ready : more);
     }

@@ -82,12 +82,16 @@ std::span<pollfd> ThreadLanes::fill(std::span<pollfd> polls) const noexcept {
 }
 
 // The other side could have made the eventfd block.
-void ThreadLanes::consume(std::span<const pollfd> polls) noexcept {
+bool ThreadLanes::consume(std::span<const pollfd> polls) noexcept {
+  bool any = false;
   for (const pollfd& p : polls) {
+    if (p.revents == 0) continue;
     std::uint64_t count = 0;
     const iovec whole{&count, sizeof count};
-    if (p.revents != 0) sys(SYS_preadv2, p.fd, &whole, 1, -1L, 0L, RWF_NOWAIT);
+    sys(SYS_preadv2, p.fd, &whole, 1, -1L, 0L, RWF_NOWAIT);
+    any = true;
   }
+  return any;
 }
 
 }  // namespace snp::switch_

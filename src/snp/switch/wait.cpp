@@ -76,7 +76,7 @@ int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& wa
   const timespec time = to_timespec(limit);
   const int n = real().ppoll(polls, 3 + told.size(), limit < kForever ? &time : nullptr, nullptr);
   const int error = errno;
-  if (n > 0) ThreadLanes::consume(told);
+  if (n > 0) static_cast<void>(ThreadLanes::consume(told));
   was_woken = n > 0 && polls[0].revents != 0;
   if (n > 0 && polls[1].revents != 0) mark_lost(*c.session);
   if (n < 0 && error == EINTR)

@@ -44,8 +44,8 @@ class ThreadLanes {
   bool add(Connection& c) noexcept;
   // What a sleep must watch: fills in and returns the part of `polls` that is used.
   [[nodiscard]] std::span<pollfd> fill(std::span<pollfd> polls) const noexcept;
-  // Takes back the wake-ups that came.
-  static void consume(std::span<const pollfd> polls) noexcept;
+  // Takes back the wake-ups that came. True: there were some.
+  static bool consume(std::span<const pollfd> polls) noexcept;
   // A sleep ended by itself, while snpd is lost: did somebody tell us without a descriptor?
   void note_mute() const noexcept;
   // Some connection can be told only by looking again, because snpd is not there to pass a lane on.
