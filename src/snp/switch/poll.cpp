@@ -151,8 +151,8 @@ int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Durat
   return ready + more;
 }
 
-// A caller without time meets a connection between two places: as a read() would, it waits at the
-// gate for the moment that this takes.
+// What is between two places cannot be judged: as a read() would, the caller waits at the gate for
+// the moment that this takes, and looks again.
 bool has_moved(const pollfd& p) noexcept {
   const Connection* c = tracked(p.fd);
   if (c == nullptr) return false;
@@ -168,12 +168,12 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
   const std::span<pollfd> copy = scratch.all();
   if (copy.empty()) return -ENOMEM;
   Deadline deadline(timeout);
-  for (;;) {
+  for (int patience = 3;;) {
     const int ready = judge_offloaded(fds, false);
     Woken woken;
     if (ready > 0 || deadline.left() == Duration::zero()) {
       const int more = ask_kernel(fds, copy, {}, Duration::zero(), mask, woken);
-      if (ready == 0 && more == 0 && std::any_of(fds.begin(), fds.end(), has_moved)) continue;
+      if (patience-- > 0 && std::any_of(fds.begin(), fds.end(), has_moved)) continue;
       return more > 0 ? ready + more : (ready > 0 ? ready : more);
     }
     const auto offloaded = std::find_if(fds.begin(), fds.end(), is_offloaded);
@@ -183,6 +183,7 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
     if (thread_spinner().spin(bounds, [&] { return judge_offloaded(fds, false) > 0; })) continue;
     const int n = sleep(fds, copy, session, deadline.left(), mask);
     if (offloaded != fds.end()) thread_spinner().learn(bounds, now() - began);
+    if (n > 0 && patience-- > 0 && std::any_of(fds.begin(), fds.end(), has_moved)) continue;
     if (n != 0) return n;
     if (deadline.left() == Duration::zero()) return 0;
     for (const pollfd& p : fds)
