@@ -42,11 +42,28 @@ TEST(Commands, ConnectionsAsTable) {
   EXPECT_EQ(
       kConnections.render(*result),
       "LOCAL          REMOTE          PID  PROGRAM        STATE      TARGET  SHARD  REASON     "
-      "  IN  OUT  HAND-OVERS  QUIET\n"
+      "  IN  OUT  HAND-OVERS  QUIET  PEER\n"
       "10.0.0.1:6379  10.0.0.2:40000   12  redis?-server  Offloaded  engine      0  offloaded  "
-      "1.5K    0           3  210us\n"
+      "1.5K    0           3  210us  -\n"
       "10.0.0.1:6379  10.0.0.2:40000   12  redis?-server  InHost     -           -  loopback   "
-      "1.5K    0           0      -\n");
+      "1.5K    0           0      -  -\n");
+}
+
+TEST(Commands, ALocalConnectionNamesTheProgramAtItsOtherEnd) {
+  FakeService service;
+  ConnectionRow row = some_row();
+  row.target = "local";
+  row.peer_pid = 77;
+  row.peer_program = "nginx";
+  service.rows = {row};
+  const auto result = run(service, "connections", Json::object());
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->at("connections").at(0).at("peer_pid"), 77);
+  EXPECT_THAT(kConnections.render(*result), testing::HasSubstr("local       -  offloaded"));
+  EXPECT_THAT(kConnections.render(*result), testing::EndsWith("210us  nginx 77\n"));
+  const auto why = run(service, "why", Json{{"FLOW|PID:FD", to_string(kFlow)}});
+  ASSERT_TRUE(why);
+  EXPECT_THAT(kWhy.render(*why), testing::HasSubstr("the other end: nginx, pid 77\n"));
 }
 
 TEST(Commands, OffloadNeedsAWholeFlow) {

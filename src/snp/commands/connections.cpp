@@ -25,18 +25,21 @@ std::string render(const Json& result) {
                {"IN", Align::kRight},
                {"OUT", Align::kRight},
                {"HAND-OVERS", Align::kRight},
-               {"QUIET", Align::kRight}});
+               {"QUIET", Align::kRight},
+               {"PEER"}});
   for (const Json& row : result.at("connections")) {
     const auto text = [&](const char* key) { return row.at(key).get<std::string>(); };
     const auto number = [&](const char* key) { return row.at(key).get<std::uint64_t>(); };
     const bool is_in_host = text("target").empty();
-    table.add_row({text("local"), text("remote"),
-                   number("pid") == 0 ? "-" : std::to_string(number("pid")), text("program"),
-                   text("offload_state"), is_in_host ? "-" : text("target"),
-                   is_in_host ? "-" : std::to_string(number("shard")), text("reason"),
-                   human_bytes(number("bytes_in")), human_bytes(number("bytes_out")),
-                   std::to_string(number("hand_overs")),
-                   number("hand_overs") == 0 ? "-" : human_us(number("last_quiet_us"))});
+    const bool has_peer = number("peer_pid") != 0;
+    table.add_row(
+        {text("local"), text("remote"), number("pid") == 0 ? "-" : std::to_string(number("pid")),
+         text("program"), text("offload_state"), is_in_host ? "-" : text("target"),
+         text("target") == "engine" ? std::to_string(number("shard")) : "-", text("reason"),
+         human_bytes(number("bytes_in")), human_bytes(number("bytes_out")),
+         std::to_string(number("hand_overs")),
+         number("hand_overs") == 0 ? "-" : human_us(number("last_quiet_us")),
+         has_peer ? text("peer_program") + " " + std::to_string(number("peer_pid")) : "-"});
   }
   return table.to_text();
 }

@@ -119,6 +119,8 @@ std::string render(const Json& result) {
   std::string out = text("local") + "-" + text("remote") + ": " + text("offload_state") + ", " +
                     text("reason") + "\n" + sentence_of(result) + "\n";
   if (!text("hint").empty()) out += "hint: " + text("hint") + "\n";
+  if (const auto pid = result.at("peer_pid").get<std::uint64_t>(); pid != 0)
+    out += "the other end: " + text("peer_program") + ", pid " + std::to_string(pid) + "\n";
   return out + render_policy(result.at("policy"));
 }
 
