@@ -24,13 +24,25 @@ namespace {
 
 constexpr std::size_t kRingSpace = 256 * 1024 * 1024;
 
+// Address and port in one form for IPv4, IPv6 and mapped IPv4.
 std::string name_of(int socket, bool peer) {
   sockaddr_storage address{};
   socklen_t length = sizeof address;
   auto* plain = reinterpret_cast<sockaddr*>(&address);
   if ((peer ? ::getpeername(socket, plain, &length) : ::getsockname(socket, plain, &length)) != 0)
     return {};
-  return {reinterpret_cast<const char*>(&address), length};
+  sockaddr_in6 name{};
+  if (address.ss_family == AF_INET6) {
+    std::memcpy(&name, &address, sizeof name);
+  } else {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &address, sizeof v4);
+    name.sin6_port = v4.sin_port;
+    name.sin6_addr.s6_addr[10] = name.sin6_addr.s6_addr[11] = 0xff;
+    std::memcpy(&name.sin6_addr.s6_addr[12], &v4.sin_addr, sizeof v4.sin_addr);
+  }
+  std::string text(reinterpret_cast<const char*>(&name.sin6_addr), sizeof name.sin6_addr);
+  return text.append(reinterpret_cast<const char*>(&name.sin6_port), sizeof name.sin6_port);
 }
 
 int state_of(int socket) {

@@ -177,8 +177,8 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
       return more > 0 ? ready + more : (ready > 0 ? ready : more);
     }
     const auto offloaded = std::find_if(fds.begin(), fds.end(), is_offloaded);
-    const SpinBounds bounds =
-        offloaded != fds.end() ? spin_bounds(*tracked(offloaded->fd)) : SpinBounds{};
+    const Connection* first = offloaded != fds.end() ? tracked(offloaded->fd) : nullptr;
+    const SpinBounds bounds = first != nullptr ? spin_bounds(*first) : SpinBounds{};
     const Instant began = now();
     if (thread_spinner().spin(bounds, [&] { return judge_offloaded(fds, false) > 0; })) continue;
     const int n = sleep(fds, copy, session, deadline.left(), mask);
