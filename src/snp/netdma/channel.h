@@ -56,6 +56,7 @@ enum class ChannelState : std::uint8_t {
   kIdle,       // the list is finished
   kSuspended,  // stands between two transfers; submit() still queues
   kHalted,     // after an error or abort(): submit() takes nothing until reset()
+  kRemoved,    // the provider is gone, and reset() fails: what was outstanding is as after abort()
 };
 
 class Channel {

@@ -23,6 +23,8 @@ std::string_view to_string(Unit unit) noexcept {
       return "connections";
     case Unit::kEvents:
       return "events";
+    case Unit::kNanoseconds:
+      return "nanoseconds";
   }
   return "?";
 }

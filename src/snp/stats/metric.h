@@ -14,7 +14,7 @@ enum class Kind : std::uint8_t {
   kGauge,    // is what it is now
 };
 
-enum class Unit : std::uint8_t { kSegments, kFrames, kBytes, kConnections, kEvents };
+enum class Unit : std::uint8_t { kSegments, kFrames, kBytes, kConnections, kEvents, kNanoseconds };
 
 struct MetricInfo {
   std::string_view name;
