@@ -1,7 +1,7 @@
 // Steering: who gets a packet of an offloaded connection, the host or a shard (design section 3).
 //
-//   device -> packet sockets (snp_socket, snp_fanout) -> clsact ingress (snp_ingress) -> host
-//   host, engine -> clsact egress (snp_egress) -> device
+//   device -> packet sockets (snp_socket, snp_fanout) -> tcx or clsact (snp_ingress) -> host
+//   host, engine -> tcx or clsact (snp_egress) -> device
 //
 // The packet sockets look a flow up before snp_ingress does; what snp_ingress drops has its copy
 // there. Whatever does not belong to a flow of the map passes all programs untouched, with as
@@ -169,7 +169,7 @@ static __always_inline struct snp_flow_value *find_flow(struct __sk_buff *skb, e
   return find_flow_key(skb, access, net, outgoing, &key);
 }
 
-/* TC_ACT_UNSPEC lets the filters after ours have their say. */
+/* TC_ACT_UNSPEC lets the filters after ours have their say; to tcx it is TCX_NEXT. */
 SEC("tc")
 int snp_ingress(struct __sk_buff *skb) {
   struct snp_flow_value *flow;

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 import unittest
@@ -31,13 +30,9 @@ def hooks(end):
 
 
 def programs(end, device=DEVICE):
-    """The hooks of tc where a program of ours is."""
-    found = []
-    for where in ("ingress", "egress"):
-        done = subprocess.run(["tc", "-n", end.name, "filter", "show", "dev", device, where],
-                              capture_output=True, text=True)
-        found += [where] if f"snp_{where}" in done.stdout else []
-    return found
+    """The hooks where a program of ours is."""
+    return [where for where, names in end.hooked_programs(device).items()
+            if f"snp_{where}" in names]
 
 
 class Presence(unittest.TestCase):
@@ -89,7 +84,7 @@ class Presence(unittest.TestCase):
         self.assertEqual(hooks(self.lab.a), self.shards, f"seed {self.seed}")
 
     def is_away(self):
-        return hooks(self.lab.a) == 0
+        return hooks(self.lab.a) == 0 and not programs(self.lab.a)
 
     def wait_away(self):
         wait_until(self.is_away, LINGER_S + 10, f"taps off (seed {self.seed})")
@@ -169,19 +164,16 @@ class Presence(unittest.TestCase):
     def test_a_late_refusal_is_a_reason(self):
         self.start()
         self.start_streams()
-        self.lab.a.run(["tc", "qdisc", "del", "dev", DEVICE, "clsact"])  # by whoever
-        tc = ["tc", "qdisc", "add", "dev", DEVICE, "ingress"]
-        self.lab.a.run(tc)
+        self.lab.a.hooked_programs(DEVICE, "fill")
         flow = next(iter(self.flows()))
         for _ in range(3):
             done, error = control.ask(self.lab.a, "offload", FLOW=flow)
             self.assertFalse(done)
             self.assertIn("no-steering", error)
         self.assertEqual(self.flows()[flow]["reason"], "no-steering")
-        self.assertEqual(self.lab.a.snpd.output().count("ingress qdisc"), 1, "one line")
+        self.assertEqual(self.lab.a.snpd.output().count("tcx hook"), 1, "one line")
         self.assertEqual(hooks(self.lab.a), 0)
-        tc[2] = "del"
-        self.lab.a.run(tc)
+        self.lab.a.hooked_programs(DEVICE, "empty")
         wait_until(lambda: control.ask(self.lab.a, "offload", FLOW=flow)[0], RETRY_S + 10,
                    "another try", every=0.5)
         self.expect_here()

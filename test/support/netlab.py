@@ -249,17 +249,11 @@ class Namespace:
         out = _must(["tc", "-n", self.name, "-j", "qdisc", "show", "dev", DEVICE])
         return sorted(q["kind"] for q in json.loads(out or "[]"))
 
-    def tc_programs(self):
-        """The ids of the BPF programs on the device's clsact hooks."""
-        ids = set()
-        for hook in ("ingress", "egress"):
-            done = subprocess.run(["tc", "-n", self.name, "-j", "filter", "show", "dev", DEVICE,
-                                   hook], capture_output=True, text=True)
-            for row in json.loads(done.stdout or "[]") if done.returncode == 0 else []:
-                program = row.get("options", {}).get("prog", {})
-                if "id" in program:
-                    ids.add(program["id"])
-        return ids
+    def hooked_programs(self, device=DEVICE, *acts):
+        """{"ingress": [names], "egress": [names]}: BPF programs on the device's tcx and clsact hooks,
+        after acts of tc_hooks.py."""
+        return json.loads(self.run(["python3", Path(__file__).with_name("tc_hooks.py"), device,
+                                    *acts]).stdout)
 
     def pids(self):
         return list(map(int, _must(["ip", "netns", "pids", self.name]).split()))
@@ -400,7 +394,7 @@ class Lab:
 
     def _note_programs(self, end):
         """Remembers the BPF programs that snpd of this end uses, to look for them later."""
-        self._programs |= end.tc_programs() | held_bpf_programs(end.snpd.tree())
+        self._programs |= held_bpf_programs(end.snpd.tree())
 
     def __exit__(self, kind, value, trace):
         if kind is not None and not issubclass(kind, (KeyboardInterrupt, SystemExit)):

@@ -73,9 +73,8 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inherita
                                &inheritance.records->at<ipc::FlowRecord>(0));
 }
 
-// The programs are there since snpd started, unless somebody took them off: making and removing a
-// clsact qdisc stops the device's queue for a moment, which loses packets of everybody. Idle, they
-// cost next to nothing; it is the tap that comes and goes.
+// What cannot come and go without a packet lost is there since snpd started (Steering::rest()),
+// unless somebody took it off.
 Result<std::unique_ptr<Presence>> make_presence(EventLoop& loop, engine::Engine& engine,
                                                 steer::Steering& steering,
                                                 const std::set<std::uint32_t>& ifindexes) {
@@ -83,8 +82,19 @@ Result<std::unique_ptr<Presence>> make_presence(EventLoop& loop, engine::Engine&
     if (auto attached = steering.attach(ifindex); !attached) return attached;
     return engine.tap(ifindex);
   };
-  const auto go = [&](std::uint32_t ifindex) { return engine.untap(ifindex); };
+  const auto go = [&](std::uint32_t ifindex) -> Result<> {
+    if (auto untapped = engine.untap(ifindex); !untapped) return untapped;
+    if (auto rests = steering.rest(ifindex); !rests)
+      spdlog::warn("traffic that is not offloaded pays for them: {}", rests.error().message);
+    return {};
+  };
   return Presence::open(loop, ifindexes, {come, go});
+}
+
+// An engine that was killed may have left them awake.
+void rest_devices(steer::Steering& steering, const Devices& devices) {
+  for (const auto& device : devices)
+    (void)steering.rest(device->ifindex());  // presence tries again
 }
 
 Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socket) {
@@ -128,7 +138,10 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
         return inheritance.records->at<ipc::FlowRecord>(sizeof(ipc::FlowRecord) * kept_socket.first)
                    .status.load() != ipc::FlowStatus::kLocal;
       });
-  if (has_steered) (*presence)->come_now();
+  if (has_steered)
+    (*presence)->come_now();
+  else
+    rest_devices(*inheritance.steering, *devices);
   if (auto adopted = control.adopt(kept); !adopted) {
     // The shards may have begun: this is as a kill, and the records are good at any moment.
     spdlog::error("cannot go on with the connections of the engine before: {}",

@@ -178,6 +178,8 @@ class Keeper {
       if (auto done = steering_->attach(ifindex); !done)
         return with_context(device.name, done.error());
       ifindexes_.push_back(ifindex);
+      if (auto done = steering_->rest(ifindex); !done)
+        return with_context(device.name, done.error());
     }
     inheritance_.steering = steering_.get();
     return {};

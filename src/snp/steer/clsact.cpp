@@ -2,14 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <string>
-#include <string_view>
 
-#include <linux/bpf.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <sys/socket.h>
 
 #include <bpf/bpf.h>
@@ -30,17 +26,10 @@ struct Direction {
   const char* program;
   std::uint32_t parent;
 };
-constexpr Direction kIngress = {BPF_TC_INGRESS, "snp_ingress",
+constexpr Direction kIngress = {BPF_TC_INGRESS, kIngressName,
                                 TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)};
-constexpr Direction kEgress = {BPF_TC_EGRESS, "snp_egress",
-                               TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)};
+constexpr Direction kEgress = {BPF_TC_EGRESS, kEgressName, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)};
 constexpr std::array kDirections = {kIngress, kEgress};
-
-std::string device_name(std::uint32_t ifindex) {
-  std::array<char, IF_NAMESIZE> name{};
-  if (::if_indextoname(ifindex, name.data()) == nullptr) return "device " + std::to_string(ifindex);
-  return name.data();
-}
 
 bpf_tc_hook make_hook(std::uint32_t ifindex, bpf_tc_attach_point point) {
   bpf_tc_hook hook{};
@@ -56,18 +45,6 @@ bpf_tc_opts make_options(std::uint32_t handle) {
   options.handle = handle;
   options.priority = kPriority;
   return options;
-}
-
-bpf_prog_info info_of(int program_fd) {
-  bpf_prog_info info{};
-  std::uint32_t length = sizeof(info);
-  if (::bpf_obj_get_info_by_fd(program_fd, &info, &length) != 0) return {};
-  return info;
-}
-
-bool has_name(std::uint32_t program_id, std::string_view name) {
-  const UniqueFd fd(::bpf_prog_get_fd_by_id(program_id));
-  return fd.is_open() && name == info_of(fd.get()).name;
 }
 
 // The program of the filter at that handle; 0: there is none.
@@ -155,7 +132,7 @@ Result<> attach_one(std::uint32_t ifindex, const Direction& direction, int progr
 
 }  // namespace
 
-Result<> attach_to_clsact(std::uint32_t ifindex, const ClsactPrograms& programs) {
+Result<> attach_to_clsact(std::uint32_t ifindex, const DevicePrograms& programs) {
   auto is_made = make_clsact(ifindex);
   if (!is_made) return tl::unexpected(is_made.error());
   const std::uint32_t handle = *is_made ? kHandleOwner : kHandleGuest;
@@ -171,11 +148,11 @@ Result<> attach_to_clsact(std::uint32_t ifindex, const ClsactPrograms& programs)
   return {};
 }
 
-bool is_attached_to_clsact(std::uint32_t ifindex, const ClsactPrograms& programs) {
+bool is_attached_to_clsact(std::uint32_t ifindex, const DevicePrograms& programs) {
   const auto is_at = [&](const Direction& direction, int program_fd) {
     return std::any_of(kHandles.begin(), kHandles.end(), [&](std::uint32_t handle) {
       const std::uint32_t program = program_at(ifindex, direction, handle);
-      return program != 0 && program == info_of(program_fd).id;
+      return program != 0 && program == id_of(program_fd);
     });
   };
   return is_at(kIngress, programs.ingress_fd) && is_at(kEgress, programs.egress_fd);

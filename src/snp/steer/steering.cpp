@@ -20,6 +20,7 @@
 #include "snp/base/byte_order.h"
 #include "snp/base/unique_fd.h"
 #include "snp/steer/clsact.h"
+#include "snp/steer/tcx.h"
 
 #include "bpf/shared/rss_hash.h"
 #include "bpf/shared/steer_map.h"
@@ -87,7 +88,7 @@ Result<> check_device(std::uint32_t ifindex) {
 
 class BpfSteering final : public Steering {
  public:
-  explicit BpfSteering(steer_bpf* programs) : programs_(programs) {}
+  BpfSteering(steer_bpf* programs, Hook hook) : programs_(programs), hook_(hook) {}
   BpfSteering(const BpfSteering&) = delete;
   BpfSteering& operator=(const BpfSteering&) = delete;
   ~BpfSteering() override {
@@ -97,11 +98,13 @@ class BpfSteering final : public Steering {
 
   Result<> attach(std::uint32_t ifindex) override {
     if (auto fit = check_device(ifindex); !fit) return fit;
-    const ClsactPrograms programs = {::bpf_program__fd(programs_->progs.snp_ingress),
+    const DevicePrograms programs = {::bpf_program__fd(programs_->progs.snp_ingress),
                                      ::bpf_program__fd(programs_->progs.snp_egress)};
-    if (!is_attached_to_clsact(ifindex, programs)) {
-      if (auto clean = remove_from_clsact(ifindex); !clean) return clean;
-      if (auto result = attach_to_clsact(ifindex, programs); !result) return result;
+    const bool is_tcx = hook_ == Hook::kTcx;
+    if (!(is_tcx ? is_attached_to_tcx : is_attached_to_clsact)(ifindex, programs)) {
+      if (auto clean = cleanup(ifindex); !clean) return clean;
+      if (auto result = (is_tcx ? attach_to_tcx : attach_to_clsact)(ifindex, programs); !result)
+        return result;
     }
     if (std::find(devices_.begin(), devices_.end(), ifindex) == devices_.end())
       devices_.push_back(ifindex);
@@ -113,7 +116,11 @@ class BpfSteering final : public Steering {
     if (found == devices_.end())
       return fail(Errc::kNotFound, "no steering on device " + std::to_string(ifindex));
     devices_.erase(found);
-    return remove_from_clsact(ifindex);
+    return cleanup(ifindex);
+  }
+
+  Result<> rest(std::uint32_t ifindex) override {
+    return hook_ == Hook::kTcx ? remove_from_tcx(ifindex) : Result<>();
   }
 
   void detach_all() noexcept override { undo(); }
@@ -196,7 +203,7 @@ class BpfSteering final : public Steering {
  private:
   void undo() noexcept {
     for (const std::uint32_t ifindex : devices_)
-      (void)remove_from_clsact(ifindex);  // the device may be gone, its qdisc with it
+      (void)cleanup(ifindex);  // the device may be gone, its hooks with it
     devices_.clear();
   }
   [[nodiscard]] int map() const { return ::bpf_map__fd(programs_->maps.snp_flows); }
@@ -209,12 +216,13 @@ class BpfSteering final : public Steering {
   }
 
   steer_bpf* programs_;
+  const Hook hook_;
   std::vector<std::uint32_t> devices_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Steering>> Steering::load(std::uint32_t max_flows) {
+Result<std::unique_ptr<Steering>> Steering::load(std::uint32_t max_flows, Hook hook) {
   ::libbpf_set_print(print_nothing);
   steer_bpf* programs = steer_bpf__open();
   if (programs == nullptr) return explain_load(errno);
@@ -223,11 +231,16 @@ Result<std::unique_ptr<Steering>> Steering::load(std::uint32_t max_flows) {
     steer_bpf__destroy(programs);
     return explain_load(-error);
   }
-  return std::make_unique<BpfSteering>(programs);
+  return std::make_unique<BpfSteering>(programs, hook);
+}
+
+Hook Steering::best_hook() {
+  return has_tcx() ? Hook::kTcx : Hook::kClsact;
 }
 
 Result<> Steering::cleanup(std::uint32_t ifindex) {
   ::libbpf_set_print(print_nothing);
+  if (auto clean = remove_from_tcx(ifindex); !clean) return clean;
   return remove_from_clsact(ifindex);
 }
 

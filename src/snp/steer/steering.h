@@ -48,20 +48,33 @@ struct Distribution {
   std::uint32_t default_shard = 0;
 };
 
+// Where the programs are called in a device's path.
+enum class Hook : std::uint8_t {
+  kTcx,     // comes and goes without a packet lost
+  kClsact,  // a qdisc: making or removing it stops the device's queue for a moment
+};
+
 class Steering {
  public:
   // Loads the programs. Fails with one clear line when a privilege or kernel feature is missing.
-  static Result<std::unique_ptr<Steering>> load(std::uint32_t max_flows);
+  static Result<std::unique_ptr<Steering>> load(std::uint32_t max_flows) {
+    return load(max_flows, best_hook());
+  }
+  static Result<std::unique_ptr<Steering>> load(std::uint32_t max_flows, Hook hook);
+  static Hook best_hook();  // of this kernel
   // Undoes every attach(), unless disowned.
   virtual ~Steering() = default;
 
   // attach() and detach(): one thread at a time, whatever another does with flows meanwhile.
-  // Attaches clsact ingress and egress programs to a device. Refuses nothing that others attached;
+  // Attaches the ingress and egress programs to a device. Refuses nothing that others attached;
   // replaces what a killed process of ours left, unless these very programs are there (of a process
   // that had them from the same load()).
   virtual Result<> attach(std::uint32_t ifindex) = 0;
   // Takes our programs off a device, and the clsact qdisc if we made it and nobody else uses it.
   virtual Result<> detach(std::uint32_t ifindex) = 0;
+  // While no flow is steered: as detach() where that disturbs nobody (kTcx), until the next
+  // attach(). Elsewhere the programs stay.
+  virtual Result<> rest(std::uint32_t ifindex) = 0;
   virtual void detach_all() noexcept = 0;
   // After a fork, in the process that must leave the attached programs alone when it ends.
   virtual void disown() noexcept = 0;

@@ -2,6 +2,7 @@
 // fence.
 #include <array>
 #include <string>
+#include <vector>
 
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -29,23 +30,33 @@ using test::VethPair;
 
 constexpr FourTuple kFlow = {{IpAddress::v4(10, 9, 0, 1), 80}, {IpAddress::v4(10, 9, 0, 2), 4711}};
 
-std::unique_ptr<Steering> load(std::uint32_t max_flows = 64) {
-  auto steering = Steering::load(max_flows);
+std::unique_ptr<Steering> load(Hook hook = Steering::best_hook()) {
+  auto steering = Steering::load(64, hook);
   EXPECT_TRUE(steering) << steering.error().message;
   return std::move(*steering);
 }
 
-// Somebody else's filter on a device: drops everything.
-Result<> attach_stranger(std::uint32_t ifindex, bpf_tc_attach_point point) {
+// Of linux/bpf.h in Linux 6.6.
+constexpr std::array kTcxHooks = {static_cast<bpf_attach_type>(46),
+                                  static_cast<bpf_attach_type>(47)};
+
+// Somebody else's program: drops everything.
+UniqueFd load_stranger() {
   const std::array<bpf_insn, 2> drop = {
       bpf_insn{BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, TC_ACT_SHOT},
       bpf_insn{BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
-  const UniqueFd program(
+  return UniqueFd(
       bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "stranger", "GPL", drop.data(), drop.size(), nullptr));
+}
+
+Result<> attach_stranger(std::uint32_t ifindex, bpf_tc_attach_point point) {
+  const UniqueFd program = load_stranger();
   if (!program.is_open()) return fail_errno("stranger");
   bpf_tc_hook hook{};
   hook.sz = sizeof(hook);
   hook.ifindex = static_cast<int>(ifindex);
+  hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
+  (void)bpf_tc_hook_create(&hook);  // it may be there
   hook.attach_point = point;
   bpf_tc_opts options{};
   options.sz = sizeof(options);
@@ -56,6 +67,24 @@ Result<> attach_stranger(std::uint32_t ifindex, bpf_tc_attach_point point) {
   return error == 0 ? Result<>() : fail_errno("stranger", -error);
 }
 
+// The names of the programs at a device's tcx hooks, in the order of their calls.
+std::vector<std::string> tcx_programs(std::uint32_t ifindex, bpf_attach_type type) {
+  std::array<std::uint32_t, 16> ids{};
+  auto count = static_cast<std::uint32_t>(ids.size());
+  std::uint32_t flags = 0;
+  if (bpf_prog_query(static_cast<int>(ifindex), type, 0, &flags, ids.data(), &count) != 0)
+    return {};
+  std::vector<std::string> names;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const UniqueFd program(bpf_prog_get_fd_by_id(ids[i]));
+    bpf_prog_info info{};
+    std::uint32_t length = sizeof(info);
+    EXPECT_EQ(bpf_obj_get_info_by_fd(program.get(), &info, &length), 0);
+    names.emplace_back(info.name);
+  }
+  return names;
+}
+
 class SteeringTest : public testing::Test {
  protected:
   [[nodiscard]] std::string qdiscs() const { return net_.here.output_of("tc qdisc show dev snp0"); }
@@ -63,11 +92,23 @@ class SteeringTest : public testing::Test {
   [[nodiscard]] std::string filters(const std::string& direction) const {
     return net_.here.output_of("tc filter show dev snp0 " + direction + " 2>&1");
   }
-  [[nodiscard]] bool is_attached() const {
-    const bool in = filters("ingress").find("snp_ingress") != std::string::npos;
-    const bool out = filters("egress").find("snp_egress") != std::string::npos;
-    EXPECT_EQ(in, out);
-    return in;
+  // How many programs of ours are there; the same number in both directions.
+  [[nodiscard]] std::size_t attached() const {
+    std::string in = filters("ingress"), out = filters("egress");
+    for (const std::string& name : tcx_programs(ifindex_, kTcxHooks[0]))
+      in += name + "\n";
+    for (const std::string& name : tcx_programs(ifindex_, kTcxHooks[1]))
+      out += name + "\n";
+    EXPECT_EQ(count(in, "snp_ingress"), count(out, "snp_egress")) << in << out;
+    return count(in, "snp_ingress");
+  }
+  // Lines with that word.
+  static std::size_t count(const std::string& text, const std::string& word) {
+    std::size_t found = 0;
+    for (auto at = text.find(word); at != std::string::npos;
+         at = text.find(word, text.find('\n', at)))
+      ++found;
+    return found;
   }
 
   VethPair net_;
@@ -75,34 +116,52 @@ class SteeringTest : public testing::Test {
   const std::uint32_t ifindex_ = net_.here.ifindex("snp0");
 };
 
-TEST_F(SteeringTest, ComesAndGoesWithoutATrace) {
+// On each kind of hook.
+class SteeringHookTest : public SteeringTest, public testing::WithParamInterface<Hook> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == Hook::kTcx && Steering::best_hook() != Hook::kTcx)
+      GTEST_SKIP() << "this kernel has no tcx";
+  }
+  [[nodiscard]] static std::unique_ptr<Steering> load() { return steer::load(GetParam()); }
+  void expect_no_trace() const {
+    EXPECT_EQ(attached(), 0u);
+    EXPECT_FALSE(has_clsact());
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Hook, SteeringHookTest, testing::Values(Hook::kTcx, Hook::kClsact),
+                         [](const auto& hook) {
+                           return hook.param == Hook::kTcx ? "Tcx" : "Clsact";
+                         });
+
+TEST_P(SteeringHookTest, ComesAndGoesWithoutATrace) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
   ASSERT_TRUE(steering->attach(ifindex_)) << "again is no error";
-  EXPECT_TRUE(is_attached());
+  EXPECT_EQ(attached(), 1u);
   ASSERT_TRUE(steering->detach(ifindex_));
-  EXPECT_FALSE(has_clsact());
+  expect_no_trace();
   EXPECT_FALSE(steering->detach(ifindex_)) << "no longer attached";
 }
 
-TEST_F(SteeringTest, TheOwnersEndUndoesEverything) {
+TEST_P(SteeringHookTest, TheOwnersEndUndoesEverything) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
   steering.reset();
-  EXPECT_FALSE(has_clsact());
+  expect_no_trace();
 }
 
-TEST_F(SteeringTest, AnotherProcessMayEndWithoutUndoing) {
+TEST_P(SteeringHookTest, AnotherProcessMayEndWithoutUndoing) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
   steering->disown();
   steering.reset();
-  EXPECT_TRUE(is_attached());
+  EXPECT_EQ(attached(), 1u);
   ASSERT_TRUE(Steering::cleanup(ifindex_));
-  EXPECT_FALSE(has_clsact()) << "the qdisc was ours, which cleanup() must know";
+  expect_no_trace();  // of clsact: the qdisc was ours, which cleanup() must know
 }
 
-TEST_F(SteeringTest, ACopyInAForkedProcessWorksAndLeavesThingsAlone) {
+TEST_P(SteeringHookTest, ACopyInAForkedProcessWorksAndLeavesThingsAlone) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
   const pid_t child = ::fork();
@@ -115,30 +174,30 @@ TEST_F(SteeringTest, ACopyInAForkedProcessWorksAndLeavesThingsAlone) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
-  EXPECT_TRUE(is_attached());
+  EXPECT_EQ(attached(), 1u);
   EXPECT_TRUE(steering->remove(kFlow)) << "the child's flow is in the map that both share";
 }
 
 TEST_F(SteeringTest, AClsactThatWasThereStays) {
   net_.here.run("tc qdisc add dev snp0 clsact");
-  auto steering = load();
+  auto steering = load(Hook::kClsact);
   ASSERT_TRUE(steering->attach(ifindex_));
-  EXPECT_TRUE(is_attached());
+  EXPECT_EQ(attached(), 1u);
   steering->detach_all();
-  EXPECT_FALSE(is_attached());
+  EXPECT_EQ(attached(), 0u);
   EXPECT_TRUE(has_clsact());
 }
 
 TEST_F(SteeringTest, AClsactThatOthersUseNowStays) {
-  auto steering = load();
+  auto steering = load(Hook::kClsact);
   ASSERT_TRUE(steering->attach(ifindex_));
   ASSERT_TRUE(attach_stranger(ifindex_, BPF_TC_EGRESS));
   steering->detach_all();
-  EXPECT_FALSE(is_attached());
+  EXPECT_EQ(attached(), 0u);
   EXPECT_NE(filters("egress").find("stranger"), std::string::npos);
 }
 
-TEST_F(SteeringTest, OthersFiltersStillSeePackets) {
+TEST_P(SteeringHookTest, OthersFiltersStillSeePackets) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
   ASSERT_TRUE(steering->set(kFlow, FlowSteering::kActive, 0));
@@ -152,17 +211,51 @@ TEST_F(SteeringTest, OthersFiltersStillSeePackets) {
   EXPECT_EQ(::recv(other.here.get(), &received, 1, 0), -1) << "the stranger drops everything";
 }
 
-TEST_F(SteeringTest, WhatAKilledProcessLeftIsReplaced) {
+TEST_P(SteeringHookTest, WhatAKilledProcessLeftIsReplaced) {
   auto killed = load();
   ASSERT_TRUE(killed->attach(ifindex_));
   killed->disown();
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
-  EXPECT_TRUE(is_attached());
-  const std::string programs = filters("ingress");
-  EXPECT_EQ(programs.find("handle"), programs.rfind("handle")) << programs;
+  EXPECT_EQ(attached(), 1u);
   steering.reset();
-  EXPECT_FALSE(has_clsact());
+  expect_no_trace();
+}
+
+TEST_P(SteeringHookTest, RestsWhereThatDisturbsNobody) {
+  auto steering = load();
+  ASSERT_TRUE(steering->attach(ifindex_));
+  ASSERT_TRUE(steering->rest(ifindex_));
+  EXPECT_EQ(attached(), GetParam() == Hook::kTcx ? 0u : 1u);
+  ASSERT_TRUE(steering->rest(ifindex_)) << "again is no error";
+  ASSERT_TRUE(steering->attach(ifindex_));
+  EXPECT_EQ(attached(), 1u);
+  steering.reset();
+  expect_no_trace();
+}
+
+TEST_P(SteeringHookTest, WhatTheOtherHookHasOfAKilledProcessIsReplaced) {
+  auto killed = steer::load(GetParam() == Hook::kTcx ? Hook::kClsact : Hook::kTcx);
+  ASSERT_TRUE(killed->attach(ifindex_));
+  killed->disown();
+  auto steering = load();
+  ASSERT_TRUE(steering->attach(ifindex_));
+  EXPECT_EQ(attached(), 1u);
+  steering.reset();
+  expect_no_trace();
+}
+
+// A program that stands before ours could end the line.
+TEST_F(SteeringTest, OursComesFirstAtTcxAndOthersStay) {
+  if (Steering::best_hook() != Hook::kTcx) GTEST_SKIP() << "this kernel has no tcx";
+  const UniqueFd stranger = load_stranger();
+  ASSERT_EQ(bpf_prog_attach(stranger.get(), static_cast<int>(ifindex_), kTcxHooks[0], 0), 0);
+  auto steering = load();
+  ASSERT_TRUE(steering->attach(ifindex_));
+  EXPECT_EQ(tcx_programs(ifindex_, kTcxHooks[0]),
+            (std::vector<std::string>{"snp_ingress", "stranger"}));
+  steering.reset();
+  EXPECT_EQ(tcx_programs(ifindex_, kTcxHooks[0]), std::vector<std::string>{"stranger"});
 }
 
 TEST_F(SteeringTest, CleanupOfACleanDeviceIsNoError) {
@@ -175,7 +268,7 @@ TEST_F(SteeringTest, CleanupOfACleanDeviceIsNoError) {
 
 TEST_F(SteeringTest, AnIngressQdiscInTheWayIsNamed) {
   net_.here.run("tc qdisc add dev snp0 ingress");
-  auto steering = load();
+  auto steering = load(Hook::kClsact);
   const auto attached = steering->attach(ifindex_);
   ASSERT_FALSE(attached);
   EXPECT_NE(attached.error().message.find("ingress qdisc"), std::string::npos)
@@ -183,7 +276,7 @@ TEST_F(SteeringTest, AnIngressQdiscInTheWayIsNamed) {
   EXPECT_NE(qdiscs().find("ingress"), std::string::npos) << "it is not ours to remove";
 }
 
-TEST_F(SteeringTest, UnknownAndUnfitDevicesAreRefused) {
+TEST_P(SteeringHookTest, UnknownAndUnfitDevicesAreRefused) {
   auto steering = load();
   const auto unknown = steering->attach(4242);
   ASSERT_FALSE(unknown);
@@ -208,7 +301,7 @@ TEST_F(SteeringTest, AMissingPrivilegeIsNamed) {
 }
 
 TEST_F(SteeringTest, FlowsComeAndGo) {
-  auto steering = load(2);
+  auto steering = std::move(*Steering::load(2));
   EXPECT_EQ(steering->remove(kFlow).error().code, Errc::kNotFound);
   EXPECT_EQ(steering->counters(kFlow).error().code, Errc::kNotFound);
   ASSERT_TRUE(steering->set(kFlow, FlowSteering::kShadow, 0));
@@ -224,7 +317,7 @@ TEST_F(SteeringTest, FlowsComeAndGo) {
   EXPECT_TRUE(steering->set(third, FlowSteering::kShadow, 0));
 }
 
-TEST_F(SteeringTest, AHeldFlowIsCutOffFromTheHostInBothDirectionsAndOthersAreNot) {
+TEST_P(SteeringHookTest, AHeldFlowIsCutOffFromTheHostInBothDirectionsAndOthersAreNot) {
   auto steering = load();
   ASSERT_TRUE(steering->attach(ifindex_));
   const TcpPair held(net_);
