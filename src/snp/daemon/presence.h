@@ -1,9 +1,9 @@
-// What every packet of a device pays for, only while flows are steered: the steering programs (where
-// the kernel has tcx; at clsact they stay, decision 8) and the shards' taps. They come with the first
-// flow and go some seconds after the last. They come to all devices at once: a peer's packets may
-// arrive by another device than ours leave by. Coming and going takes milliseconds (the kernel waits
-// until no CPU uses what was changed), so a thread of its own does it and hand-overs of others go on.
-// Control thread, except for the two acts.
+// What every packet of a device pays for, only while flows are steered: the steering programs
+// (where the kernel has tcx; at clsact they stay, decision 8) and the shards' taps. They come with
+// the first flow and go some seconds after the last. They come to all devices at once: a peer's
+// packets may arrive by another device than ours leave by. Coming and going takes milliseconds (the
+// kernel waits until no CPU uses what was changed), so a thread of its own does it and hand-overs
+// of others go on. Control thread, except for the two acts.
 #pragma once
 
 #include <cstdint>
