@@ -54,13 +54,13 @@ void Offloader::settle_shards() {
 Result<> Offloader::follow_scaling() {
   for (const auto& [id, flow] : flows_)
     bind(*flow);
-  const auto followed = env_.scaling.follow();
+  auto followed = env_.scaling.follow();
   settle_shards();
   return followed;
 }
 
 rss::BalancerReport Offloader::rebalance(bool is_dry) {
-  const rss::BalancerReport report = env_.scaling.balance(is_dry);
+  rss::BalancerReport report = env_.scaling.balance(is_dry);
   if (!is_dry) note_elephants(report);
   if (is_dry || report.moves.empty()) return report;
   for (const auto& [id, flow] : flows_) {
