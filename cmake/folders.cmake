@@ -20,9 +20,10 @@ function(snp_folder name)
   string(REPLACE "/" "_" target snp_${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cpp)
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${dir}/*.h)
-  if(name STREQUAL "device")  # each driver is a folder of its own
-    list(FILTER sources EXCLUDE REGEX "/device/drivers/")
-    list(FILTER headers EXCLUDE REGEX "/device/drivers/")
+  # Each driver is a folder of its own, and so is what needs DPDK.
+  if(name STREQUAL "device" OR name STREQUAL "netdma")
+    list(FILTER sources EXCLUDE REGEX "/(device/drivers|netdma/dmadev)/")
+    list(FILTER headers EXCLUDE REGEX "/(device/drivers|netdma/dmadev)/")
   endif()
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")

@@ -24,6 +24,7 @@ THIRD_PARTY = {
     "libmnl/": {"host", "daemon"},
     "nftables/": {"host"},
     "cap-ng": {"daemon"},
+    "rte_": {"netdma/dmadev"},
     "histedit.h": {"cli"},
     "gtest/": {"test"},
     "gmock/": {"test"},
