@@ -70,6 +70,10 @@ void Connection::update(const CachedState& cached, Instant now) noexcept {
     cc_algorithm_ = &congestion_algorithm_or_default(cached_.congestion_control.data());
     cc_.pacing_rate = 0;
     cc_algorithm_->start(cc_, rtt_.srtt_us(), now);
+    // What an undo gives back must be the new one's, too.
+    const std::uint32_t window = undo_cc_.cwnd;
+    undo_cc_ = cc_;
+    undo_cc_.cwnd = window;
   }
   // Linux: setting TCP_NODELAY or clearing TCP_CORK pushes what waits.
   if ((cached_.no_delay && !had_no_delay) || (was_corked && !cached_.cork))
@@ -84,12 +88,16 @@ void Connection::update(const CachedState& cached, Instant now) noexcept {
 }
 
 // RFC 9293 3.7.1, RFC 6691: the payload that fits path and peer.
-void Connection::apply_cached() noexcept {
+std::uint32_t Connection::path_mss() const noexcept {
   const std::uint32_t ip_header = constant_.tuple.remote.address.is_v4() ? 20 : 40;
   const std::uint32_t headers = ip_header + kTcpHeader;
   const std::uint32_t path = cached_.path_mtu > headers ? cached_.path_mtu - headers : 0;
   const std::uint32_t mss = std::min<std::uint32_t>(constant_.remote_mss, path);
-  snd_mss_ = std::max(mss, kMinMss) - (timestamps_ ? kTimestampOption : 0);
+  return std::max(mss, kMinMss) - (timestamps_ ? kTimestampOption : 0);
+}
+
+void Connection::apply_cached() noexcept {
+  snd_mss_ = path_mss();
   if (mss_limit_ != 0) snd_mss_ = std::min(snd_mss_, mss_limit_);
   cc_.mss = snd_mss_;
 }

@@ -259,7 +259,9 @@ class Connection {
   void check_mtu_probe(Instant now) noexcept;
   bool is_mtu_probe_lost(Instant now) noexcept;
   void forget_mss_limit() noexcept;
+  void try_full_mss_later(Instant now) noexcept;
   [[nodiscard]] std::uint32_t least_mss() const noexcept;
+  [[nodiscard]] std::uint32_t loss_window() const noexcept;
 
   // undo.cpp: recoveries that nothing had been lost for.
   void remember_for_undo(Instant now) noexcept;
@@ -286,6 +288,7 @@ class Connection {
   void become_closed(std::uint32_t events) noexcept;
   void request_reset(SeqNum seq) noexcept;  // the peer gets a RST, then CLOSED
   void apply_cached() noexcept;
+  [[nodiscard]] std::uint32_t path_mss() const noexcept;
 
   [[nodiscard]] static std::uint32_t us(Instant t) noexcept {
     return static_cast<std::uint32_t>(t.time_since_epoch().count() / 1000);
@@ -347,10 +350,12 @@ class Connection {
   std::uint8_t persist_probes_ = 0;  // unanswered
   std::uint8_t persist_backoff_ = 0, keepalive_probes_ = 0;
   std::uint8_t reo_wnd_mult_ = 1, reo_wnd_persist_ = 0;
-  std::uint32_t snd_mss_ = 536;  // before SACK blocks, after timestamps
-  std::uint32_t mss_limit_ = 0;  // what a path that loses larger segments has carried; 0: none
-  std::uint32_t mss_high_ = 0;   // and what it has not, or nobody has tried
-  std::uint32_t mtu_probe_ = 0;  // size of the probe that is out; 0: none
+  std::uint32_t snd_mss_ = 536;       // before SACK blocks, after timestamps
+  std::uint32_t mss_limit_ = 0;       // what a path that loses larger segments has carried; 0: none
+  std::uint32_t mss_high_ = 0;        // and what it has not, or nobody has tried
+  std::uint32_t mtu_probe_ = 0;       // size of the probe that is out; 0: none
+  bool tries_full_mss_ = false;       // the next probe has all of mss_high_
+  std::uint8_t mtu_probes_lost_ = 0;  // of the present size
   SeqNum mtu_probe_end_;
   Instant next_mtu_probe_ = kNever;
   SeqNum small_end_;  // end of the last small segment sent (Minshall)
@@ -369,8 +374,9 @@ class Connection {
   std::uint32_t resent_unreported_ = 0;  // bytes ever sent again that no DSACK has named
   CongestionState undo_cc_;              // before the last reduction
   DeliveryRate rate_;
-  RateSample rate_sample_;  // of the last ACK
-  Instant pacing_at_{};     // what has left is paid for at this moment
+  RateSample rate_sample_;       // of the last ACK
+  std::uint32_t told_lost_ = 0;  // of the board's total, to the congestion control
+  Instant pacing_at_{};          // what has left is paid for at this moment
   std::uint32_t max_segment_payload_;
   NewestDelivered rack_;  // RFC 8985 RACK.xmit_ts, RACK.end_seq
   std::uint32_t rack_rtt_us_ = 0;

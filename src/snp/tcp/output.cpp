@@ -110,7 +110,8 @@ std::optional<SegmentPlan> Connection::poll_retransmission(Instant now) noexcept
   plan.is_retransmission = true;
   board_.on_retransmitted(from, end, us(now));
   if (recovery_ == Recovery::kTimeout)
-    rate_.on_sent(end, in_flight == 0, us(now), rtt_.srtt_us() / 8);
+    rate_.on_sent(end, in_flight == 0, us(now), rtt_.srtt_us() / 8, pipe(), board_.total_lost());
+  last_sent_ = now;
   prr_out_ += length;
   note_resent(from, end);
   pace(length, now);
@@ -242,7 +243,8 @@ void Connection::on_data_sent(SegmentPlan& plan, Instant now) noexcept {
   }
   snd_nxt_ += length;
   board_.on_sent(snd_nxt_, us(now));
-  rate_.on_sent(snd_nxt_, was_idle, us(now), rtt_.srtt_us() / 8);
+  rate_.on_sent(snd_nxt_, was_idle, us(now), rtt_.srtt_us() / 8, board_.in_flight(),
+                board_.total_lost());
   pace(length, now);
   prr_out_ += length;
   const std::uint32_t in_flight = board_.in_flight();

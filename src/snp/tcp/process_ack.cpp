@@ -138,17 +138,23 @@ void Connection::tell_algorithm(const Segment& seg, std::uint32_t bytes, bool ma
     round_end_ = snd_nxt_;
     round_at_ = now;
   }
+  const std::uint32_t lost = board_.total_lost();
+  DeliveryRate::note_losses(rate_sample_, lost);
   cc_algorithm_->on_acked(cc_,
                           {.bytes = bytes,
                            .marked_bytes = seg.has(TcpFlags::kEce) ? bytes : 0,
                            .rtt_us = rtt_sample_us_,
                            .min_rtt_us = rtt_.min_rtt_us(),
+                           .lost_bytes = lost - told_lost_,
                            .in_flight = pipe(),
+                           .delivered = rate_.delivered(),
                            .rate = rate_sample_,
                            .round_ended = round_ended,
                            .may_grow = may_grow && is_used,
+                           .is_window_limited = was_cwnd_limited_,
                            .is_recovering = is_recovering},
                           now);
+  told_lost_ = lost;
   tune_send_buffer();
 }
 

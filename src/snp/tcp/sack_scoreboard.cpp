@@ -168,7 +168,10 @@ void SackScoreboard::set_fate(std::uint32_t i, Fate fate) noexcept {
   if (range.fate == Fate::kSacked) sacked_bytes_ -= bytes;
   if (range.fate == Fate::kLost) lost_bytes_ -= bytes;
   if (fate == Fate::kSacked) sacked_bytes_ += bytes;
-  if (fate == Fate::kLost) lost_bytes_ += bytes;
+  if (fate == Fate::kLost) {
+    lost_bytes_ += bytes;
+    total_lost_ += bytes;
+  }
   range.fate = fate;
 }
 

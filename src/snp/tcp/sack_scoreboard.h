@@ -93,6 +93,8 @@ class SackScoreboard {
   [[nodiscard]] std::uint32_t in_flight() const noexcept {
     return outstanding() - sacked_bytes_ - lost_bytes_;
   }
+  // Ever marked lost, modulo 2^32.
+  [[nodiscard]] std::uint32_t total_lost() const noexcept { return total_lost_; }
   [[nodiscard]] std::uint32_t ranges() const noexcept { return count_; }
   [[nodiscard]] const SentRange& range(std::uint32_t i) const noexcept { return at(i); }
 
@@ -123,6 +125,7 @@ class SackScoreboard {
   std::uint32_t count_ = 0;
   std::uint32_t sacked_bytes_ = 0;
   std::uint32_t lost_bytes_ = 0;
+  std::uint32_t total_lost_ = 0;
   // Not initialized: without loss only its beginning is ever touched.
   union Store {
     Store() noexcept {}  // NOLINT(modernize-use-equals-default): that would be deleted

@@ -60,10 +60,11 @@ void Connection::undo() noexcept {
   board_.unmark_lost();
   const std::uint32_t cwnd = std::max(cc_.cwnd, undo_cc_.cwnd);
   const std::uint32_t ssthresh = std::max(cc_.ssthresh, undo_cc_.ssthresh);
-  if (!cc_algorithm_->owns_window) cc_ = undo_cc_;
+  if (cc_algorithm_->on_undo == nullptr) cc_ = undo_cc_;
   cc_.cwnd = cwnd;
   cc_.ssthresh = ssthresh;
   cc_.mss = snd_mss_;
+  if (cc_algorithm_->on_undo != nullptr) cc_algorithm_->on_undo(cc_, undo_cc_);
   recovery_ = Recovery::kOpen;
   can_undo_ = is_frto_ = sends_new_first_ = keeps_window_ = false;
   undo_resent_ = 0;

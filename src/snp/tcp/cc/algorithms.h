@@ -8,6 +8,6 @@ namespace snp::tcp {
 extern const CongestionAlgorithm kCubic;    // RFC 9438
 extern const CongestionAlgorithm kNewReno;  // RFC 5681
 extern const CongestionAlgorithm kDctcp;    // RFC 8257
-extern const CongestionAlgorithm kBbr;      // draft-cardwell-iccrg-bbr-congestion-control-00
+extern const CongestionAlgorithm kBbr;      // draft-ietf-ccwg-bbr-06
 
 }  // namespace snp::tcp

@@ -1,292 +1,487 @@
-// BBR (draft-cardwell-iccrg-bbr-congestion-control-00): a model of the path, its bandwidth (most of
-// ten rounds) and its round-trip time (least of ten seconds), sets rate and window; a loss does
-// not. Sections named below are the draft's.
-#include <algorithm>
-
+// BBR version 3 (draft-ietf-ccwg-bbr-06): a model of the path, its bandwidth (the most of two
+// probing cycles), its round-trip time (the least of ten seconds) and how much fits into it, sets
+// rate and window. Sections named below are the draft's.
+//
+// Two departures. Where no queue is to be seen (Bbr::has_queue) more losses are put up with. And
+// the delivery rate is told by a few marks in a round trip, not by each packet, so losses are
+// judged when a mark is delivered: what was lost since it was sent, of what was in flight then.
 #include "snp/tcp/cc/algorithms.h"
+#include "snp/tcp/cc/bbr_model.h"
 
 namespace snp::tcp {
 namespace {
 
-constexpr double kHighGain = 2.885;  // 2/ln 2: doubles each round (4.3.2.1)
-constexpr double kWindowGain = 2;
-constexpr double kMargin = 0.99;  // a queue that a rounding built would never drain
-constexpr std::uint32_t kFilterRounds = 10;
-constexpr Duration kMinRttWindow = seconds(10);
-constexpr Duration kProbeRttTime = milliseconds(200);
-constexpr std::uint32_t kLeastSegments = 4;
+using State = Bbr::State;
+using AckPhase = Bbr::AckPhase;
+
+constexpr double kPacingMargin = 0.99;  // a queue that a rounding built would never drain
+constexpr double kLossThreshold = 0.02;
+constexpr double kRandomLoss = 0.05;  // where no queue is to be seen
+constexpr double kBeta = 0.7;
 constexpr double kFullGrowth = 1.25;
 constexpr std::uint8_t kFullRounds = 3;
-constexpr std::array<double, 8> kCycle{1.25, 0.75, 1, 1, 1, 1, 1, 1};  // 4.3.4.1
-constexpr std::uint32_t kMaxQuantum = 65536;
+constexpr std::uint8_t kStartupLossEvents = 6;
+constexpr std::uint8_t kDrainRounds = 3;
+constexpr std::uint8_t kExtraAckedRounds = 5;  // of each of two spans: ExtraAckedFilterLen is 10
+constexpr std::uint32_t kRenoRounds = 63;
+constexpr Duration kMinRttWindow = seconds(10);
+constexpr Duration kProbeRttInterval = seconds(5);
+constexpr Duration kProbeRttTime = milliseconds(200);
 
-enum class Mode : std::uint8_t { kStartup, kDrain, kProbeBw, kProbeRtt };
-
-// The most of the last kFilterRounds rounds: the best three, each after the one before.
-class MaxFilter {
- public:
-  void add(std::uint32_t round, std::uint64_t value) noexcept {
-    if (value >= best_[0].value || round - best_[2].round > kFilterRounds) {
-      best_.fill({value, round});
-      return;
-    }
-    if (value >= best_[1].value)
-      best_[1] = best_[2] = {value, round};
-    else if (value >= best_[2].value)
-      best_[2] = {value, round};
-    age(round, {value, round});
-  }
-  [[nodiscard]] std::uint64_t get() const noexcept { return best_[0].value; }
-
- private:
-  struct Best {
-    std::uint64_t value = 0;
-    std::uint32_t round = 0;
-  };
-
-  // What is too old goes; the next best, no older than needed, moves up.
-  void age(std::uint32_t round, Best newest) noexcept {
-    const std::uint32_t passed = round - best_[0].round;
-    if (passed > kFilterRounds) {
-      best_[0] = best_[1];
-      best_[1] = best_[2];
-      best_[2] = newest;
-      if (round - best_[0].round > kFilterRounds) {
-        best_[0] = best_[1];
-        best_[1] = newest;
-      }
-    } else if (best_[1].round == best_[0].round && passed > kFilterRounds / 4) {
-      best_[1] = best_[2] = newest;
-    } else if (best_[2].round == best_[1].round && passed > kFilterRounds / 2) {
-      best_[2] = newest;
-    }
-  }
-
-  std::array<Best, 3> best_{};
-};
-
-struct Bbr {
-  MaxFilter bandwidth;  // bytes per second
-  Instant min_rtt_at;
-  Instant probe_rtt_until = kNever;
-  Instant cycle_at;
-  float full_bandwidth = 0;
-  std::uint32_t min_rtt_us = 0;  // 0: no sample yet
-  std::uint32_t round = 0;
-  std::uint32_t prior_cwnd = 0;  // before a recovery or PROBE_RTT
-  Mode mode = Mode::kStartup;
-  std::uint8_t full_rounds = 0;
-  std::uint8_t cycle = 0;
-  bool is_full = false;        // the pipe was filled once
-  bool is_recovering = false;  // as of the last ACK
-  bool conserves = false;      // first round of a recovery: what leaves replaces what arrived
-  bool is_after_idle = false;
-  bool probe_rtt_round_ended = false;
-
-  [[nodiscard]] double pacing_gain() const noexcept {
-    switch (mode) {
-      case Mode::kStartup:
-        return kHighGain;
-      case Mode::kDrain:
-        return 1 / kHighGain;
-      case Mode::kProbeBw:
-        return kCycle[cycle];
-      case Mode::kProbeRtt:
-        return 1;
-    }
-    return 1;
-  }
-  [[nodiscard]] double window_gain() const noexcept {
-    if (mode == Mode::kStartup || mode == Mode::kDrain) return kHighGain;
-    return mode == Mode::kProbeRtt ? 1 : kWindowGain;
-  }
-};
-
-// What pacing lets go at once (4.2.2): a millisecond's worth.
-std::uint32_t quantum(const CongestionState& state) noexcept {
-  return std::clamp(
-      static_cast<std::uint32_t>(std::min<std::uint64_t>(state.pacing_rate / 1000, kMaxQuantum)),
-      2 * state.mss, kMaxQuantum);
+constexpr bool is_reached(std::uint32_t delivered, std::uint32_t mark) noexcept {
+  return static_cast<std::int32_t>(delivered - mark) >= 0;
 }
 
-// 4.2.3.2. Before the first sample: the window that is there.
-std::uint32_t target(const CongestionState& state, const Bbr& own, double gain) noexcept {
-  const std::uint64_t bandwidth = own.bandwidth.get();
-  if (bandwidth == 0 || own.min_rtt_us == 0) return state.cwnd;
-  const double bdp = static_cast<double>(bandwidth) * own.min_rtt_us * 1e-6;
-  const double bytes = gain * bdp + 3.0 * quantum(state);
-  return static_cast<std::uint32_t>(std::min(bytes, 1e9));
+void start_round(Bbr& own, const Acked& acked) noexcept {
+  own.next_round_delivered = acked.delivered;
 }
 
-// 4.2.1. A pipe that is not full yet only speeds up. Slower than a segment a second nothing would
-// be measured but the pauses, and a gain of a quarter be lost in rounding.
-void set_pacing(CongestionState& state, const Bbr& own) noexcept {
-  const double bandwidth = static_cast<double>(own.bandwidth.get());
-  if (bandwidth == 0) return;
-  const auto rate = static_cast<std::uint64_t>(own.pacing_gain() * bandwidth * kMargin);
-  if (own.is_full || rate > state.pacing_rate)
-    state.pacing_rate = std::max<std::uint64_t>(rate, state.mss);
+void reset_full_bw(Bbr& own, std::uint64_t baseline = 0) noexcept {
+  own.full_bw = baseline;
+  own.full_bw_rounds = 0;
+  own.is_full_bw_now = false;
 }
 
-void start(CongestionState& state, std::uint32_t srtt_us, Instant now) noexcept {
-  state.make<Bbr>();
-  Bbr& own = state.own<Bbr>();
-  own.min_rtt_us = srtt_us;
-  own.min_rtt_at = now;
-  const double rtt_s = srtt_us == 0 ? 1e-3 : srtt_us * 1e-6;  // 4.2.1
-  state.pacing_rate = static_cast<std::uint64_t>(kHighGain * state.cwnd / rtt_s);
-  state.ssthresh = 0xffffffff;
+void reset_shortterm_model(Bbr& own) noexcept {
+  own.bw_shortterm = Bbr::kNoRateLimit;
+  own.inflight_shortterm = Bbr::kNoLimit;
 }
 
-void enter_probe_bw(Bbr& own, Instant now) noexcept {
-  own.mode = Mode::kProbeBw;
-  // Flows must not probe in step; the second phase, which drains, is no place to begin.
-  const auto tick = static_cast<std::uint64_t>(now.time_since_epoch().count()) >> 12;
-  own.cycle = static_cast<std::uint8_t>(tick % 7 == 0 ? 0 : tick % 7 + 1);
+void enter(Bbr& own, State state) noexcept {
+  own.state = state;
+  own.rounds_in_state = 0;
+}
+
+// 5.3.3.8: flows must not probe in step, and with Reno and CUBIC flows of the same rate not more
+// often than these lose.
+void pick_probe_wait(Bbr& own, const Acked& acked, Instant now) noexcept {
+  const auto ns = static_cast<std::uint64_t>(now.time_since_epoch().count());
+  const std::uint64_t mixed = (ns + acked.delivered) * 0x9e3779b97f4a7c15ull;
+  own.rounds_since_probe = static_cast<std::uint16_t>(mixed >> 63);
+  own.probe_wait_us = 2'000'000 + static_cast<std::uint32_t>((mixed >> 32) % 1'000'000);
+}
+
+// 5.3.3.9.
+void start_down(Bbr& own, const Acked& acked, Instant now) noexcept {
+  own.is_loss_in_round = false;
+  own.bw_latest = own.inflight_latest = 0;
+  own.probe_up_acked_per_inc = Bbr::kNoLimit;
+  pick_probe_wait(own, acked, now);
   own.cycle_at = now;
+  own.ack_phase = AckPhase::kStopping;
+  start_round(own, acked);
+  enter(own, State::kDown);
 }
 
-// 4.3.4.3.
-void advance_cycle(const CongestionState& state, Bbr& own, const Acked& acked,
-                   Instant now) noexcept {
-  if (own.mode != Mode::kProbeBw) return;
-  const bool is_over = now - own.cycle_at > microseconds(own.min_rtt_us);
-  const double gain = kCycle[own.cycle];
-  const std::uint32_t before = acked.in_flight + acked.bytes;
-  bool goes_on = is_over;
-  if (gain > 1)
-    goes_on = is_over && (acked.is_recovering || before >= target(state, own, gain));
-  else if (gain < 1)
-    goes_on = is_over || before <= target(state, own, 1);
-  if (!goes_on) return;
-  own.cycle = static_cast<std::uint8_t>((own.cycle + 1) % kCycle.size());
-  own.cycle_at = now;
+void start_refill(Bbr& own, std::uint32_t delivered) noexcept {
+  reset_shortterm_model(own);
+  own.probe_up_rounds = 0;
+  own.probe_up_acked = 0;
+  own.was_probe_precautionary = false;
+  own.ack_phase = AckPhase::kRefilling;
+  own.next_round_delivered = delivered;
+  enter(own, State::kRefill);
 }
 
-// 4.3.2.2.
-void check_full_pipe(Bbr& own, const Acked& acked) noexcept {
-  if (own.is_full || !acked.round_ended || acked.rate.is_app_limited) return;
-  const auto bandwidth = static_cast<float>(own.bandwidth.get());
-  if (bandwidth >= own.full_bandwidth * static_cast<float>(kFullGrowth)) {
-    own.full_bandwidth = bandwidth;
-    own.full_rounds = 0;
-  } else if (++own.full_rounds >= kFullRounds) {
-    own.is_full = true;
+void raise_longterm_slope(const CongestionState& cc, Bbr& own) noexcept {
+  const std::uint32_t growth = 1u << own.probe_up_rounds;
+  own.probe_up_rounds = static_cast<std::uint8_t>(std::min(own.probe_up_rounds + 1, 30));
+  own.probe_up_acked_per_inc = std::max(cc.cwnd / growth, cc.mss);
+}
+
+void start_up(const CongestionState& cc, Bbr& own, const Acked& acked) noexcept {
+  own.is_probe_sample = true;
+  own.ack_phase = AckPhase::kStarting;
+  start_round(own, acked);
+  reset_full_bw(own, acked.rate.bytes_per_s);
+  enter(own, State::kUp);
+  raise_longterm_slope(cc, own);
+}
+
+// 5.5.10.2.
+bool is_inflight_too_high(const Bbr& own, const Acked& acked) noexcept {
+  const double threshold = own.has_queue() ? kLossThreshold : kRandomLoss;
+  return acked.rate.has_mark &&
+         static_cast<double>(acked.rate.lost) > threshold * acked.rate.in_flight;
+}
+
+// What was lost of it did not fit.
+void handle_inflight_too_high(const CongestionState& cc, Bbr& own, const Acked& acked,
+                              Instant now) noexcept {
+  own.was_probe_too_high = true;
+  own.is_probe_sample = false;
+  const std::uint32_t fitted =
+      acked.rate.in_flight - std::min(acked.rate.in_flight, acked.rate.lost);
+  if (!acked.rate.is_app_limited)
+    own.inflight_longterm =
+        std::max({fitted, static_cast<std::uint32_t>(own.target_inflight(cc) * kBeta),
+                  Bbr::least_window(cc)});
+  if (own.state == State::kUp) start_down(own, acked, now);
+}
+
+// 5.5.1, 5.5.5.
+void update_round(Bbr& own, const Acked& acked) noexcept {
+  own.is_round_start =
+      acked.rate.has_mark && is_reached(acked.rate.prior_delivered, own.next_round_delivered);
+  if (!own.is_round_start) return;
+  start_round(own, acked);
+  if (own.rounds_since_probe != 0xffff) ++own.rounds_since_probe;
+  if (own.rounds_in_state != 0xff) ++own.rounds_in_state;
+  own.last_round_rtt_us = own.round_rtt_us;
+  own.round_rtt_us = 0;
+}
+
+void update_max_bw(Bbr& own, const RateSample& rate) noexcept {
+  if (rate.bytes_per_s != 0 && (!rate.is_app_limited || rate.bytes_per_s >= own.max_bw()))
+    own.max_bw_of_cycle[1] = std::max(own.max_bw_of_cycle[1], rate.bytes_per_s);
+}
+
+// 5.5.10.3.
+void adapt_lower_bounds(const CongestionState& cc, Bbr& own, const Acked& acked) noexcept {
+  if (own.is_probing_bw() || !own.is_loss_in_round) return;
+  if (!own.has_queue() && !is_inflight_too_high(own, acked)) return;
+  if (own.bw_shortterm == Bbr::kNoRateLimit) own.bw_shortterm = own.max_bw();
+  if (own.inflight_shortterm == Bbr::kNoLimit) own.inflight_shortterm = cc.cwnd;
+  own.bw_shortterm = std::max(
+      own.bw_latest, static_cast<std::uint64_t>(kBeta * static_cast<double>(own.bw_shortterm)));
+  own.inflight_shortterm =
+      std::max(own.inflight_latest, static_cast<std::uint32_t>(kBeta * own.inflight_shortterm));
+}
+
+void update_congestion_signals(const CongestionState& cc, Bbr& own, const Acked& acked) noexcept {
+  if (acked.lost_bytes != 0) {
+    if (!own.is_loss_in_round) own.loss_round_delivered = acked.delivered;
+    own.is_loss_in_round = true;
+    if (own.loss_events < kStartupLossEvents) ++own.loss_events;
   }
+  const RateSample& rate = acked.rate;
+  own.is_loss_round_start =
+      rate.has_mark && is_reached(rate.prior_delivered, own.loss_round_delivered);
+  own.bw_latest = std::max(own.bw_latest, rate.bytes_per_s);
+  if (rate.has_mark) own.inflight_latest = std::max(own.inflight_latest, rate.delivered);
+  update_round(own, acked);
+  update_max_bw(own, rate);
+  if (!own.is_loss_round_start) return;
+  own.loss_round_delivered = acked.delivered;
+  adapt_lower_bounds(cc, own, acked);
+  own.is_loss_in_round = false;
 }
 
-// 4.3.3.
-void check_drain(const CongestionState& state, Bbr& own, const Acked& acked, Instant now) noexcept {
-  if (own.mode == Mode::kStartup && own.is_full) own.mode = Mode::kDrain;
-  if (own.mode == Mode::kDrain && acked.in_flight <= target(state, own, 1))
-    enter_probe_bw(own, now);
+void advance_latest_signals(Bbr& own, const Acked& acked) noexcept {
+  if (!own.is_loss_round_start) return;
+  own.bw_latest = acked.rate.bytes_per_s;
+  own.inflight_latest = acked.rate.delivered;
+  own.loss_events = 0;
 }
 
-void probe_rtt(CongestionState& state, Bbr& own, const Acked& acked, Instant now) noexcept {
-  const std::uint32_t least = kLeastSegments * state.mss;
-  if (own.probe_rtt_until == kNever) {
-    if (acked.in_flight > least) return;
-    own.probe_rtt_until = now + kProbeRttTime;
-    own.probe_rtt_round_ended = false;
+// 5.5.9.
+void update_ack_aggregation(const CongestionState& cc, Bbr& own, const Acked& acked,
+                            Instant now) noexcept {
+  const double interval = std::chrono::duration<double>(now - own.extra_acked_since).count();
+  double expected = static_cast<double>(own.bw()) * interval;
+  if (own.extra_acked_delivered <= expected) {
+    own.extra_acked_delivered = 0;
+    own.extra_acked_since = now;
+    expected = 0;
+  }
+  own.extra_acked_delivered += acked.bytes;
+  if (own.is_round_start &&
+      ++own.extra_acked_rounds >= (own.is_full_bw_reached ? kExtraAckedRounds : 1)) {
+    own.extra_acked_rounds = 0;
+    own.extra_acked = {own.extra_acked[1], 0};
+  }
+  const double extra = std::min<double>(own.extra_acked_delivered - expected, cc.cwnd);
+  own.extra_acked[1] = std::max(own.extra_acked[1], static_cast<std::uint32_t>(extra));
+}
+
+// 5.3.1.2. Only where it accelerates: elsewhere a rate that does not grow says nothing.
+void check_full_bw(Bbr& own, const Acked& acked) noexcept {
+  if (own.state != State::kStartup && own.state != State::kUp) return;
+  if (own.is_full_bw_now || !own.is_round_start || acked.rate.is_app_limited ||
+      acked.rate.bytes_per_s == 0)
+    return;
+  if (static_cast<double>(acked.rate.bytes_per_s) >=
+      static_cast<double>(own.full_bw) * kFullGrowth) {
+    reset_full_bw(own, acked.rate.bytes_per_s);
     return;
   }
-  own.probe_rtt_round_ended |= acked.round_ended;
-  if (!own.probe_rtt_round_ended || now < own.probe_rtt_until) return;
-  own.min_rtt_at = now;
-  state.cwnd = std::max(state.cwnd, own.prior_cwnd);
-  if (own.is_full)
-    enter_probe_bw(own, now);
-  else
-    own.mode = Mode::kStartup;
+  own.is_full_bw_now = ++own.full_bw_rounds >= kFullRounds;
+  if (own.is_full_bw_now) own.is_full_bw_reached = true;
 }
 
-// 4.1.2, 4.3.5.
-void update_min_rtt(CongestionState& state, Bbr& own, const Acked& acked, Instant now) noexcept {
-  const bool has_expired = now > own.min_rtt_at + kMinRttWindow;
-  if (acked.rtt_us != 0 && (own.min_rtt_us == 0 || acked.rtt_us <= own.min_rtt_us || has_expired)) {
-    own.min_rtt_us = acked.rtt_us;
-    own.min_rtt_at = now;
+// 5.3.1.3.
+void check_startup_done(Bbr& own, const Acked& acked) noexcept {
+  if (own.state != State::kStartup) return;
+  if (own.is_loss_round_start && acked.is_recovering && own.loss_events >= kStartupLossEvents &&
+      is_inflight_too_high(own, acked)) {
+    own.is_full_bw_reached = true;
+    own.inflight_longterm =
+        std::max(static_cast<std::uint32_t>(std::min(own.bdp(1), 1e9)), own.inflight_latest);
   }
-  if (has_expired && own.mode != Mode::kProbeRtt && !own.is_after_idle) {
-    own.mode = Mode::kProbeRtt;
-    own.prior_cwnd = state.cwnd;
-    own.probe_rtt_until = kNever;
+  if (own.is_full_bw_reached) enter(own, State::kDrain);
+}
+
+// 5.3.2.
+void check_drain_done(const CongestionState& cc, Bbr& own, const Acked& acked,
+                      Instant now) noexcept {
+  if (own.state == State::kDrain &&
+      (acked.in_flight <= own.inflight(cc, 1) || own.rounds_in_state > kDrainRounds))
+    start_down(own, acked, now);
+}
+
+void probe_longterm_upward(const CongestionState& cc, Bbr& own, const Acked& acked) noexcept {
+  if (!acked.is_window_limited || cc.cwnd < own.inflight_longterm) return;
+  own.probe_up_acked += acked.bytes;
+  const std::uint32_t steps = own.probe_up_acked / own.probe_up_acked_per_inc;
+  own.probe_up_acked -= steps * own.probe_up_acked_per_inc;
+  own.inflight_longterm += steps * cc.mss;
+  if (own.is_round_start) raise_longterm_slope(cc, own);
+}
+
+// 5.3.3.9, AdaptLongTermModel. True: it decided about the state.
+bool adapt_longterm_model(const CongestionState& cc, Bbr& own, const Acked& acked,
+                          Instant now) noexcept {
+  if (own.ack_phase == AckPhase::kStarting && own.is_round_start)
+    own.ack_phase = AckPhase::kFeedback;
+  if (own.ack_phase == AckPhase::kStopping && own.is_round_start) {
+    own.is_probe_sample = false;
+    own.ack_phase = AckPhase::kInit;
+    if (own.is_in_probe_bw() && !acked.rate.is_app_limited)
+      own.max_bw_of_cycle = {own.max_bw_of_cycle[1], 0};
+    if (own.is_in_probe_bw() && own.was_probe_precautionary && !own.was_probe_too_high) {
+      start_refill(own, acked.delivered);
+      return true;
+    }
   }
-  if (own.mode == Mode::kProbeRtt) probe_rtt(state, own, acked, now);
+  if (is_inflight_too_high(own, acked)) {
+    if (!own.is_probe_sample) return false;
+    handle_inflight_too_high(cc, own, acked, now);
+    return own.state == State::kDown;
+  }
+  if (own.inflight_longterm == Bbr::kNoLimit || !acked.rate.has_mark) return false;
+  own.inflight_longterm = std::max(own.inflight_longterm, acked.rate.in_flight);
+  if (own.state == State::kUp) probe_longterm_upward(cc, own, acked);
+  return false;
+}
+
+bool is_time_to_probe(const CongestionState& cc, const Bbr& own, Instant now) noexcept {
+  const std::uint32_t reno_rounds = own.target_inflight(cc) / cc.mss;
+  return now > own.cycle_at + microseconds(own.probe_wait_us) ||
+         own.rounds_since_probe >= std::min(reno_rounds, kRenoRounds);
+}
+
+bool is_time_to_cruise(const CongestionState& cc, const Bbr& own, const Acked& acked) noexcept {
+  return acked.in_flight <= std::min(own.inflight_with_headroom(cc), own.inflight(cc, 1));
+}
+
+// 5.3.3.7.
+bool is_time_to_go_down(const CongestionState& cc, Bbr& own, const Acked& acked) noexcept {
+  if (own.was_probe_too_high && acked.in_flight >= own.inflight_longterm) {
+    own.was_probe_precautionary = true;
+    return true;
+  }
+  if (acked.is_window_limited && cc.cwnd >= own.inflight_longterm) {
+    reset_full_bw(own, acked.rate.bytes_per_s);
+    return false;
+  }
+  return own.is_full_bw_now;
+}
+
+void update_probe_bw(const CongestionState& cc, Bbr& own, const Acked& acked,
+                     Instant now) noexcept {
+  if (!own.is_full_bw_reached || adapt_longterm_model(cc, own, acked, now)) return;
+  switch (own.state) {
+    case State::kDown:
+      if (is_time_to_probe(cc, own, now))
+        start_refill(own, acked.delivered);
+      else if (is_time_to_cruise(cc, own, acked))
+        enter(own, State::kCruise);
+      break;
+    case State::kCruise:
+      if (is_time_to_probe(cc, own, now)) start_refill(own, acked.delivered);
+      break;
+    case State::kRefill:
+      if (own.is_round_start) start_up(cc, own, acked);
+      break;
+    case State::kUp:
+      if (is_time_to_go_down(cc, own, acked)) {
+        own.was_probe_too_high = false;
+        start_down(own, acked, now);
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+// 5.3.4.4.
+void exit_probe_rtt(CongestionState& cc, Bbr& own, const Acked& acked, Instant now) noexcept {
+  own.probe_rtt_min_at = now;
+  cc.cwnd = std::max(cc.cwnd, own.prior_cwnd);
+  reset_shortterm_model(own);
+  if (!own.is_full_bw_reached) {
+    enter(own, State::kStartup);
+    return;
+  }
+  start_down(own, acked, now);
+  enter(own, State::kCruise);
+}
+
+void handle_probe_rtt(CongestionState& cc, Bbr& own, const Acked& acked, Instant now) noexcept {
+  if (own.probe_rtt_done_at == kNever) {
+    if (acked.in_flight > own.probe_rtt_window(cc)) return;
+    own.probe_rtt_done_at = now + kProbeRttTime;
+    own.is_probe_rtt_round_done = false;
+    start_round(own, acked);
+    return;
+  }
+  if (own.is_round_start) own.is_probe_rtt_round_done = true;
+  if (own.is_probe_rtt_round_done && now > own.probe_rtt_done_at)
+    exit_probe_rtt(cc, own, acked, now);
+}
+
+void save_window(const CongestionState& cc, Bbr& own) noexcept {
+  if (!own.is_recovering && own.state != State::kProbeRtt)
+    own.prior_cwnd = cc.cwnd;
+  else
+    own.prior_cwnd = std::max(own.prior_cwnd, cc.cwnd);
+}
+
+// 5.3.4.3.
+void update_min_rtt(CongestionState& cc, Bbr& own, const Acked& acked, Instant now) noexcept {
+  const std::uint32_t rtt_us = acked.rtt_us;
+  if (rtt_us != 0 && (own.round_rtt_us == 0 || rtt_us < own.round_rtt_us))
+    own.round_rtt_us = rtt_us;
+  const bool has_expired = now > own.probe_rtt_min_at + kProbeRttInterval;
+  if (rtt_us != 0 && (own.probe_rtt_min_us == 0 || rtt_us < own.probe_rtt_min_us || has_expired)) {
+    own.probe_rtt_min_us = rtt_us;
+    own.probe_rtt_min_at = now;
+  }
+  if (own.probe_rtt_min_us != 0 && (own.min_rtt_us == 0 || own.probe_rtt_min_us < own.min_rtt_us ||
+                                    now > own.min_rtt_at + kMinRttWindow)) {
+    own.min_rtt_us = own.probe_rtt_min_us;
+    own.min_rtt_at = own.probe_rtt_min_at;
+  }
+  if (own.state != State::kProbeRtt && has_expired && !own.is_after_idle) {
+    save_window(cc, own);
+    enter(own, State::kProbeRtt);
+    own.probe_rtt_done_at = kNever;
+    own.ack_phase = AckPhase::kStopping;
+    start_round(own, acked);
+  }
+  if (own.state == State::kProbeRtt) handle_probe_rtt(cc, own, acked, now);
   own.is_after_idle = false;
 }
 
-// 4.2.3.4. True: what leaves now replaces what arrived, no more.
-bool conserve_packets(CongestionState& state, Bbr& own, const Acked& acked) noexcept {
-  if (acked.is_recovering && !own.is_recovering) {
-    own.conserves = true;
-    state.cwnd = acked.in_flight + std::max(acked.bytes, state.mss);
-  } else if (!acked.is_recovering && own.is_recovering) {
-    own.conserves = false;
-    state.cwnd = std::max(state.cwnd, own.prior_cwnd);
-  } else if (own.conserves && acked.round_ended) {
-    own.conserves = false;
-  }
+// 5.6.2. A pipe that is not full yet only speeds up. Slower than a segment a second nothing would
+// be measured but the pauses.
+void set_pacing(CongestionState& cc, const Bbr& own, double gain) noexcept {
+  if (own.bw() == 0) return;
+  const auto rate =
+      static_cast<std::uint64_t>(gain * static_cast<double>(own.bw()) * kPacingMargin);
+  if (own.is_full_bw_reached || rate > cc.pacing_rate)
+    cc.pacing_rate = std::max<std::uint64_t>(rate, cc.mss);
+}
+
+// 5.6.4.7.
+std::uint32_t window_bound(const CongestionState& cc, const Bbr& own) noexcept {
+  std::uint32_t cap = Bbr::kNoLimit;
+  if (own.state == State::kProbeRtt || own.state == State::kCruise)
+    cap = own.inflight_with_headroom(cc);
+  else if (own.is_in_probe_bw())
+    cap = own.inflight_longterm;
+  return std::max(std::min(cap, own.inflight_shortterm), Bbr::least_window(cc));
+}
+
+// 5.6.4.6.
+void set_window(CongestionState& cc, const Bbr& own, const Acked& acked) noexcept {
+  const std::uint32_t wanted = own.max_inflight(cc);
+  if (own.is_full_bw_reached)
+    cc.cwnd = std::min(cc.cwnd + acked.bytes, wanted);
+  else if (cc.cwnd < wanted || own.max_bw() == 0)
+    cc.cwnd += acked.bytes;
+  cc.cwnd = std::max(cc.cwnd, Bbr::least_window(cc));
+  if (own.state == State::kProbeRtt) cc.cwnd = std::min(cc.cwnd, own.probe_rtt_window(cc));
+  cc.cwnd = std::min(cc.cwnd, window_bound(cc, own));
+}
+
+// 5.6.2, InitPacingRate.
+std::uint64_t first_pacing_rate(const CongestionState& cc, std::uint32_t rtt_us) noexcept {
+  const double rtt_s = rtt_us == 0 ? 1e-3 : rtt_us * 1e-6;
+  return static_cast<std::uint64_t>(Bbr{}.pacing_gain() * cc.cwnd / rtt_s);
+}
+
+void start(CongestionState& cc, std::uint32_t srtt_us, Instant now) noexcept {
+  cc.make<Bbr>();
+  Bbr& own = cc.own<Bbr>();
+  own.min_rtt_us = own.probe_rtt_min_us = srtt_us;
+  own.min_rtt_at = own.probe_rtt_min_at = own.extra_acked_since = own.cycle_at = now;
+  cc.pacing_rate = first_pacing_rate(cc, srtt_us);
+  cc.ssthresh = 0xffffffff;
+}
+
+void on_acked(CongestionState& cc, const Acked& acked, Instant now) noexcept {
+  Bbr& own = cc.own<Bbr>();
+  if (own.min_rtt_us == 0 && acked.rtt_us != 0)
+    cc.pacing_rate = first_pacing_rate(cc, acked.rtt_us);
+  update_congestion_signals(cc, own, acked);
+  update_ack_aggregation(cc, own, acked, now);
+  check_full_bw(own, acked);
+  check_startup_done(own, acked);
+  check_drain_done(cc, own, acked, now);
+  update_probe_bw(cc, own, acked, now);
+  update_min_rtt(cc, own, acked, now);
+  advance_latest_signals(own, acked);
+  // 5.6.4.4: the window before a recovery comes back, as far as the model allows.
+  if (own.is_recovering && !acked.is_recovering) cc.cwnd = std::max(cc.cwnd, own.prior_cwnd);
   own.is_recovering = acked.is_recovering;
-  if (!own.conserves) return false;
-  state.cwnd = std::max(state.cwnd, acked.in_flight + acked.bytes);
-  return true;
+  set_pacing(cc, own, own.pacing_gain());
+  set_window(cc, own, acked);
 }
 
-// 4.2.3.
-void set_window(CongestionState& state, Bbr& own, const Acked& acked) noexcept {
-  const std::uint32_t least = kLeastSegments * state.mss;
-  if (!conserve_packets(state, own, acked)) {
-    const std::uint32_t wanted = target(state, own, own.window_gain());
-    if (own.is_full)
-      state.cwnd = std::min(state.cwnd + acked.bytes, wanted);
-    else if (state.cwnd < wanted || own.bandwidth.get() == 0)
-      state.cwnd += acked.bytes;
-    state.cwnd = std::max(state.cwnd, least);
-  }
-  if (own.mode == Mode::kProbeRtt) state.cwnd = std::min(state.cwnd, least);
-}
-
-void on_acked(CongestionState& state, const Acked& acked, Instant now) noexcept {
-  Bbr& own = state.own<Bbr>();
-  if (acked.round_ended) ++own.round;
-  if (acked.rate.bytes_per_s != 0 &&
-      (!acked.rate.is_app_limited || acked.rate.bytes_per_s >= own.bandwidth.get()))
-    own.bandwidth.add(own.round, acked.rate.bytes_per_s);
-  advance_cycle(state, own, acked, now);
-  check_full_pipe(own, acked);
-  check_drain(state, own, acked, now);
-  update_min_rtt(state, own, acked, now);
-  set_pacing(state, own);
-  set_window(state, own, acked);
-}
-
-void on_congestion(CongestionState& state, Congestion what, std::uint32_t /*in_flight*/,
+// After a timeout the caller lets one segment go; the window grows by what is acknowledged.
+void on_congestion(CongestionState& cc, Congestion what, std::uint32_t /*in_flight*/,
                    Instant /*now*/) noexcept {
-  Bbr& own = state.own<Bbr>();
   if (what == Congestion::kMark) return;
-  if (!own.is_recovering && own.mode != Mode::kProbeRtt)
-    own.prior_cwnd = state.cwnd;
-  else
-    own.prior_cwnd = std::max(own.prior_cwnd, state.cwnd);
-  if (what != Congestion::kTimeout) return;
-  // As Linux's bbr_set_state: one segment is under way, so conserving packets would never bring
-  // more; the window grows by what is acknowledged. And the pipe must be found full again.
+  Bbr& own = cc.own<Bbr>();
+  save_window(cc, own);
   own.is_recovering = true;
-  own.conserves = false;
-  own.full_bandwidth = 0;
 }
 
-// 4.3.4.4: go on at the rate that the path had.
-void on_idle(CongestionState& state) noexcept {
-  Bbr& own = state.own<Bbr>();
+// 5.4: go on at the rate that the path had.
+void on_idle(CongestionState& cc) noexcept {
+  Bbr& own = cc.own<Bbr>();
   own.is_after_idle = true;
-  if (own.mode == Mode::kProbeBw && own.bandwidth.get() != 0)
-    state.pacing_rate = std::max<std::uint64_t>(own.bandwidth.get(), state.mss);
+  if (own.is_in_probe_bw()) set_pacing(cc, own, 1);
+}
+
+// 5.5.11.2.
+void on_undo(CongestionState& cc, const CongestionState& before_loss) noexcept {
+  Bbr& own = cc.own<Bbr>();
+  const Bbr& before = before_loss.own<Bbr>();
+  const bool left_startup = before.state == State::kStartup && own.state != State::kStartup &&
+                            own.inflight_longterm != Bbr::kNoLimit;
+  const bool left_up = before.state == State::kUp && own.was_probe_too_high &&
+                       (own.state == State::kDown || own.state == State::kCruise);
+  own.is_loss_in_round = false;
+  own.is_recovering = false;
+  own.bw_shortterm = std::max(own.bw_shortterm, before.bw_shortterm);
+  own.inflight_shortterm = std::max(own.inflight_shortterm, before.inflight_shortterm);
+  own.inflight_longterm = std::max(own.inflight_longterm, before.inflight_longterm);
+  if (own.state == State::kProbeRtt) return;
+  if (left_startup) {
+    own.is_full_bw_reached = false;
+    reset_full_bw(own);
+    enter(own, State::kStartup);
+  } else if (left_up) {
+    own.was_probe_too_high = false;
+    start_refill(own, own.next_round_delivered);
+  }
 }
 
 }  // namespace
 
-const CongestionAlgorithm kBbr{"bbr", true, false, start, on_acked, on_congestion, on_idle};
+const CongestionAlgorithm kBbr{"bbr",    true,          false,   start,
+                               on_acked, on_congestion, on_idle, on_undo};
 
 }  // namespace snp::tcp

@@ -22,11 +22,14 @@ struct Acked {
   std::uint32_t marked_bytes = 0;  // of those, by an ACK with ECE
   std::uint32_t rtt_us = 0;        // 0: no sample
   std::uint32_t min_rtt_us = 0;    // least seen on the connection; 0: none
+  std::uint32_t lost_bytes = 0;    // newly found lost
   std::uint32_t in_flight = 0;     // after this ACK
+  std::uint32_t delivered = 0;     // ever, modulo 2^32
   RateSample rate{};
-  bool round_ended = false;    // everything sent when the last round ended is acknowledged
-  bool may_grow = true;        // the window is in use (RFC 7661) and no recovery brings it down
-  bool is_recovering = false;  // something lost is being repaired
+  bool round_ended = false;        // everything sent when the last round ended is acknowledged
+  bool may_grow = true;            // the window is in use (RFC 7661) and no recovery brings it down
+  bool is_window_limited = false;  // in this round the window kept something from being sent
+  bool is_recovering = false;      // something lost is being repaired
 };
 
 enum class Congestion : std::uint8_t { kLoss, kMark, kTimeout };
@@ -36,12 +39,16 @@ struct CongestionState {
   std::uint32_t cwnd = 0;
   std::uint32_t ssthresh = 0xffffffff;
   std::uint64_t pacing_rate = 0;                    // bytes per second; 0: not paced
-  alignas(8) std::array<std::byte, 112> scratch{};  // the algorithm's own
+  alignas(8) std::array<std::byte, 192> scratch{};  // the algorithm's own
 
   // Pre: the algorithm's start() called make<T>().
   template <class T>
   [[nodiscard]] T& own() noexcept {
     return *std::launder(reinterpret_cast<T*>(scratch.data()));
+  }
+  template <class T>
+  [[nodiscard]] const T& own() const noexcept {
+    return *std::launder(reinterpret_cast<const T*>(scratch.data()));
   }
   template <class T>
   void make() noexcept {
@@ -65,6 +72,9 @@ struct CongestionAlgorithm {
   void (*on_congestion)(CongestionState&, Congestion, std::uint32_t in_flight, Instant) noexcept;
   // The application was silent for so long that the window lost its meaning (RFC 5681 4.1).
   void (*on_idle)(CongestionState&) noexcept;
+  // Nothing had been lost since `before`; the caller has given the window back. nullptr: all that
+  // is the algorithm's own is put back as it was.
+  void (*on_undo)(CongestionState&, const CongestionState& before) noexcept = nullptr;
 };
 
 std::span<const CongestionAlgorithm* const> congestion_algorithms() noexcept;
