@@ -120,11 +120,11 @@ double mbps(std::uint64_t bytes, Duration time) {
 }
 
 // Goodput and retransmitted share of one connection, the mean of some seeds.
-Row fill(Config config, Duration time) {
+Row fill(Config config, Duration time, int seeds = kSeeds) {
   std::uint64_t received = 0;
   std::uint64_t sent = 0;
   const std::uint64_t first = config.seed;
-  for (; config.seed < first + kSeeds; ++config.seed) {
+  for (; config.seed < first + static_cast<std::uint64_t>(seeds); ++config.seed) {
     Simulation simulation(config);
     EXPECT_TRUE(simulation.run_for(time)) << simulation.failure() << "\n" << describe(config);
     received += simulation.received(0);
@@ -132,7 +132,7 @@ Row fill(Config config, Duration time) {
   }
   const auto total = static_cast<double>(sent);
   const double useless = sent > received ? total - static_cast<double>(received) : 0;
-  return {mbps(received, time) / kSeeds, 100 * useless / total};
+  return {mbps(received, time) / seeds, 100 * useless / total};
 }
 
 struct Trouble {
@@ -156,11 +156,16 @@ const Trouble kTroubles[] = {
        link.reorder_delay = milliseconds(20);
      }},
     {"duplicates 1 %", [](LinkConfig& link) { link.duplicate = 0.01; }},
+    {"clean, a BDP of queue",
+     [](LinkConfig& link) {
+       const double rtt_s = 2 * std::chrono::duration<double>(link.delay).count();
+       link.queue_bytes = static_cast<std::uint32_t>(link.rate_bps / 8 * rtt_s);
+     }},
 };
 
 TEST(Tables, GoodputByLossAndDelay) {
   Table table;
-  for (const char* algorithm : {"cubic", "newreno"}) {
+  for (const char* algorithm : {"cubic", "newreno", "bbr"}) {
     for (const int delay_ms : {1, 50}) {
       for (const Trouble& trouble : kTroubles) {
         Config config = endless(algorithm, milliseconds(delay_ms), 1);
@@ -174,10 +179,27 @@ TEST(Tables, GoodputByLossAndDelay) {
   compare("goodput", {kGoodput, kResent}, table);
 }
 
+// A burst that takes a whole flight, and the first repetitions with it, costs seconds. It is rare:
+// more runs, and longer ones.
+TEST(Tables, BurstsInManyRuns) {
+  Table table;
+  for (const char* algorithm : {"cubic", "bbr"}) {
+    for (const int delay_ms : {1, 50}) {
+      Config config = endless(algorithm, milliseconds(delay_ms), 1);
+      config.links[0].burst_begin = 0.002525;
+      config.links[0].burst_end = 0.25;
+      std::ostringstream name;
+      name << algorithm << ", " << std::setw(2) << delay_ms << " ms";
+      table[name.str()] = fill(config, seconds(delay_ms == 1 ? 8 : 20), 20);
+    }
+  }
+  compare("bursts", {kGoodput, kResent}, table);
+}
+
 // A path that changes every few seconds: the sender must let go and take up again.
 TEST(Tables, ChangingPaths) {
   Table table;
-  for (const char* algorithm : {"cubic", "newreno"}) {
+  for (const char* algorithm : {"cubic", "newreno", "bbr"}) {
     Config rate = endless(algorithm, milliseconds(10), 1);
     Config delay = endless(algorithm, milliseconds(10), 1);
     for (int i = 1; i <= 4; ++i) {
@@ -225,19 +247,19 @@ double jain(const std::vector<double>& bytes) {
 
 TEST(Tables, FairnessAmongAlike) {
   Table table;
-  for (const char* algorithm : {"cubic", "newreno"}) {
+  for (const std::string_view algorithm : {"cubic", "newreno", "bbr"}) {
     for (const std::size_t count : {2u, 8u}) {
       for (const int delay_ms : {1, 25}) {
-        Config config = endless(algorithm, milliseconds(delay_ms), 1);
-        config.flows.assign(count, algorithm);
+        Config config = endless(algorithm.data(), milliseconds(delay_ms), 1);
+        config.flows.assign(count, algorithm.data());
         config.flow_start_gap = milliseconds(100);
-        const auto bytes = shares_of(config, seconds(delay_ms == 1 ? 4 : 20));
+        // BBR agrees by its probes of the round trip, every five seconds.
+        const Duration time = algorithm == "bbr" ? seconds(40) : seconds(delay_ms == 1 ? 4 : 20);
+        const auto bytes = shares_of(config, time);
         const double sum = std::accumulate(bytes.begin(), bytes.end(), 0.0);
         std::ostringstream name;
         name << count << " " << algorithm << ", " << std::setw(2) << delay_ms << " ms";
-        table[name.str()] = {
-            mbps(static_cast<std::uint64_t>(sum), kSeeds * seconds(delay_ms == 1 ? 2 : 10)),
-            jain(bytes)};
+        table[name.str()] = {mbps(static_cast<std::uint64_t>(sum), kSeeds * time / 2), jain(bytes)};
       }
     }
   }
@@ -246,7 +268,7 @@ TEST(Tables, FairnessAmongAlike) {
 
 TEST(Tables, SharesBetweenAlgorithms) {
   Table table;
-  for (const char* other : {"newreno"}) {
+  for (const char* other : {"newreno", "bbr"}) {
     for (const int delay_ms : {1, 25}) {
       Config config = endless("cubic", milliseconds(delay_ms), 1);
       config.flows = {"cubic", other};

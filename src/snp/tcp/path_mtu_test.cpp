@@ -68,13 +68,34 @@ class BlackHole {
 
 TEST(PathMtu, ABlackHoleIsFoundAndPassed) {
   Start start = wide();
+  start.ring = 1u << 22;
   Steps steps(start);
   BlackHole path(steps, 1100);
-  steps.write(200'000);
-  ASSERT_TRUE(path.carry(200'000));
+  steps.write(3'000'000);
+  ASSERT_TRUE(path.carry(3'000'000));
   EXPECT_LE(steps.connection().info().snd_mss, 1100u);
   EXPECT_GE(steps.connection().info().snd_mss, 1100u - 32) << "the search found the most";
   EXPECT_GE(path.largest(), 1100u - 32);
+}
+
+// A path that carries nothing for a while looks the same at first.
+TEST(PathMtu, AnOutageLeavesTheSizeAsItWas) {
+  Steps steps(wide());
+  steps.write(200'000).pass(seconds(4)).forget_output();
+  ASSERT_LT(steps.connection().info().snd_mss, 1448u);
+  BlackHole path(steps, 1448);
+  ASSERT_TRUE(path.carry(150'000));
+  EXPECT_EQ(steps.connection().info().snd_mss, 1448u);
+}
+
+// As many bytes as one segment before, so that one of them meets the end of a burst sooner.
+TEST(PathMtu, TheThirdTimeoutRepeatsAsManyBytesInSmallerSegments) {
+  Start start = wide();
+  start.state.constant.sack = false;
+  Steps steps(start);
+  steps.write(10'000).pass(milliseconds(800)).forget_output();
+  steps.pass(seconds(1));
+  steps.expect({.seq = 0, .len = 1448, .resent = true, .gso = 724}).expect_none();
 }
 
 TEST(PathMtu, AProbeThatIsLostIsNoCongestion) {

@@ -310,7 +310,11 @@ void Connection::on_retransmission_timeout(Instant now) noexcept {
   if (!is_answered_probe) suspect_black_hole(now);
   if (recovery_ != Recovery::kTimeout || snd_una_ >= recover_) {
     if (recovery_ == Recovery::kOpen) remember_for_undo(now);
-    cc_algorithm_->on_congestion(cc_, Congestion::kTimeout, board_.outstanding(), now);
+    // As Linux's tcp_enter_loss: what fast recovery has answered already is the same congestion.
+    // Its window is what PRR lets go at the moment, no measure of what the path carries.
+    const bool is_reduced = recovery_ == Recovery::kFast && snd_una_ < recover_ && !keeps_window_;
+    if (!is_reduced || cc_algorithm_->owns_window)
+      cc_algorithm_->on_congestion(cc_, Congestion::kTimeout, board_.outstanding(), now);
     undo_ts_ = ts_now(now);
     can_undo_ = true;
     is_cwr_due_ = constant_.ecn;
@@ -327,7 +331,7 @@ void Connection::on_retransmission_timeout(Instant now) noexcept {
   recovery_ = Recovery::kTimeout;
   keeps_window_ = false;
   recover_ = snd_nxt_;
-  cc_.cwnd = snd_mss_;
+  cc_.cwnd = loss_window();
   has_tail_probe_ = is_first_of_recovery_ = may_predict_ = false;
   timers_.stop(Timer::kReordering);
   // As Linux's tcp_retransmit_timer: what repeats after a timeout owes nothing to the pace of what
