@@ -4,7 +4,7 @@
 set -euo pipefail
 
 build=(cmake ninja-build make g++ ccache pkg-config git python3
-       clang bpftool libbpf-dev libmnl-dev libnftables-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev libedit-dev
+       clang bpftool libbpf-dev libmnl-dev libnftables-dev libip4tc-dev libip6tc-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev libedit-dev
        libfmt-dev libspdlog-dev libexpected-dev libabsl-dev libsystemd-dev libdpdk-dev linux-libc-dev)
 check=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev libclang-rt-14-dev
        clang-format clang-tidy shellcheck groff-base)

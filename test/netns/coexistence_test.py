@@ -22,6 +22,7 @@ SOON_S = 5  # a second is promised; other work may be on the machine
 
 class Coexistence(unittest.TestCase):
     settings = {}
+    remote = "v4"  # of the addresses of the peer
 
     def setUp(self):
         self.lab = Lab()
@@ -38,8 +39,8 @@ class Coexistence(unittest.TestCase):
                    2_000_000]
         server = self.lab.b.start([peer, "listen", port, *options], name="listen")
         server.wait_listening(port)
-        client = self.lab.a.start([peer, "connect", self.lab.b.v4, port, *options], attached=True,
-                                  name="connect")
+        client = self.lab.a.start([peer, "connect", getattr(self.lab.b, self.remote), port,
+                                   *options], attached=True, name="connect")
         return client, server
 
     def finish_streams(self):
@@ -94,9 +95,11 @@ class Coexistence(unittest.TestCase):
             self.assertIn(what, why)
             self.assertIn("coexistence", why)
         features = self.lab.a.snp_json("status")["features"]
-        self.assertTrue(any(what in feature["what"] and feature["reason"] == reason
-                            for feature in features), features)
-        self.assertIn(what, self.lab.a.snp("status").stdout)
+        # Features end where the rule begins that concerns the connection.
+        named = [feature["what"] for feature in features if feature["reason"] == reason and
+                 (what.startswith(feature["what"]) or what in feature["what"])]
+        self.assertTrue(named, features)
+        self.assertIn(named[0], self.lab.a.snp("status").stdout)
 
     def hand_overs(self, port):
         return {flow: row["hand_overs"] for flow, row in self.rows(port).items()}
@@ -151,12 +154,12 @@ class Nftables(Coexistence):
 
     def test_an_element_of_a_set_and_a_rule_that_goes(self):
         self.nft("table ip guard { set ports { type inet_service; }; chain outgoing { type filter "
-                 "hook output priority 0; tcp dport @ports accept; }; }")()
+                 "hook output priority 0; tcp dport @ports counter accept; }; }")()
         for _ in range(2):
             self.comes_and_goes(self.nft(f"add element ip guard ports {{ {CONCERNED} }}"),
                                 self.nft(f"delete element ip guard ports {{ {CONCERNED} }}"),
                                 "firewall", "nftables: table ip guard, chain outgoing")
-        self.comes_and_goes(self.nft(f"add rule ip guard outgoing tcp dport {CONCERNED} accept"),
+        self.comes_and_goes(self.nft(f"add rule ip guard outgoing tcp dport {CONCERNED} meta mark set 7"),
                             self.nft("flush chain ip guard outgoing"),
                             "firewall", "nftables: table ip guard, chain outgoing")
         self.finish_streams()
@@ -178,7 +181,7 @@ class Nftables(Coexistence):
     def test_state_concerns_all(self):
         self.comes_for_all_and_goes(
             self.nft("table inet guard { chain in { type filter hook input priority 0; policy drop;"
-                     " ct state established,related accept; accept; }; }"),
+                     " ct state established,related counter accept; accept; }; }"),
             self.nft("flush ruleset"), "firewall", "nftables: table inet guard, chain in")
         self.finish_streams()
 
@@ -214,6 +217,111 @@ class Nftables(Coexistence):
         os.kill(engine, signal.SIGKILL)
         self.wait_for(SPARED, "Offloaded")
         self.expect_home(CONCERNED, "firewall", "nftables: table inet guard, chain in")
+        self.finish_streams()
+
+
+    def test_what_the_rules_let_pass_unseen(self):
+        """A verdict that is always the same needs nobody to ask for it; one that may change does."""
+        self.concerns_nobody(
+            self.nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; policy "
+                     f"drop; ip saddr {self.lab.b.v4} tcp sport {{ {CONCERNED}, {SPARED} }} accept;"
+                     f" }}; chain out {{ type filter hook output priority 0; tcp dport "
+                     f"{CONCERNED} accept; ct state established accept; }}; }}"),
+            self.nft("flush ruleset"))
+        self.comes_for_all_and_goes(
+            self.nft("table inet guard { chain in { type filter hook input priority 0; policy drop;"
+                     " ct state established accept; }; }"),
+            self.nft("flush ruleset"), "firewall", "nftables: table inet guard, chain in, policy")
+        self.finish_streams()
+
+
+class Iptables(Coexistence):
+    """iptables-legacy: the kernel announces nothing."""
+
+    def tables(self, verb, *rule, table="filter", family=""):
+        return self.run_in_a(f"ip{family}tables-legacy", "-w", "-t", table, verb, *map(str, rule))
+
+    def rule_comes_and_goes(self, rule, reason, what, table="filter"):
+        self.comes_and_goes(self.tables("-A", *rule, table=table),
+                            self.tables("-D", *rule, table=table), reason, what)
+
+    def test_each_table(self):
+        to, of = ["-p", "tcp", "--dport", CONCERNED], ["-p", "tcp", "--sport", CONCERNED]
+        self.rule_comes_and_goes(["INPUT", *of, "-j", "ACCEPT"], "firewall",
+                                 "iptables: table filter, chain INPUT, rule 1")
+        self.rule_comes_and_goes(["POSTROUTING", *to, "-j", "MASQUERADE"], "nat",
+                                 "iptables: table nat, chain POSTROUTING, rule 1", "nat")
+        self.rule_comes_and_goes(["OUTPUT", *to, "-j", "MARK", "--set-mark", "7"], "firewall",
+                                 "iptables: table mangle, chain OUTPUT, rule 1", "mangle")
+        self.rule_comes_and_goes(["PREROUTING", "-m", "multiport", "-p", "tcp", "--sports",
+                                  f"22,{CONCERNED}", "-j", "CT", "--notrack"], "firewall",
+                                 "iptables: table raw, chain PREROUTING, rule 1", "raw")
+        self.rule_comes_and_goes(["OUTPUT", *to, "-o", DEVICE[:-1] + "+"], "firewall",
+                                 "iptables: table security, chain OUTPUT, rule 1", "security")
+        self.finish_streams()
+
+    def test_a_rule_of_another_chain(self):
+        self.tables("-N", "guard")()
+        self.tables("-A", "OUTPUT", "-p", "udp", "-j", "DROP")()
+        self.tables("-A", "OUTPUT", "-j", "guard")()
+        self.tables("-A", "guard", "-d", "192.0.2.1", "-j", "DROP")()
+        self.rule_comes_and_goes(["guard", "-p", "tcp", "--dport", CONCERNED, "-j", "ACCEPT"],
+                                 "firewall", "iptables: table filter, chain OUTPUT, chain guard, rule 2")
+        self.finish_streams()
+
+    def test_a_policy_concerns_all(self):
+        accept = ["INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT"]
+        self.tables("-A", *accept)()
+        self.tables("-P", "INPUT", "DROP")()
+        for port in (CONCERNED, SPARED):
+            self.expect_home(port, "firewall", "iptables: table filter, chain INPUT, rule 1")
+        self.tables("-P", "INPUT", "ACCEPT")()
+        self.tables("-F", "INPUT")()
+        self.wait_all_offloaded()
+        self.finish_streams()
+
+    def test_rules_for_others(self):
+        def come():
+            for table, *rule in [
+                    ("filter", "INPUT", "-i", "lo", "-j", "DROP"),
+                    ("filter", "INPUT", "-p", "udp", "--dport", 53, "-j", "DROP"),
+                    ("filter", "INPUT", "-p", "tcp", "--dport", CONCERNED, "-j", "DROP"),
+                    ("filter", "INPUT", "!", "-s", f"{self.lab.b.v4}/24", "-j", "DROP"),
+                    ("filter", "FORWARD", "-j", "DROP"),
+                    ("raw", "PREROUTING", "-s", "192.0.2.0/24", "-j", "DROP"),
+                    ("nat", "POSTROUTING", "-s", "192.0.2.0/24", "-j", "MASQUERADE")]:
+                self.tables("-A", *rule, table=table)()
+            self.tables("-P", "FORWARD", "DROP")()
+            self.tables("-A", "INPUT", "-j", "DROP", family="6")()
+        def go():
+            for table in ("filter", "raw", "nat"):
+                self.tables("-F", table=table)()
+            self.tables("-F", family="6")()
+        self.concerns_nobody(come, go)
+        self.finish_streams()
+
+    def test_a_setting_overrules_it(self):
+        self.tables("-A", "INPUT", "-p", "tcp", "--sport", CONCERNED, "-j", "ACCEPT")()
+        self.expect_home(CONCERNED, "firewall", "iptables: table filter, chain INPUT")
+        self.wait_for(SPARED, "Offloaded")
+        for choice in ("ignore", "accepted"):
+            self.lab.a.snp("settings", "set", "coexist_firewall", choice)
+            self.wait_all_offloaded()
+            self.lab.a.snp("settings", "set", "coexist_firewall", "respect")
+            self.expect_home(CONCERNED, "firewall", "iptables: table filter, chain INPUT")
+        self.finish_streams()
+
+
+class Ip6tables(Coexistence):
+    remote = "v6"
+
+    def test_a_rule_for_a_port(self):
+        rule = ["OUTPUT", "-p", "tcp", "-d", "fd77::/64", "--dport", str(CONCERNED), "-j", "ACCEPT"]
+        self.comes_and_goes(self.run_in_a("ip6tables-legacy", "-w", "-A", *rule),
+                            self.run_in_a("ip6tables-legacy", "-w", "-D", *rule),
+                            "firewall", "ip6tables: table filter, chain OUTPUT, rule 1")
+        self.concerns_nobody(self.run_in_a("iptables-legacy", "-w", "-A", "INPUT", "-j", "DROP"),
+                             self.run_in_a("iptables-legacy", "-w", "-F"))
         self.finish_streams()
 
 
@@ -272,7 +380,10 @@ class DevicePrograms(Coexistence):
 
     def test_tc(self):
         program = self.make_program("tc")
-        self.wait_all_offloaded()  # the qdisc is there
+        self.wait_all_offloaded()
+        if "clsact" not in self.lab.a.qdiscs():  # steering may be on hooks of another kind
+            self.tc("qdisc", "add", "dev", DEVICE, "clsact")()
+            self.addCleanup(self.tc("qdisc", "delete", "dev", DEVICE, "clsact"))
         for hook in ("ingress", "egress"):
             self.comes_for_all_and_goes(
                 self.tc("filter", "add", "dev", DEVICE, hook, "pref", "7", "bpf", "da", "obj",

@@ -20,9 +20,10 @@ THIRD_PARTY = {
     "CLI/": {"commands", "cli", "daemon"},
     "toml++/": {"settings"},
     "absl/": {"engine", "daemon"},
-    "bpf/": {"steer", "device/drivers/af_packet"},
+    "bpf/": {"steer", "device/drivers/af_packet", "host"},
     "libmnl/": {"host", "daemon"},
     "nftables/": {"host"},
+    "libiptc/": {"host"},
     "cap-ng": {"daemon"},
     "rte_": {"netdma/dmadev"},
     "histedit.h": {"cli"},
@@ -36,7 +37,7 @@ SYSTEM = re.compile(r"^(sys|net|netinet|linux|arpa|asm)/|^(unistd|fcntl|poll|pth
 PURE = {"wire", "state", "stats", "tcp", "chimney"}
 PURE_EXCEPTIONS = {("wire", "arpa/inet.h")}  # inet_pton and inet_ntop: text only
 # BPF sources share plain C headers with those that load them.
-SHARED_BPF = {"steer", "device/drivers/af_packet", "test"}
+SHARED_BPF = {"steer", "device/drivers/af_packet", "host", "test"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 ROW = re.compile(r"^snp_folder\(([^)]*)\)", re.M)
@@ -99,7 +100,7 @@ def check_include(folder, bracket, header, rows, is_test):
             return f"{owner} is not in the row of {folder}"
         return None
     if header.startswith("bpf/shared/") or header.endswith(".skel.h"):
-        return None if is_test or folder in SHARED_BPF else "steering's own"
+        return None if is_test or folder in SHARED_BPF else "only those that load programs may use it"
     if header.startswith("test/"):
         return None if is_test else "only tests use test/"
     if bracket == '"':

@@ -62,6 +62,7 @@ Result<> Coexistence::start(std::function<void()> on_change) {
     Result<host::WatchPtr> (*open)();
   } watches[] = {
       {"nftables", host::watch_nftables},
+      {"iptables", host::watch_iptables},
       {"ip xfrm", host::watch_xfrm},
       {"XDP and tc", host::watch_device_programs},
       {"bridging and forwarding", host::watch_routing},
@@ -79,9 +80,22 @@ Result<> Coexistence::add(std::string name, Result<host::WatchPtr> watch) {
   owned->watch = std::move(*watch);
   Watched& watched = *watched_.emplace_back(std::move(owned));
   (void)look(watched);
+  if (watched.watch->is_blind())
+    spdlog::warn(
+        "coexistence: this kernel does not tell when {} changes; it is looked at before "
+        "each offload",
+        watched.name);
   return loop_.add(watched.watch->fd(), EPOLLIN, [this, &watched](std::uint32_t) {
     if (watched.watch->drain()) notice(watched);
   });
+}
+
+void Coexistence::look_where_blind() {
+  const Instant now = engine::monotonic_now();
+  for (const auto& watched : watched_) {
+    if (!watched->watch->is_blind() || now - watched->looked < kBetweenLooks) continue;
+    if (look(*watched)) loop_.call_soon([this] { on_change_(); });
+  }
 }
 
 void Coexistence::notice(Watched& watched) {
@@ -90,7 +104,9 @@ void Coexistence::notice(Watched& watched) {
   loop_.call_at(std::max(engine::monotonic_now(), watched.looked + kBetweenLooks),
                 [this, &watched] {
                   watched.is_look_due = false;
-                  if (look(watched)) on_change_();
+                  const bool is_different = look(watched);
+                  look_where_blind();  // who changes one thing may change others
+                  if (is_different) on_change_();
                 });
 }
 
@@ -125,13 +141,19 @@ bool Coexistence::is_active(const host::Feature& feature) const {
   });
 }
 
-const host::Feature* Coexistence::find(const host::FlowView& view) const {
+std::optional<Coexistence::Found> Coexistence::find(host::FlowView view) const {
+  view.is_acceptance_enough = settings_.text(Setting::kCoexistFirewall) == "accepted";
   for (const auto& watched : watched_)
-    for (const host::Feature& feature : watched->features)
-      if (is_respected(feature.reason) && is_active(feature) &&
-          (!feature.concerns || feature.concerns(view)))
-        return &feature;
-  return nullptr;
+    for (const host::Feature& feature : watched->features) {
+      if (!is_respected(feature.reason) || !is_active(feature)) continue;
+      if (feature.concerns && !feature.concerns(view)) continue;
+      Found found{feature.reason, feature.what};
+      if (feature.where)
+        if (const std::string where = feature.where(view); !where.empty())
+          found.what += ", " + where;
+      return found;
+    }
+  return std::nullopt;
 }
 
 bool Coexistence::is_empty() const noexcept {

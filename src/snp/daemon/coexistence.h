@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,9 +27,14 @@ class Coexistence {
   // called whenever features came or went.
   Result<> start(std::function<void()> on_change);
 
-  // The feature that concerns the connection, the first in the order of the watches; nullptr: none
-  // does. Good until the next turn of the loop.
-  [[nodiscard]] const host::Feature* find(const host::FlowView& view) const;
+  // The feature that concerns the connection, the first in the order of the watches.
+  struct Found {
+    chimney::Reason reason;
+    std::string what;  // down to the rule
+  };
+  [[nodiscard]] std::optional<Found> find(host::FlowView view) const;
+  // Before an offload: at what nobody tells of.
+  void look_where_blind();
   [[nodiscard]] bool is_empty() const noexcept;
   // All there are, respected or not.
   [[nodiscard]] std::vector<commands::FeatureRow> rows() const;

@@ -246,6 +246,7 @@ Flow& Offloader::enter(std::unique_ptr<Flow> owned) {
 
 std::optional<Reason> Offloader::start_offload(Program& program, ipc::SlotId slot_id,
                                                const Done& done) {
+  env_.coexistence.look_where_blind();
   auto owned = std::make_unique<Flow>();
   owned->program = &program;
   owned->slot = slot_id;

@@ -47,7 +47,7 @@ struct Surroundings {
   const settings::Settings& settings;
   const PolicyBook& policy;
   ReceiveScaling& scaling;
-  const Coexistence& coexistence;
+  Coexistence& coexistence;
   std::set<std::uint32_t> devices;  // ifindexes that are served
   std::uint32_t max_connections = 0;
   ipc::PairNumber first_pair = 1;  // above what the engines before this one have used

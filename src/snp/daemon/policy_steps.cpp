@@ -62,9 +62,9 @@ void Offloader::add_feature(Facts& facts, const Flow& flow) const {
   if (env_.coexistence.is_empty()) return;
   host::FlowView view{flow.tuple, {}, flow.path.is_loopback};
   view.device = view.is_local ? "lo" : name_of(flow.path.ifindex);
-  if (const host::Feature* feature = env_.coexistence.find(view)) {
-    facts.incompatible = feature->reason;
-    facts.feature = feature->what;
+  if (auto found = env_.coexistence.find(std::move(view))) {
+    facts.incompatible = found->reason;
+    facts.feature = std::move(found->what);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "snp/host/packet_match.h"
+#include "snp/host/rule_chains.h"
 
 namespace snp::host {
 namespace {
@@ -17,31 +18,19 @@ using Json = nlohmann::json;
 using ChainName = NftSurroundings::ChainName;
 using SetName = std::tuple<std::string, std::string, std::string>;  // family, table, set
 
-constexpr std::size_t kMostJumps = 16;  // nft refuses deeper ones
+constexpr ChainId kNoChain = ~ChainId{0};  // jumps to what is not there
 
-// What a rule does when it matches; a verdict map has one of these for each key.
-struct Branch {
-  std::vector<Condition> conditions;
-  bool acts = false;  // else it leads to the chain, if one is named
-  std::string chain;
-};
-
-struct Rule {
-  std::vector<Condition> conditions;
-  bool is_for_others = false;  // never for TCP
-  std::vector<Branch> branches;
-};
-
-struct Chain {
-  std::string hook, type, policy;  // of base chains
-  bool is_base = false;
-  bool has_devices = false;
-  std::vector<std::string> devices;
-  std::vector<Rule> rules;
+struct BaseChain {
+  ChainName name;
+  ChainId id = kNoChain;
+  std::string hook, type;
+  std::vector<std::string> devices;  // that it is bound to; empty: all
 };
 
 struct Ruleset {
-  std::map<ChainName, Chain> chains;
+  std::map<ChainName, ChainId> ids;
+  RuleChains chains;
+  std::vector<BaseChain> bases;
   std::map<SetName, Json> sets;
   std::set<SetName> filled_by_packets;  // the kernel tells nobody of such elements
   std::set<std::string> bridges;
@@ -110,10 +99,18 @@ bool add_device(const Json& value, Condition& out) {
   return true;
 }
 
+std::string text_of_value(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
 bool add_value(const Json& value, Condition& out) {
   switch (out.field) {
     case Field::kFamily:
+    case Field::kOther:
       return false;
+    case Field::kState:  // conntrack has one state for each packet
+      out.is_negated = out.is_negated != (text_of_value(value) != "established");
+      return true;
     case Field::kSource:
     case Field::kDestination:
       return add_address(value, out);
@@ -150,23 +147,44 @@ void add_elements(const Json& elements, Condition& out) {
 class RuleReader {
  public:
   RuleReader(const Ruleset& ruleset, const Json& rule)
-      : ruleset_(ruleset), family_(text_in(rule, "family")), table_(text_in(rule, "table")) {}
+      : ruleset_(ruleset), family_(text_in(rule, "family")), table_(text_in(rule, "table")) {
+    if (const auto handle = rule.find("handle");
+        handle != rule.end() && handle->is_number_unsigned())
+      rule_.number = handle->get<std::uint32_t>();
+  }
 
   Rule read(const Json& statements) {
     if (!statements.is_array()) {
-      acts_ = true;
+      add_step(Effect::kActs);
     } else {
       for (const Json& statement : statements)
         read_statement(statement);
     }
-    if (acts_ || (counts_ && rule_.branches.empty())) rule_.branches.push_back({{}, true, {}});
+    // iptables-nft counts at every jump.
+    if (jumps_)
+      std::erase_if(rule_.steps, [](const Step& step) { return step.effect == Effect::kCounts; });
     return std::move(rule_);
   }
 
  private:
+  Step& add_step(Effect effect) {
+    rule_.steps.push_back({effect, 0, rule_.conditions.size(), {}});
+    return rule_.steps.back();
+  }
+
+  void add_jump(Effect effect, const std::string& chain) {
+    jumps_ = true;
+    add_step(effect).chain = chain_named(chain);
+  }
+
+  [[nodiscard]] ChainId chain_named(const std::string& chain) const {
+    const auto found = ruleset_.ids.find({family_, table_, chain});
+    return found == ruleset_.ids.end() ? kNoChain : found->second;
+  }
+
   void read_statement(const Json& statement) {
     if (!statement.is_object() || statement.size() != 1) {
-      acts_ = true;
+      add_step(Effect::kActs);
       return;
     }
     const std::string kind = statement.begin().key();
@@ -174,15 +192,19 @@ class RuleReader {
     if (kind == "match") {
       read_match(body);
     } else if (kind == "jump" || kind == "goto") {
-      rule_.branches.push_back({{}, false, text_in(body, "target")});
+      add_jump(kind == "jump" ? Effect::kJumps : Effect::kGoes, text_in(body, "target"));
     } else if (kind == "vmap") {
       read_verdict_map(body);
-    } else if (kind == "xt") {
-      acts_ = acts_ || text_in(body, "type") != "match";
+    } else if (kind == "xt" && text_in(body, "type") == "match") {
+      if (text_in(body, "name") != "comment") rule_.conditions.push_back(not_understood());
     } else if (kind == "counter") {
-      counts_ = true;  // iptables counts at every jump
-    } else if (kind != "return" && kind != "continue" && kind != "comment") {
-      acts_ = true;
+      add_step(Effect::kCounts);
+    } else if (kind == "accept") {
+      add_step(Effect::kAccepts);
+    } else if (kind == "return") {
+      add_step(Effect::kReturns);
+    } else if (kind != "continue" && kind != "comment") {
+      add_step(Effect::kActs);
     }
   }
 
@@ -209,7 +231,7 @@ class RuleReader {
     }
     static const std::set<std::string> kOthers = {
         "udp", "udplite", "icmp", "icmpv6", "igmp", "sctp", "dccp", "ah", "esp", "comp", "arp"};
-    rule_.is_for_others = rule_.is_for_others || kOthers.contains(protocol);
+    if (kOthers.contains(protocol)) rule_.conditions.push_back(never());
     return std::nullopt;
   }
 
@@ -222,7 +244,20 @@ class RuleReader {
       if (key == "iifname" || key == "iif") return Field::kInDevice;
       if (key == "oifname" || key == "oif") return Field::kOutDevice;
     }
+    if (const auto tracked = left.find("ct");
+        tracked != left.end() && text_in(*tracked, "key") == "state" && tracked->size() == 1)
+      return Field::kState;
     return std::nullopt;
+  }
+
+  // `ct state established,related`; `ct state != invalid`
+  void read_state(const Json& right, bool is_negated) {
+    Condition condition = not_understood();
+    if (is_named(right)) {
+      condition.field = Field::kState;
+      condition.is_negated = is_negated == names(right, "established");
+    }
+    rule_.conditions.push_back(std::move(condition));
   }
 
   // `right` as the values of a condition.
@@ -257,30 +292,32 @@ class RuleReader {
   }
 
   void read_match(const Json& body) {
-    if (!body.is_object() || !body.contains("left") || !body.contains("right")) return;
+    if (!body.is_object() || !body.contains("left") || !body.contains("right"))
+      return rule_.conditions.push_back(not_understood());
     const std::string op = text_in(body, "op");
     const Json& right = body.at("right");
     if (read_protocol(body.at("left"), op, right)) return;
     const auto field = field_of(body.at("left"));
-    if (!field) return;
+    const bool is_comparison = op != "==" && op != "in" && op != "!=";
+    if (!field) return rule_.conditions.push_back(not_understood());
+    if (*field == Field::kState && !is_comparison) return read_state(right, op == "!=");
     Condition condition;
     condition.field = *field;
     const bool is_port = *field == Field::kSourcePort || *field == Field::kDestinationPort;
-    if (op == "==" || op == "in" || op == "!=") {
+    if (!is_comparison) {
       condition.is_negated = op == "!=";
       read_values(right, condition);
     } else if (!is_port || !read_comparison(op, right, condition)) {
-      return;
+      condition = not_understood();
     }
     rule_.conditions.push_back(std::move(condition));
   }
 
-  static bool names_protocol(const Json& value, const char* name) {
+  static bool names(const Json& value, const char* name) {
     if (value.is_string()) return value.get<std::string>() == name;
-    if (value.is_object() && value.contains("set")) return names_protocol(value.at("set"), name);
-    return value.is_array() && std::any_of(value.begin(), value.end(), [&](const Json& item) {
-             return names_protocol(item, name);
-           });
+    if (value.is_object() && value.contains("set")) return names(value.at("set"), name);
+    return value.is_array() && std::any_of(value.begin(), value.end(),
+                                           [&](const Json& item) { return names(item, name); });
   }
 
   // Names only: a number, or the name of a set, may stand for anything.
@@ -300,20 +337,32 @@ class RuleReader {
       if (field == "protocol" || field == "nexthdr") {
         (void)field_of_payload(*payload);
         key = "l4proto";
+        // An extension header may stand between.
+        if (field == "nexthdr") rule_.conditions.push_back(not_understood());
       }
     }
+    if (key != "l4proto" && key != "nfproto" && key != "protocol") return false;
     const bool is_plain = (op == "==" || op == "!=" || op == "in") && is_named(right);
-    if (key == "l4proto") {
-      const bool is_tcp = names_protocol(right, "tcp");
-      if (is_plain && is_tcp == (op == "!=")) rule_.is_for_others = true;
-      return true;
-    }
-    if (key != "nfproto" && key != "protocol") return false;
-    const bool is_v4 = names_protocol(right, key == "protocol" ? "ip" : "ipv4");
-    const bool is_v6 = names_protocol(right, key == "protocol" ? "ip6" : "ipv6");
-    if (is_plain && is_v4 != is_v6) add_family(is_v4 != (op == "!="));
-    if (is_plain && !is_v4 && !is_v6 && op != "!=") rule_.is_for_others = true;
+    if (!is_plain)
+      rule_.conditions.push_back(not_understood());
+    else if (key == "l4proto")
+      read_transport(right, op == "!=");
+    else
+      read_family(key, right, op == "!=");
     return true;
+  }
+
+  void read_transport(const Json& right, bool is_negated) {
+    if (names(right, "tcp") == is_negated) rule_.conditions.push_back(never());
+  }
+
+  void read_family(const std::string& key, const Json& right, bool is_negated) {
+    const bool is_v4 = names(right, key == "protocol" ? "ip" : "ipv4");
+    const bool is_v6 = names(right, key == "protocol" ? "ip6" : "ipv6");
+    if (is_v4 != is_v6)
+      add_family(is_v4 != is_negated);
+    else if (is_v4 == is_negated)  // neither of them, or not one of both
+      rule_.conditions.push_back(never());
   }
 
   void read_verdict_map(const Json& body) {
@@ -330,7 +379,7 @@ class RuleReader {
       }
     }
     if (elements == nullptr || !elements->is_array()) {
-      acts_ = true;
+      add_step(Effect::kActs);
       return;
     }
     for (const Json& element : *elements)
@@ -338,28 +387,30 @@ class RuleReader {
   }
 
   void read_map_element(std::optional<Field> field, const Json& element) {
-    Branch branch;
-    branch.acts = true;
-    if (element.is_array() && element.size() == 2) {
-      if (field) {
-        Condition condition;
-        condition.field = *field;
-        condition.is_open = !add_value(value_of_element(element[0]), condition);
-        branch.conditions.push_back(std::move(condition));
-      }
-      for (const char* kind : {"jump", "goto"})
-        if (element[1].is_object() && element[1].contains(kind)) {
-          branch.acts = false;
-          branch.chain = text_in(element[1].at(kind), "target");
-        }
+    Step& step = add_step(Effect::kActs);
+    if (!element.is_array() || element.size() != 2) return;
+    Condition condition = not_understood();
+    if (field) {
+      condition.field = *field;
+      condition.is_open = !add_value(value_of_element(element[0]), condition);
     }
-    rule_.branches.push_back(std::move(branch));
+    step.conditions.push_back(std::move(condition));
+    const Json& verdict = element[1];
+    if (!verdict.is_object()) return;
+    for (const auto& [kind, effect] :
+         {std::pair("jump", Effect::kJumps), std::pair("goto", Effect::kGoes)})
+      if (verdict.contains(kind)) {
+        step.effect = effect;
+        step.chain = chain_named(text_in(verdict.at(kind), "target"));
+      }
+    if (verdict.contains("accept")) step.effect = Effect::kAccepts;
+    if (verdict.contains("return")) step.effect = Effect::kReturns;
   }
 
   const Ruleset& ruleset_;
   std::string family_, table_;
   Rule rule_;
-  bool acts_ = false, counts_ = false;
+  bool jumps_ = false;
 };
 
 // --- the ruleset ---
@@ -377,16 +428,15 @@ std::vector<std::string> devices_in(const Json& chain) {
 
 void read_chain(const Json& body, NftSurroundings& surroundings, Ruleset& ruleset) {
   const ChainName name{text_in(body, "family"), text_in(body, "table"), text_in(body, "name")};
-  Chain& chain = ruleset.chains[name];
-  chain.hook = text_in(body, "hook");
-  chain.is_base = !chain.hook.empty();
-  chain.type = text_in(body, "type");
-  chain.policy = text_in(body, "policy");
-  chain.devices = devices_in(body);
+  const ChainId id =
+      ruleset.chains.add({text_in(body, "name"), text_in(body, "policy") != "drop", {}});
+  ruleset.ids[name] = id;
+  BaseChain base{name, id, text_in(body, "hook"), text_in(body, "type"), devices_in(body)};
+  if (base.hook.empty()) return;
   if (const auto known = surroundings.chain_devices.find(name);
       known != surroundings.chain_devices.end())
-    chain.devices = known->second;
-  chain.has_devices = !chain.devices.empty();
+    base.devices = known->second;
+  ruleset.bases.push_back(std::move(base));
 }
 
 // The sets that rules fill: `update @set { ip saddr }`.
@@ -405,30 +455,14 @@ void note_filled_set(const Json& rule, Ruleset& ruleset) {
   }
 }
 
-bool leads_to_action(const Ruleset& ruleset, const ChainName& name, const Packet& packet,
-                     std::size_t depth) {
-  const auto found = ruleset.chains.find(name);
-  if (found == ruleset.chains.end() || depth > kMostJumps) return true;
-  const auto& [family, table, chain_name] = name;
-  const auto acts = [&](const Branch& branch) {
-    if (match(branch.conditions, packet) == Match::kNo) return false;
-    return branch.acts ||
-           leads_to_action(ruleset, {family, table, branch.chain}, packet, depth + 1);
-  };
-  return std::any_of(found->second.rules.begin(), found->second.rules.end(), [&](const Rule& rule) {
-    return !rule.is_for_others && match(rule.conditions, packet) != Match::kNo &&
-           std::any_of(rule.branches.begin(), rule.branches.end(), acts);
-  });
-}
-
 // Does the chain see the connection's packets at all?
-bool is_passed(const Ruleset& ruleset, const std::string& family, const Chain& chain,
-               const FlowView& view) {
+bool is_passed(const Ruleset& ruleset, const BaseChain& chain, const FlowView& view) {
+  const std::string& family = std::get<0>(chain.name);
   const bool is_v4 = view.flow.remote.address.is_v4();
   if ((family == "ip" && !is_v4) || (family == "ip6" && is_v4)) return false;
   if (view.device.empty()) return true;
   if (family == "bridge" && !ruleset.bridges.contains(view.device)) return false;
-  return !chain.has_devices ||
+  return chain.devices.empty() ||
          std::any_of(chain.devices.begin(), chain.devices.end(), [&](const std::string& pattern) {
            return matches_device(pattern, view.device);
          });
@@ -440,16 +474,29 @@ std::optional<Heading> heading_of(const std::string& hook) {
   return std::nullopt;  // forward: connections that end on this host do not pass it
 }
 
-bool may_concern(const Chain& chain) {
-  return chain.is_base && heading_of(chain.hook).has_value() &&
-         (chain.policy == "drop" || !chain.rules.empty());
+bool may_concern(const Ruleset& ruleset, const BaseChain& base) {
+  const RuleChain& chain = ruleset.chains.at(base.id);
+  return heading_of(base.hook).has_value() && std::get<0>(base.name) != "arp" &&
+         (!chain.is_accepting || !chain.rules.empty());
 }
 
-bool concerns(const Ruleset& ruleset, const ChainName& name, const FlowView& view) {
-  const Chain& chain = ruleset.chains.at(name);
-  if (!is_passed(ruleset, std::get<0>(name), chain, view)) return false;
-  if (chain.policy == "drop") return true;
-  return leads_to_action(ruleset, name, packet_of(view, *heading_of(chain.hook)), 0);
+std::optional<RuleChains::Site> find_concern(const Ruleset& ruleset, const BaseChain& base,
+                                             const FlowView& view) {
+  if (!is_passed(ruleset, base, view)) return std::nullopt;
+  Packet packet = packet_of(view, *heading_of(base.hook));
+  // What is translated is not a matter of the verdict.
+  if (base.type == "nat") packet.is_established = false;
+  return ruleset.chains.find_concern(base.id, packet);
+}
+
+// Is there a packet of TCP for which it does something?
+bool is_for_anybody(const Rule& rule) {
+  std::size_t reached = 0;
+  while (reached < rule.conditions.size() && !is_never(rule.conditions[reached]))
+    ++reached;
+  if (reached == rule.conditions.size()) return !rule.steps.empty();
+  return std::any_of(rule.steps.begin(), rule.steps.end(),
+                     [&](const Step& step) { return step.after <= reached; });
 }
 
 Ruleset read_ruleset(const Json& items, NftSurroundings& surroundings) {
@@ -468,11 +515,10 @@ Ruleset read_ruleset(const Json& items, NftSurroundings& surroundings) {
     if (!item.is_object() || !item.contains("rule")) continue;
     const Json& body = item.at("rule");
     const ChainName name{text_in(body, "family"), text_in(body, "table"), text_in(body, "chain")};
-    const auto chain = ruleset.chains.find(name);
-    if (chain == ruleset.chains.end() || !body.contains("expr")) continue;
+    const auto chain = ruleset.ids.find(name);
+    if (chain == ruleset.ids.end() || !body.contains("expr")) continue;
     Rule rule = RuleReader(ruleset, body).read(body.at("expr"));
-    if (!rule.is_for_others && !rule.branches.empty())
-      chain->second.rules.push_back(std::move(rule));
+    if (is_for_anybody(rule)) ruleset.chains.at(chain->second).rules.push_back(std::move(rule));
   }
   ruleset.sets.clear();  // the rules have what they need
   return ruleset;
@@ -487,13 +533,22 @@ Result<Features> read_nft_ruleset(std::string_view json, NftSurroundings surroun
   const auto ruleset =
       std::make_shared<const Ruleset>(read_ruleset(parsed.at("nftables"), surroundings));
   Features features;
-  for (const auto& [name, chain] : ruleset->chains) {
-    if (!may_concern(chain) || std::get<0>(name) == "arp") continue;
-    const auto& [family, table, chain_name] = name;
-    features.push_back(
-        {chain.type == "nat" ? chimney::Reason::kNat : chimney::Reason::kFirewall,
-         "nftables: table " + family + " " + table + ", chain " + chain_name,
-         [ruleset, own = name](const FlowView& view) { return concerns(*ruleset, own, view); }});
+  for (std::size_t which = 0; which < ruleset->bases.size(); ++which) {
+    const BaseChain& base = ruleset->bases[which];
+    if (!may_concern(*ruleset, base)) continue;
+    const auto& [family, table, chain] = base.name;
+    Feature feature;
+    feature.reason = base.type == "nat" ? chimney::Reason::kNat : chimney::Reason::kFirewall;
+    feature.what = "nftables: table " + family + " " + table + ", chain " + chain;
+    feature.concerns = [ruleset, which](const FlowView& view) {
+      return find_concern(*ruleset, ruleset->bases[which], view).has_value();
+    };
+    feature.where = [ruleset, which](const FlowView& view) {
+      const BaseChain& own = ruleset->bases[which];
+      const auto site = find_concern(*ruleset, own, view);
+      return site ? to_string(ruleset->chains, *site, own.id, "rule handle") : std::string();
+    };
+    features.push_back(std::move(feature));
   }
   return features;
 }

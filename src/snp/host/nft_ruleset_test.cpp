@@ -76,10 +76,19 @@ TEST(NftRuleset, ForwardedPacketsAreNotOurs) {
   EXPECT_FALSE(concerns(forward + ", " + rule(kDrop), kFlow));
 }
 
-TEST(NftRuleset, AcceptAndCounterAreSomething) {
-  EXPECT_TRUE(concerns(std::string(kChain) + ", " + rule(R"({"accept": null})"), kFlow));
+constexpr const char* kCounter = R"({"counter": {"packets": 0, "bytes": 0}})";
+constexpr const char* kAccept = R"({"accept": null})";
+
+TEST(NftRuleset, ToAcceptIsNothingToCountIsSomething) {
+  EXPECT_FALSE(concerns(std::string(kChain) + ", " + rule(kAccept), kFlow));
+  EXPECT_TRUE(concerns(std::string(kChain) + ", " + rule(kCounter), kFlow));
+  EXPECT_TRUE(
+      concerns(std::string(kChain) + ", " + rule(std::string(kCounter) + ", " + kAccept), kFlow));
+  // It counts before it asks.
   EXPECT_TRUE(concerns(
-      std::string(kChain) + ", " + rule(R"({"counter": {"packets": 0, "bytes": 0}})"), kFlow));
+      std::string(kChain) + ", " +
+          rule(std::string(kCounter) + ", " + match(payload("tcp", "sport"), "1") + ", " + kAccept),
+      kFlow));
   EXPECT_FALSE(concerns(std::string(kChain) + ", " + rule(R"({"return": null})"), kFlow));
 }
 
@@ -177,8 +186,9 @@ TEST(NftRuleset, VerdictMaps) {
            rule(R"({"vmap": {"key": )" + payload("tcp", "sport") + R"(, "data": {"set": [)" +
                 elements + "]}}}");
   };
-  EXPECT_TRUE(concerns(map(R"([6379, {"accept": null}])"), kFlow));
-  EXPECT_FALSE(concerns(map(R"([6380, {"accept": null}])"), kFlow));
+  EXPECT_TRUE(concerns(map(R"([6379, {"drop": null}])"), kFlow));
+  EXPECT_FALSE(concerns(map(R"([6380, {"drop": null}])"), kFlow));
+  EXPECT_FALSE(concerns(map(R"([6379, {"accept": null}])"), kFlow));
   EXPECT_TRUE(concerns(map(R"([{"range": [6000, 7000]}, {"goto": {"target": "x"}}])"), kFlow));
   EXPECT_FALSE(concerns(map(R"([{"range": [7000, 7001]}, {"jump": {"target": "x"}}])"), kFlow));
   const std::string named = R"({"map": {"family": "inet", "name": "m", "table": "t", "type":
@@ -205,6 +215,67 @@ TEST(NftRuleset, Sets) {
       rule(match(payload("tcp", "sport"), "1") + R"(, {"set": {"op": "add", "elem": )" +
            payload("ip", "saddr") + R"(, "set": "@s"}})");
   EXPECT_TRUE(concerns(set("") + ", " + filled, kFlow));
+}
+
+constexpr const char* kGuard =
+    R"({"chain": {"family": "inet", "table": "t", "name": "c", "handle": 1,
+  "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}})";
+
+// Who drops the rest lets pass what a rule accepts for certain.
+TEST(NftRuleset, WhatIsAcceptedInAnyCaseIsLeftAlone) {
+  const auto guard = [](const std::string& accepted) {
+    return std::string(kGuard) + ", " + rule(accepted + ", " + kAccept);
+  };
+  EXPECT_FALSE(concerns(guard(match(payload("tcp", "sport"), "6379")), kFlow));
+  EXPECT_TRUE(concerns(guard(match(payload("tcp", "sport"), "6380")), kFlow));
+  EXPECT_TRUE(concerns(guard(match(payload("tcp", "flags"), R"("ack")", "in")), kFlow));
+  EXPECT_TRUE(concerns(guard(match(payload("ip6", "nexthdr"), R"("tcp")")), kFlow6));
+  EXPECT_FALSE(concerns(guard(match(meta("l4proto"), R"("tcp")")), kFlow));
+  EXPECT_TRUE(concerns(guard(match(meta("l4proto"), R"("@s")")), kFlow));
+  EXPECT_TRUE(concerns(guard(match(meta("mark"), "7")), kFlow));
+  EXPECT_TRUE(concerns(guard(R"({"limit": {"rate": 1, "per": "second"}})"), kFlow));
+  EXPECT_TRUE(concerns(guard(R"({"xt": {"type": "match", "name": "recent"}})"), kFlow));
+  EXPECT_FALSE(concerns(guard(R"({"xt": {"type": "match", "name": "comment"}})"), kFlow));
+  // A drop before it, which may match.
+  const std::string drop = rule(match(meta("mark"), "7") + ", " + kDrop);
+  EXPECT_TRUE(concerns(std::string(kGuard) + ", " + drop + ", " + rule(kAccept), kFlow));
+  // In a chain that it leads to.
+  const std::string jump =
+      std::string(kGuard) + ", " + kOther + ", " + rule(R"({"jump": {"target": "x"}})") + ", ";
+  EXPECT_FALSE(concerns(jump + rule(kAccept, "x"), kFlow));
+  EXPECT_TRUE(concerns(jump + rule(R"({"return": null})", "x"), kFlow));
+  EXPECT_FALSE(concerns(jump + rule(R"({"return": null})", "x") + ", " + rule(kAccept), kFlow));
+  const std::string gone = std::string(kGuard) + ", " + kOther + ", " +
+                           rule(R"({"goto": {"target": "x"}})") + ", " + rule(kAccept);
+  EXPECT_TRUE(concerns(gone, kFlow));  // it does not come back
+}
+
+TEST(NftRuleset, ConntracksStateIsOpenUnlessAcceptanceIsEnough) {
+  const std::string state = R"({"ct": {"key": "state"}})";
+  const std::string established =
+      rule(match(state, R"(["established", "related"])", "in") + ", " + kCounter + ", " + kAccept);
+  const std::string stateful = std::string(kGuard) + ", " + established;
+  FlowView lenient = kFlow;
+  lenient.is_acceptance_enough = true;
+  EXPECT_TRUE(concerns(stateful, kFlow));
+  EXPECT_FALSE(concerns(stateful, lenient));
+  const std::string invalid = rule(match(state, R"("invalid")", "in") + ", " + kDrop);
+  EXPECT_FALSE(concerns(std::string(kGuard) + ", " + invalid + ", " + established, lenient));
+  EXPECT_TRUE(concerns(std::string(kGuard) + ", " + invalid, lenient));  // and by policy
+  const std::string not_new = rule(match(state, R"("new")", "!=") + ", " + kAccept);
+  EXPECT_FALSE(concerns(std::string(kGuard) + ", " + not_new, lenient));
+  EXPECT_TRUE(concerns(std::string(kGuard) + ", " + not_new, kFlow));
+  const std::string map = rule(R"({"vmap": {"key": )" + state + R"(, "data": {"set": [
+      ["established", {"accept": null}], ["invalid", {"drop": null}]]}}})");
+  EXPECT_FALSE(concerns(std::string(kGuard) + ", " + map, lenient));
+  EXPECT_TRUE(concerns(std::string(kGuard) + ", " + map, kFlow));
+  // A rule that drops it is one, whatever is enough.
+  const std::string port = rule(match(payload("tcp", "sport"), "6379") + ", " + kDrop);
+  EXPECT_TRUE(concerns(std::string(kGuard) + ", " + port + ", " + established, lenient));
+  // Before either way ends in a packet that passes, the state does not matter.
+  EXPECT_FALSE(concerns(
+      std::string(kChain) + ", " + rule(match(state, R"("established")", "in") + ", " + kAccept),
+      kFlow));
 }
 
 TEST(NftRuleset, ChainsOfDevices) {
@@ -240,6 +311,18 @@ TEST(NftRuleset, NamesTableAndChain) {
   ASSERT_EQ(features->size(), 1u);
   EXPECT_EQ((*features)[0].reason, Reason::kNat);
   EXPECT_EQ((*features)[0].what, "nftables: table ip nat, chain POSTROUTING");
+  EXPECT_EQ((*features)[0].where(kFlow), "rule handle 2");
+}
+
+TEST(NftRuleset, NamesWhereElse) {
+  const auto where = [](const std::string& items) {
+    const auto features = read_nft_ruleset(ruleset(items), {});
+    return features && features->size() == 1 ? (*features)[0].where(kFlow) : std::string("?");
+  };
+  EXPECT_EQ(where(kGuard), "policy");
+  EXPECT_EQ(where(std::string(kChain) + ", " + kOther + ", " +
+                  rule(R"({"jump": {"target": "x"}})") + ", " + rule(kDrop, "x")),
+            "chain x, rule handle 7");
 }
 
 TEST(NftRuleset, NonsenseIsRefused) {

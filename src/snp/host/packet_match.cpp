@@ -42,6 +42,10 @@ Match match_listed(const Condition& condition, const Packet& packet) {
       return match_port(condition.ports, packet.destination.port);
     case Field::kInDevice:
       return match_device(condition.devices, packet.in_device);
+    case Field::kState:
+      return packet.is_established ? Match::kYes : Match::kMaybe;
+    case Field::kOther:
+      return Match::kMaybe;
     case Field::kOutDevice:
       break;
   }
@@ -67,6 +71,23 @@ std::optional<AddressRange> range_of_prefix(const IpAddress& address, unsigned b
   return range;
 }
 
+Condition never() {
+  Condition condition;
+  condition.field = Field::kSource;  // no address is listed
+  return condition;
+}
+
+bool is_never(const Condition& condition) noexcept {
+  return condition.field == Field::kSource && condition.addresses.empty() && !condition.is_open &&
+         !condition.is_negated;
+}
+
+Condition not_understood() {
+  Condition condition;
+  condition.field = Field::kOther;
+  return condition;
+}
+
 bool matches_device(std::string_view pattern, std::string_view name) noexcept {
   if (pattern.empty() || pattern.back() != '*') return pattern == name;
   pattern.remove_suffix(1);
@@ -76,8 +97,10 @@ bool matches_device(std::string_view pattern, std::string_view name) noexcept {
 Packet packet_of(const FlowView& view, Heading heading) noexcept {
   // A packet of a local connection leaves and comes by lo; which of the two a rule may ask for
   // depends on its hook, so the other is not known.
-  if (heading == Heading::kIn) return {view.flow.remote, view.flow.local, view.device, {}};
-  return {view.flow.local, view.flow.remote, {}, view.device};
+  Packet packet{view.flow.remote, view.flow.local, view.device, {}};
+  if (heading == Heading::kOut) packet = {view.flow.local, view.flow.remote, {}, view.device};
+  packet.is_established = packet.is_count_nothing = view.is_acceptance_enough;
+  return packet;
 }
 
 Match match(const Condition& condition, const Packet& packet) noexcept {

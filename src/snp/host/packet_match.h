@@ -24,6 +24,8 @@ enum class Field : std::uint8_t {
   kDestinationPort,
   kInDevice,
   kOutDevice,
+  kState,  // conntrack's: the rule names "established"
+  kOther,  // not understood: it may match
 };
 
 // Both ends belong to it.
@@ -55,6 +57,9 @@ struct Condition {
 struct Packet {
   Endpoint source, destination;
   std::string_view in_device, out_device;  // empty: not known
+  // FlowView::is_acceptance_enough:
+  bool is_established = false;    // conntrack will say so, whoever has carried the connection
+  bool is_count_nothing = false;  // a rule that only counts is none
 };
 enum class Heading : std::uint8_t { kIn, kOut };
 Packet packet_of(const FlowView& view, Heading heading) noexcept;
@@ -62,6 +67,11 @@ Packet packet_of(const FlowView& view, Heading heading) noexcept;
 Match match(const Condition& condition, const Packet& packet) noexcept;
 // All of them. Without any: kYes.
 Match match(const std::vector<Condition>& conditions, const Packet& packet) noexcept;
+
+// What no packet of a connection that exists meets, and what any may.
+Condition never();
+bool is_never(const Condition& condition) noexcept;
+Condition not_understood();
 
 bool matches_device(std::string_view pattern, std::string_view name) noexcept;
 
