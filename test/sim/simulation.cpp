@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <iostream>
 #include <sstream>
 
 #include "snp/ipc/flow_record.h"
+#include "snp/tcp/segments_ahead.h"
 
 namespace snp::sim {
 namespace {
@@ -55,10 +57,10 @@ std::string describe(const Config& config) {
     const LinkConfig& link = config.links[i];
     out << "\n  host " << i << ": bytes " << host.bytes << " ring " << host.ring << " burst "
         << host.max_segment_payload << " merges " << host.merges << " read pause "
-        << host.read_pause / microseconds(1) << " us; link: delay " << link.delay / microseconds(1)
-        << " us rate " << link.rate_bps << " queue " << link.queue_bytes << " loss " << link.loss
-        << " bursts " << link.burst_begin << " reorder " << link.reorder << " duplicate "
-        << link.duplicate;
+        << host.read_pause / microseconds(1) << " us copy time " << host.copy_time / microseconds(1)
+        << " us; link: delay " << link.delay / microseconds(1) << " us rate " << link.rate_bps
+        << " queue " << link.queue_bytes << " loss " << link.loss << " bursts " << link.burst_begin
+        << " reorder " << link.reorder << " duplicate " << link.duplicate;
   }
   return out.str();
 }
@@ -188,6 +190,10 @@ class Host {
     return next;
   }
 
+  [[nodiscard]] Instant next_copy() const {
+    return waiting_.empty() ? kNever : waiting_.front().due;
+  }
+
   [[nodiscard]] bool is_done() const {
     return connection_->state() == TcpState::kClosed && received_ == expected_bytes_;
   }
@@ -199,6 +205,16 @@ class Host {
   Instant next_handover_ = kNever;
   Instant held_until_{};  // hand-over under way: packets wait
   std::uint64_t payload_sent_ = 0;
+
+  // A packet that waits for its copy, or behind one that does.
+  struct Waiting {
+    Packet packet;
+    Instant due;
+    std::uint64_t position;
+    std::uint32_t placed, added;
+  };
+  std::deque<Waiting> waiting_;
+  tcp::SegmentsAhead ahead_;
 
  private:
   Pattern written_, expected_;
@@ -262,7 +278,7 @@ Instant Simulation::held_until(std::size_t side) const {
 Instant Simulation::next_event() const {
   Instant next = kNever;
   for (const auto& host : hosts_)
-    next = std::min({next, host->next_event(), host->next_handover_});
+    next = std::min({next, host->next_event(), host->next_handover_, host->next_copy()});
   for (std::size_t side = 0; side < 2; ++side)
     next = std::min(next, std::max(links_[1 - side].next_arrival(), held_until(side)));
   if (next_change_ < config_.changes.size() && next != kNever)
@@ -313,6 +329,7 @@ void Simulation::change_path() {
 bool Simulation::step() {
   for (std::size_t i = 0; i < hosts_.size(); ++i) {
     Host& host = *hosts_[i];
+    if (!finish_copies(i, now_)) return false;
     if (host.next_handover_ <= now_ && !hand_over(i)) return false;
     if (i < 2 && held_until(i) <= now_ && !deliver(i)) return false;
     if (host.connection().next_timeout() <= now_) {
@@ -356,9 +373,45 @@ bool Simulation::deliver(std::size_t side) {
   return true;
 }
 
+// The engine is slow and in order. It makes a mess of its destination at once and writes what
+// belongs there at the last moment.
 bool Simulation::give(std::size_t to, Packet packet) {
+  Host& host = *hosts_[to];
+  if (host.config_.copy_time == Duration{}) return process(to, packet, 0);
+  packet.segment.payload = packet.bytes;
+  const std::uint32_t placeable = host.ahead_.placeable(host.connection(), packet.segment);
+  const std::uint32_t placed = happens(random_, 0.8) ? placeable : 0;
+  if (placed == 0 && host.ahead_.is_empty()) return process(to, packet, 0);
+  const std::uint64_t position = host.connection().streams().rx_range.end + host.ahead_.bytes();
+  const Instant before = host.waiting_.empty() ? now_ : host.waiting_.back().due;
+  const auto time = Duration(static_cast<std::int64_t>(
+      random_() % static_cast<std::uint64_t>(host.config_.copy_time.count())));
+  const std::uint32_t added = host.ahead_.add(packet.segment, placeable);
+  const std::vector<std::byte> mess(placed, static_cast<std::byte>(random_()));
+  host.connection().streams().rx.copy_in(position, mess);
+  host.waiting_.push_back({std::move(packet), placed != 0 ? std::max(before, now_ + time) : before,
+                           position, placed, added});
+  return finish_copies(to, now_);
+}
+
+// Those that are over by `limit`.
+bool Simulation::finish_copies(std::size_t to, Instant limit) {
+  Host& host = *hosts_[to];
+  while (!host.waiting_.empty() && host.waiting_.front().due <= limit) {
+    const Host::Waiting waiting = std::move(host.waiting_.front());
+    host.waiting_.pop_front();
+    host.ahead_.remove(waiting.added);
+    host.connection().streams().rx.copy_in(waiting.position,
+                                           std::span(waiting.packet.bytes).first(waiting.placed));
+    if (!process(to, waiting.packet, waiting.placed)) return false;
+  }
+  return true;
+}
+
+bool Simulation::process(std::size_t to, const Packet& packet, std::uint32_t placed) {
   tcp::Connection& connection = hosts_[to]->connection();
   Segment segment = packet.segment;
+  segment.placed = placed;
   if (connection.state() == TcpState::kClosed) {
     if (!segment.has(TcpFlags::kRst)) refuse(to, segment);
     return true;
@@ -452,6 +505,7 @@ bool Simulation::hand_over(std::size_t i) {
     host.next_handover_ = kNever;
     return true;
   }
+  if (!finish_copies(i, kNever)) return false;
   host.connection().freeze(now_);
   if (!drain(i)) return false;
   const tcp::Streams streams = host.connection().streams();

@@ -25,6 +25,8 @@ struct HostConfig {
   Duration read_pause{};  // a slow reader looks only so often
   Duration write_pause{};
   std::uint32_t write_most = 0xffffffff;  // bytes written at a time
+  Duration
+      copy_time{};  // an engine copies what arrives, at random times up to this; 0: there is none
 };
 
 // The path changes while the connections run.
@@ -87,6 +89,8 @@ class Simulation {
   bool step();
   bool deliver(std::size_t side);
   bool give(std::size_t to, Packet packet);
+  bool process(std::size_t to, const Packet& packet, std::uint32_t placed);
+  bool finish_copies(std::size_t to, Instant limit);
   void merge(std::size_t side, Packet& packet);
   bool drain(std::size_t from);
   bool hand_over(std::size_t i);

@@ -68,7 +68,8 @@ Config random_config(std::uint64_t seed) {
   return config;
 }
 
-void run_seeds(std::uint64_t first, std::uint64_t last, double handovers_per_s) {
+void run_seeds(std::uint64_t first, std::uint64_t last, double handovers_per_s,
+               bool has_engine = false) {
   // SNP_SIM_SEED=n repeats one run, with SNP_SIM_RUNS=m it is the first of m.
   if (const char* begin = environment("SNP_SIM_SEED")) {
     const char* runs = environment("SNP_SIM_RUNS");
@@ -85,6 +86,11 @@ void run_seeds(std::uint64_t first, std::uint64_t last, double handovers_per_s) 
         link.loss = std::min(link.loss, 0.05);
       config.handover_time = microseconds(random() % 2000);
     }
+    if (has_engine) {
+      Random random(seed * 31);
+      for (HostConfig& host : config.hosts)
+        host.copy_time = microseconds(1 + random() % (random() % 2 == 0 ? 100 : 20'000));
+    }
     config.trace = environment("SNP_SIM_TRACE") != nullptr;
     Simulation simulation(config);
     ASSERT_TRUE(simulation.run()) << simulation.failure() << " at "
@@ -100,6 +106,13 @@ TEST(Transfer, RandomPathsDeliverEveryByte) {
 
 TEST(Transfer, HandOversAtRandomMomentsLoseNothing) {
   run_seeds(1, 1001, 20);
+}
+
+// A copy engine that is slow and writes at the last moment: what is shown too early, or written too
+// late, is a wrong byte.
+TEST(Transfer, ASlowCopyEngineMixesNothingUp) {
+  run_seeds(1, 401, 0, true);
+  run_seeds(401, 601, 20, true);
 }
 
 }  // namespace

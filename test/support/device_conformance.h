@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 
 #include <gtest/gtest.h>
 
@@ -179,10 +180,58 @@ TYPED_TEST_P(DeviceConformance, FramesAreCounted) {
   EXPECT_EQ(this->link_.right().stats().rx_dropped, 0u);
 }
 
+// Small and large ones, given back in part and altogether, while others come.
+TYPED_TEST_P(DeviceConformance, KeptFramesStayAsTheyAre) {
+  const std::uint32_t limit = this->link_.caps().max_frame_payload;
+  constexpr std::uint16_t kMss = 1400;
+  struct Kept {
+    device::RxFrame frame;
+    Bytes bytes;
+  };
+  std::deque<Kept> kept;
+  std::array<device::RxFrame, 5> out;
+  std::uint32_t seq = 0;
+  Bytes stream, received;
+  for (std::uint32_t round = 0; round < 60; ++round) {
+    for (std::uint32_t i = 0; i < 3; ++i) {
+      const std::uint32_t size =
+          i == 1 && limit != 0 && round % 3 == 0 ? limit - round : 50 + seq % 1000;
+      const auto frame = this->frame_from_left(size, seq);
+      ASSERT_TRUE(this->send(this->link_.left(), frame, size > kMss ? kMss : std::uint16_t{0}));
+      append(stream, frame.payload);
+      seq += size;
+    }
+    this->link_.left().flush();
+    this->link_.settle();
+    const auto like = this->frame_from_left(0, 0);
+    for (int tries = 0; received.size() < stream.size() && tries < 1000; ++tries) {
+      this->link_.right().keep(kept.size());
+      const std::size_t count = this->link_.right().receive(out);
+      for (const auto& one : std::span(out).first(count)) {
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(one.bytes.data());
+        kept.push_back({one, Bytes(bytes, bytes + one.bytes.size())});
+        append(received, ReceivedFrame{kept.back().bytes, {}, 0}.payload(like));
+      }
+      for (const Kept& one : kept) {
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(one.frame.bytes.data());
+        ASSERT_TRUE(std::equal(one.bytes.begin(), one.bytes.end(), bytes))
+            << "a kept frame changed";
+      }
+      // Up to twenty stay; now and then none.
+      while (kept.size() > (round % 7 == 0 ? 0u : 20u))
+        kept.pop_front();
+      if (count != 0) continue;
+      if (!kept.empty()) kept.pop_front();  // what is kept may have taken all the room there is
+      if (this->link_.right().wait_fd() >= 0) is_readable(this->link_.right(), 5);
+    }
+    ASSERT_EQ(received, stream);
+  }
+}
+
 REGISTER_TYPED_TEST_SUITE_P(DeviceConformance, NothingComesFromNothing,
                             SmallFramesArriveWholeAndInOrder, BothDirectionsAreIndependent,
                             LargeFramesKeepTheirPlaceAmongSmallOnes,
                             ABurstGivesAtMostWhatWasAskedFor, TheDescriptorTellsWhetherFramesWait,
-                            FramesAreCounted);
+                            FramesAreCounted, KeptFramesStayAsTheyAre);
 
 }  // namespace snp::test

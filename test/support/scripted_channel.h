@@ -1,6 +1,7 @@
-// For tests: an engine that is slow, wrong or gone, as it is told. It copies at the last possible
-// moment, so that whoever shows bytes too early shows wrong ones, and compares the source with what
-// it was at submission, so that whoever gives it back too early is found.
+// For tests: an engine that is slow, wrong or gone, as it is told. It makes a mess of a destination
+// at once and copies at the last possible moment, so that whoever shows bytes too early shows wrong
+// ones, and compares the source with what it was at submission, so that whoever gives it back too
+// early is found.
 #pragma once
 
 #include <algorithm>
@@ -48,6 +49,8 @@ class ScriptedChannel final : public netdma::Channel {
         transfers.size(), caps.depth - std::min<std::size_t>(caps.depth, outstanding()));
     for (const netdma::Transfer& transfer : transfers.first(taken)) {
       EXPECT_LE(transfer.size, caps.largest_transfer);
+      if ((transfer.flags & netdma::transfer_flag::kNull) == 0)
+        std::memset(transfer.destination, 0xee, transfer.size);
       const Duration time = random_delay ? random_delay() : delay;
       jobs_.push_back(
           {transfer, {transfer.source, transfer.source + transfer.size}, clock_() + time});

@@ -26,8 +26,10 @@ class NullQueue final : public device::PacketQueue {
     for (std::size_t i = 0; i < count; ++i)
       out[i] = {frames_[next_ + i], device::Checksum::kValid, 0};
     next_ += count;
+    kept_ = std::exchange(keep_, 0);
     return count;
   }
+  void keep(std::size_t frames) noexcept override { keep_ = frames; }
   bool transmit(const device::TxFrame&) noexcept override {
     ++sent_;
     return true;
@@ -37,9 +39,9 @@ class NullQueue final : public device::PacketQueue {
   [[nodiscard]] int wait_fd() const noexcept override { return -1; }
   [[nodiscard]] device::QueueStats stats() const noexcept override { return {}; }
 
-  // Room for the next frame that arrives; what was received before is forgotten.
+  // Room for the next frame that arrives; what was received before is forgotten, unless it is kept.
   std::vector<std::byte>& add() {
-    if (next_ == used_) next_ = used_ = 0;
+    if (next_ == used_ && kept_ == 0) next_ = used_ = 0;
     if (used_ == frames_.size()) frames_.emplace_back();
     return frames_[used_++];
   }
@@ -48,6 +50,7 @@ class NullQueue final : public device::PacketQueue {
  private:
   std::vector<std::vector<std::byte>> frames_;
   std::size_t used_ = 0, next_ = 0;
+  std::size_t keep_ = 0, kept_ = 0;  // for the next receive(), and in the last one
   std::uint64_t sent_ = 0;
 };
 

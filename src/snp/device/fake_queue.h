@@ -18,7 +18,9 @@ class FakeQueue final : public PacketQueue {
   };
 
   std::size_t receive(std::span<RxFrame> out) noexcept override {
-    given_.clear();
+    while (given_.size() > kept_)
+      given_.pop_front();
+    kept_ = 0;
     std::size_t count = 0;
     while (count < out.size() && !waiting_.empty()) {
       given_.push_back(std::move(waiting_.front()));
@@ -27,6 +29,7 @@ class FakeQueue final : public PacketQueue {
     }
     return count;
   }
+  void keep(std::size_t frames) noexcept override { kept_ = frames; }
   bool transmit(const TxFrame& frame) noexcept override {
     if (is_full) return false;
     Frame copy{{frame.headers.begin(), frame.headers.end()}, frame.gso_size};
@@ -49,7 +52,8 @@ class FakeQueue final : public PacketQueue {
 
  private:
   std::deque<Frame> waiting_;
-  std::vector<Frame> given_;
+  std::deque<Frame> given_;
+  std::size_t kept_ = 0;
 };
 
 }  // namespace snp::device

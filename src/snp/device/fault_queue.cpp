@@ -8,6 +8,7 @@ namespace {
 
 // A held frame comes after so many later ones.
 constexpr std::uint32_t kMaxLateness = 6;
+constexpr std::uint64_t kNoInner = ~0ull;
 
 class FaultDevice final : public PacketDevice {
  public:
@@ -118,28 +119,47 @@ std::size_t FaultQueue::take_due(std::span<RxFrame> out, bool all) noexcept {
     if (count == out.size()) break;
     if (!all && --held.after != 0) continue;
     held.after = 0;
-    given_.push_back(std::move(held));
-    out[count] = given_.back().frame;
-    out[count].bytes = given_.back().bytes;  // its storage moves with the vector
+    given_.push_back({kNoInner, std::move(held.bytes)});
+    out[count] = held.frame;
+    out[count].bytes = given_.back().bytes;
     ++count;
   }
   std::erase_if(held_rx_, [](const HeldRx& held) { return held.after == 0; });
   return count;
 }
 
+void FaultQueue::give(RxFrame& out, const RxFrame& frame, std::uint64_t number) noexcept {
+  given_.push_back({number, {}});
+  out = frame;
+}
+
+// Keeps what the caller keeps of its frames.
+std::size_t FaultQueue::receive_inner() noexcept {
+  std::uint64_t oldest = received_;
+  for (const Given& given : given_)
+    oldest = std::min(oldest, given.number);
+  inner_->keep(static_cast<std::size_t>(received_ - oldest));
+  const std::size_t count = inner_->receive(burst_);
+  received_ += count;
+  return count;
+}
+
 // Asks the queue for a third of what the caller takes, because each frame may become two, and later
 // ones may join.
 std::size_t FaultQueue::receive(std::span<RxFrame> out) noexcept {
-  given_.clear();
+  while (given_.size() > keep_)
+    given_.pop_front();
+  keep_ = 0;
   burst_.resize(std::max<std::size_t>(1, out.size() / 3));
   std::size_t count = 0;
   std::size_t received = 0;
-  while (count == 0 && (received = inner_->receive(burst_)) != 0) {
+  while (count == 0 && (received = receive_inner()) != 0) {
     for (std::size_t i = 0; i < received; ++i) {
+      const std::uint64_t number = received_ - received + i;
       const Fate fate = next_fate();
       if (fate == Fate::kHold) hold(burst_[i]);
-      if (fate == Fate::kPass || fate == Fate::kDuplicate) out[count++] = burst_[i];
-      if (fate == Fate::kDuplicate && count < out.size()) out[count++] = burst_[i];
+      if (fate == Fate::kPass || fate == Fate::kDuplicate) give(out[count++], burst_[i], number);
+      if (fate == Fate::kDuplicate && count < out.size()) give(out[count++], burst_[i], number);
       if (fate != Fate::kHold) count += take_due(out.subspan(count), false);
     }
   }

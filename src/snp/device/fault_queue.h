@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <random>
 #include <vector>
@@ -29,6 +30,7 @@ class FaultQueue final : public PacketQueue {
   FaultQueue(std::unique_ptr<PacketQueue> inner, const FaultConfig& config);
 
   std::size_t receive(std::span<RxFrame> out) noexcept override;
+  void keep(std::size_t frames) noexcept override { keep_ = frames; }
   bool transmit(const TxFrame& frame) noexcept override;
   void flush() noexcept override;
   bool reinject(const RxFrame& frame) noexcept override { return inner_->reinject(frame); }
@@ -62,6 +64,8 @@ class FaultQueue final : public PacketQueue {
   void send(const HeldTx& held) noexcept;
   // Hands out what is due, or everything; returns how many.
   std::size_t take_due(std::span<RxFrame> out, bool all) noexcept;
+  void give(RxFrame& out, const RxFrame& frame, std::uint64_t number) noexcept;
+  std::size_t receive_inner() noexcept;
 
   std::unique_ptr<PacketQueue> inner_;
   FaultConfig config_;
@@ -69,7 +73,14 @@ class FaultQueue final : public PacketQueue {
   FaultCounters faults_;
   std::vector<HeldTx> held_tx_;
   std::vector<HeldRx> held_rx_;
-  std::vector<HeldRx> given_;  // the caller reads them until the next receive()
+  // What the caller reads: a frame of the inner queue, by its number there, or one of our own.
+  struct Given {
+    std::uint64_t number;
+    std::vector<std::byte> bytes;
+  };
+  std::deque<Given> given_;
+  std::uint64_t received_ = 0;  // from the inner queue
+  std::size_t keep_ = 0;
   std::vector<RxFrame> burst_;
 };
 

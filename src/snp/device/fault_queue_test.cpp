@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <deque>
 #include <set>
 #include <string>
 
@@ -158,6 +159,31 @@ TEST(FaultQueueTest, ReinjectionIsNotDisturbed) {
   const auto bytes = numbered(3);
   EXPECT_TRUE(fixture.queue.reinject({bytes}));
   EXPECT_EQ(fixture.inner->reinjected.size(), 1u);
+}
+
+TEST(FaultQueue, KeptFramesStayWhetherOursOrTheQueues) {
+  Fixture fixture({0, 0.2, 0.3, 11});
+  struct Kept {
+    std::span<const std::byte> bytes;
+    std::uint32_t number;
+  };
+  std::deque<Kept> kept;
+  std::array<RxFrame, 8> out;
+  std::size_t received = 0;
+  for (std::uint32_t round = 0; round < 400; ++round) {
+    for (std::uint32_t i = 0; i < 3; ++i)
+      Fixture::transmit(*fixture.inner, 3 * round + i);
+    fixture.queue.keep(kept.size());
+    const std::size_t count = fixture.queue.receive(out);
+    received += count;
+    for (const RxFrame& frame : std::span(out).first(count))
+      kept.push_back({frame.bytes, number_of(frame.bytes)});
+    for (const Kept& one : kept)
+      ASSERT_EQ(number_of(one.bytes), one.number);
+    while (kept.size() > round % 30)
+      kept.pop_front();
+  }
+  EXPECT_GT(received, 1000u);
 }
 
 }  // namespace

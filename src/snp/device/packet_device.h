@@ -26,7 +26,8 @@ enum class Checksum : std::uint8_t {
   kValid,    // verified below, or never left this machine
 };
 
-// A received frame, Ethernet header first. Valid until the next receive() on its queue.
+// A received frame, Ethernet header first. Valid until the next receive() on its queue, or longer
+// when it is kept.
 struct RxFrame {
   std::span<const std::byte> bytes;  // the whole frame
   Checksum checksum = Checksum::kUnknown;
@@ -52,9 +53,12 @@ struct QueueStats {
 class PacketQueue {
  public:
   virtual ~PacketQueue() = default;
-  // Fills `out` with at most out.size() frames; gives the frames of the call before back to the
-  // device.
+  // Fills `out` with at most out.size() frames; gives the frames of earlier calls back to the
+  // device, but for those that are kept.
   virtual std::size_t receive(std::span<RxFrame> out) noexcept = 0;
+  // The newest `frames` of those received so far stay valid over the next receive(), which may find
+  // no room because of them. To be said before each receive(); those that were given back stay so.
+  virtual void keep(std::size_t frames) noexcept = 0;
   // Queues one frame; it is copied before the call returns. False: no room now (counted; TCP
   // repairs it).
   virtual bool transmit(const TxFrame& frame) noexcept = 0;
@@ -77,7 +81,7 @@ class PacketQueue {
   // the old one stays.
   virtual Result<int> prepare_untap() { return -1; }
   // The shard's thread, between two receive(): goes over to that end. Frames that still wait in the
-  // old one are lost.
+  // old one are lost. Pre: none is kept.
   virtual void untap() noexcept {}
   // Closes the old end. The tap is gone when it returns; slow.
   virtual void finish_untap() noexcept {}

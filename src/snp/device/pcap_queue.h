@@ -22,6 +22,7 @@ class PcapQueue final : public PacketQueue {
   ~PcapQueue() override;
 
   std::size_t receive(std::span<RxFrame> out) noexcept override;
+  void keep(std::size_t frames) noexcept override { inner_->keep(frames); }
   bool transmit(const TxFrame& frame) noexcept override;
   void flush() noexcept override;
   bool reinject(const RxFrame& frame) noexcept override { return inner_->reinject(frame); }

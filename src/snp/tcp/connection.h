@@ -101,6 +101,13 @@ class Connection {
   // Inputs from the network and the clock. Returns false when the segment was not acceptable (a
   // duplicate, out of window, failed PAWS): counted by the owner, answered as the RFC says.
   bool on_segment(const Segment& segment, Instant now) noexcept;
+  // For an owner that copies payload into the receive ring before it gives us the segment
+  // (Segment::placed): how many bytes, from the first, it may put at rx_range.end + `ahead`.
+  // `ahead` is the payload of segments that come before this one, each the next of the stream. 0:
+  // leave it to on_segment(). What is placed is free memory until then, whatever becomes of the
+  // segment; the condition is that all segments are given to us in the order in which this was
+  // asked for them.
+  [[nodiscard]] std::uint32_t placeable(const Segment& segment, std::uint32_t ahead) const noexcept;
   void on_timeout(Instant now) noexcept;
 
   // Inputs from the application.
@@ -179,8 +186,10 @@ class Connection {
   // process_text.cpp
   void process_text(const Segment& seg, Instant now) noexcept;
   [[nodiscard]] SeqNum text_edge() const noexcept;
-  void accept_in_order(std::span<const std::byte> text, Instant now) noexcept;
-  void accept_out_of_order(SeqNum start, std::span<const std::byte> text) noexcept;
+  void accept_in_order(std::span<const std::byte> text, std::size_t placed, Instant now) noexcept;
+  void accept_out_of_order(SeqNum start, std::span<const std::byte> text,
+                           std::size_t placed) noexcept;
+  void place(std::uint64_t pos, std::span<const std::byte> text, std::size_t placed) const noexcept;
   void process_fin(Instant now) noexcept;
   void note_duplicate(SeqNum start, SeqNum end) noexcept;
   void note_congestion_mark(const Segment& seg) noexcept;

@@ -26,6 +26,7 @@ SeqNum Connection::text_edge() const noexcept {
 void Connection::process_text(const Segment& seg, Instant now) noexcept {
   if (!receives_text(state_)) return;
   auto text = seg.payload;
+  std::size_t placed = seg.placed;
   SeqNum start = seg.seg_seq;
   const SeqNum end = start + static_cast<std::uint32_t>(text.size());
   if (is_closed_by_application_ && end > rcv_nxt_ && !text.empty()) {
@@ -43,6 +44,7 @@ void Connection::process_text(const Segment& seg, Instant now) noexcept {
   if (start < rcv_nxt_) {
     note_duplicate(start, rcv_nxt_);
     text = text.subspan(rcv_nxt_ - start);
+    placed -= std::min<std::size_t>(placed, rcv_nxt_ - start);
     start = rcv_nxt_;
   }
   const SeqNum edge = text_edge();
@@ -53,9 +55,9 @@ void Connection::process_text(const Segment& seg, Instant now) noexcept {
   text = text.first(std::min<std::size_t>(text.size(), edge - start));
   if (start + static_cast<std::uint32_t>(text.size()) != end) ack_now_ = true;
   if (start == rcv_nxt_)
-    accept_in_order(text, now);
+    accept_in_order(text, placed, now);
   else
-    accept_out_of_order(start, text);
+    accept_out_of_order(start, text, placed);
 }
 
 // RFC 3168 6.1.3: told until the peer says that it has heard. RFC 8257 3.2: told exactly, so a
@@ -75,9 +77,29 @@ void Connection::note_congestion_mark(const Segment& seg) noexcept {
   ack_now_ = true;
 }
 
+// Only the next segment of a stream without gaps: nothing that counts stands where it goes.
+std::uint32_t Connection::placeable(const Segment& segment, std::uint32_t ahead) const noexcept {
+  constexpr unsigned kHarmless = TcpFlags::kFin | TcpFlags::kPsh | TcpFlags::kEce | TcpFlags::kCwr;
+  if (!receives_text(state_) || is_frozen_ || is_closed_by_application_ || is_fin_known_ ||
+      has_urgent_ || !reassembly_.is_empty() || (segment.flags & ~kHarmless) != TcpFlags::kAck)
+    return 0;
+  const SeqNum start = rcv_nxt_ + ahead;
+  const SeqNum edge = text_edge();
+  if (segment.seg_seq != start || start >= edge) return 0;
+  return static_cast<std::uint32_t>(std::min<std::size_t>(segment.payload.size(), edge - start));
+}
+
+void Connection::place(std::uint64_t pos, std::span<const std::byte> text,
+                       std::size_t placed) const noexcept {
+  if (placed >= text.size()) [[unlikely]]
+    return;
+  streams_.rx.copy_in(pos + placed, text.subspan(placed));
+}
+
 // The bytes are in the ring before rcv_nxt says so.
-void Connection::accept_in_order(std::span<const std::byte> text, Instant now) noexcept {
-  streams_.rx.copy_in(streams_.rx_range.end, text);
+void Connection::accept_in_order(std::span<const std::byte> text, std::size_t placed,
+                                 Instant now) noexcept {
+  place(streams_.rx_range.end, text, placed);
   const auto length = static_cast<std::uint32_t>(text.size());
   SeqNum rcv_nxt = rcv_nxt_ + length;
   if (!reassembly_.is_empty()) {
@@ -92,12 +114,13 @@ void Connection::accept_in_order(std::span<const std::byte> text, Instant now) n
   schedule_ack(advance, now);
 }
 
-void Connection::accept_out_of_order(SeqNum start, std::span<const std::byte> text) noexcept {
+void Connection::accept_out_of_order(SeqNum start, std::span<const std::byte> text,
+                                     std::size_t placed) noexcept {
   const SeqNum end = start + static_cast<std::uint32_t>(text.size());
   ack_now_ = true;  // RFC 5681 4.2 MUST: a duplicate ACK for each
   switch (reassembly_.add(start, end)) {
     case Reassembly::Added::kNew:
-      streams_.rx.copy_in(streams_.rx_range.end + (start - rcv_nxt_), text);
+      place(streams_.rx_range.end + (start - rcv_nxt_), text, placed);
       break;
     case Reassembly::Added::kDuplicate:
       note_duplicate(start, end);

@@ -64,7 +64,7 @@ void Connection::accept_predicted(const Segment& seg, Instant now) noexcept {
   }
   if (!seg.payload.empty()) {
     measure_peer(seg, now);
-    accept_in_order(seg.payload, now);
+    accept_in_order(seg.payload, seg.placed, now);
   }
 }
 

@@ -44,6 +44,9 @@ struct Segment {
       0;  // payload of each original segment when the device merged several; 0: one
   TcpOptions options;
   std::span<const std::byte> payload;
+  // So many bytes of the payload, its first, stand at their places already (tcp/connection.h,
+  // placeable()).
+  std::uint32_t placed = 0;
 
   [[nodiscard]] bool has(std::uint8_t flag) const noexcept { return (flags & flag) != 0; }
   // SEG.LEN: payload and the sequence numbers of SYN and FIN (RFC 9293 3.3.1).

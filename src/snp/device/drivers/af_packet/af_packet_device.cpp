@@ -28,6 +28,7 @@ class AfPacketQueue final : public PacketQueue {
       : shared_(shared), receiver_(std::move(receiver)), sender_(std::move(sender)) {}
 
   std::size_t receive(std::span<RxFrame> out) noexcept override { return receiver_->receive(out); }
+  void keep(std::size_t frames) noexcept override { receiver_->keep(frames); }
   bool transmit(const TxFrame& frame) noexcept override { return sender_->transmit(frame); }
   void flush() noexcept override { sender_->flush(); }
   bool reinject(const RxFrame& frame) noexcept override { return sender_->reinject(frame); }

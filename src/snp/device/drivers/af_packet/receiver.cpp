@@ -59,7 +59,9 @@ Result<std::unique_ptr<AfPacketReceiver>> AfPacketReceiver::open(std::uint32_t i
   std::unique_ptr<AfPacketReceiver> receiver(new AfPacketReceiver);
   receiver->fd_ = std::move(*fd);
   receiver->ring_ = std::move(*ring);
-  receiver->large_limit_ = options.large_frames;
+  receiver->contents_.assign(receiver->ring_.slots(), kDropped);
+  for (std::uint32_t i = options.large_frames; i-- > 0;)
+    receiver->free_large_.push_back(static_cast<std::int16_t>(i));
   receiver->large_ =
       std::make_unique_for_overwrite<std::byte[]>(options.large_frames * kLargeBytes);
   return receiver;
@@ -88,19 +90,23 @@ Result<> AfPacketReceiver::join(Fanout& group) {
 }
 
 std::size_t AfPacketReceiver::receive(std::span<RxFrame> out) noexcept {
-  release_held();
+  const std::size_t kept = std::min(std::exchange(keep_, 0), held_frames_);
+  release_all_but(kept);
   std::size_t count = 0;
   bool is_losing = false;
   while (count < out.size() && held_ < ring_.slots()) {
     const std::span<std::byte> slot = ring_.slot(next_);
     const std::uint32_t status = status_of(slot).load(std::memory_order_acquire);
     if ((status & TP_STATUS_USER) == 0) break;
-    const Verdict verdict = take(slot, status, out[count]);
+    std::int16_t& content = contents_[next_ & (ring_.slots() - 1)];
+    const Verdict verdict = take(slot, status, out[count], content);
     if (verdict == Verdict::kNoBuffer) break;
     if (verdict == Verdict::kTaken) {
       bytes_ += out[count].bytes.size();
       ++count;
+      ++held_frames_;
     } else {
+      content = kDropped;
       ++dropped_;
     }
     is_losing |= (status & TP_STATUS_LOSING) != 0;
@@ -110,7 +116,7 @@ std::size_t AfPacketReceiver::receive(std::span<RxFrame> out) noexcept {
   frames_ += count;
   if (is_losing) update_drops();
   if (count == 0) {
-    release_held();
+    release_all_but(kept);
     on_empty();
   } else {
     empty_calls_ = 0;
@@ -118,10 +124,18 @@ std::size_t AfPacketReceiver::receive(std::span<RxFrame> out) noexcept {
   return count;
 }
 
-void AfPacketReceiver::release_held() noexcept {
-  for (; held_ != 0; --held_)
-    status_of(ring_.slot(next_ - held_)).store(TP_STATUS_KERNEL, std::memory_order_release);
-  large_used_ = 0;
+// Oldest first, and the dropped ones among and behind them.
+void AfPacketReceiver::release_all_but(std::size_t frames) noexcept {
+  for (; held_ != 0; --held_) {
+    const std::uint32_t slot = next_ - held_;
+    const std::int16_t content = contents_[slot & (ring_.slots() - 1)];
+    if (content != kDropped) {
+      if (held_frames_ == frames) return;
+      --held_frames_;
+      if (content != kSmall) free_large_.push_back(content);
+    }
+    status_of(ring_.slot(slot)).store(TP_STATUS_KERNEL, std::memory_order_release);
+  }
 }
 
 void AfPacketReceiver::on_empty() noexcept {
@@ -133,28 +147,32 @@ void AfPacketReceiver::on_empty() noexcept {
 }
 
 AfPacketReceiver::Verdict AfPacketReceiver::take(std::span<std::byte> slot, std::uint32_t status,
-                                                 RxFrame& out) noexcept {
+                                                 RxFrame& out, std::int16_t& content) noexcept {
   const auto& header = *reinterpret_cast<const tpacket2_hdr*>(slot.data());
   VnetHeader vnet;
   std::memcpy(&vnet, slot.data() + header.tp_mac - sizeof(vnet), sizeof(vnet));
   const bool is_valid = (vnet.flags & (VnetHeader::kNeedsChecksum | VnetHeader::kDataValid)) != 0;
   out.checksum = is_valid ? Checksum::kValid : Checksum::kUnknown;
   out.gso_size = is_tcp_gso(vnet) ? vnet.gso_size : std::uint16_t{0};
-  if ((status & TP_STATUS_COPY) != 0) return take_large(header, out);
+  if ((status & TP_STATUS_COPY) != 0) return take_large(header, out, content);
   // A tagged frame is of another device; a cut one came when the receive buffer was full.
   if ((status & TP_STATUS_VLAN_VALID) != 0 || header.tp_snaplen < header.tp_len)
     return Verdict::kDropped;
   out.bytes = {slot.data() + header.tp_mac, header.tp_snaplen};
+  content = kSmall;
   return Verdict::kTaken;
 }
 
-AfPacketReceiver::Verdict AfPacketReceiver::take_large(const tpacket2_hdr& header,
-                                                       RxFrame& out) noexcept {
-  if (large_used_ == large_limit_) return Verdict::kNoBuffer;
-  const std::span<std::byte> buffer(large_.get() + large_used_ * kLargeBytes, kLargeBytes);
+AfPacketReceiver::Verdict AfPacketReceiver::take_large(const tpacket2_hdr& header, RxFrame& out,
+                                                       std::int16_t& content) noexcept {
+  if (free_large_.empty()) return Verdict::kNoBuffer;
+  const std::int16_t index = free_large_.back();
+  const std::span<std::byte> buffer(large_.get() + static_cast<std::size_t>(index) * kLargeBytes,
+                                    kLargeBytes);
   if (!receive_large(buffer, header.tp_len) || (header.tp_status & TP_STATUS_VLAN_VALID) != 0)
     return Verdict::kDropped;
-  ++large_used_;
+  free_large_.pop_back();
+  content = index;
   out.bytes = buffer.first(header.tp_len);
   return Verdict::kTaken;
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "snp/base/result.h"
 #include "snp/base/unique_fd.h"
@@ -40,6 +41,7 @@ class AfPacketReceiver {
   Result<> join(Fanout& group);
 
   std::size_t receive(std::span<RxFrame> out) noexcept;
+  void keep(std::size_t frames) noexcept { keep_ = frames; }  // PacketQueue::keep()
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   // Adds what the kernel dropped since the last call.
   void update_drops() noexcept;
@@ -47,21 +49,25 @@ class AfPacketReceiver {
 
  private:
   enum class Verdict { kTaken, kDropped, kNoBuffer };
+  static constexpr std::int16_t kDropped = -2, kSmall = -1;
 
   AfPacketReceiver() = default;
-  void release_held() noexcept;
+  void release_all_but(std::size_t frames) noexcept;
   void on_empty() noexcept;
-  Verdict take(std::span<std::byte> slot, std::uint32_t status, RxFrame& out) noexcept;
-  Verdict take_large(const tpacket2_hdr& header, RxFrame& out) noexcept;
+  Verdict take(std::span<std::byte> slot, std::uint32_t status, RxFrame& out,
+               std::int16_t& content) noexcept;
+  Verdict take_large(const tpacket2_hdr& header, RxFrame& out, std::int16_t& content) noexcept;
   bool receive_large(std::span<std::byte> buffer, std::size_t expected) noexcept;
 
   UniqueFd fd_;
   PacketRing ring_;
-  std::uint32_t next_ = 0;              // slot to look at
-  std::uint32_t held_ = 0;              // slots before next_ that the caller still reads
-  std::unique_ptr<std::byte[]> large_;  // large_limit_ buffers, touched as far as they are used
-  std::uint32_t large_limit_ = 0;
-  std::uint32_t large_used_ = 0;
+  std::uint32_t next_ = 0;                // slot to look at
+  std::uint32_t held_ = 0;                // slots before next_ that are not given back,
+  std::size_t held_frames_ = 0;           // and how many of them the caller reads
+  std::size_t keep_ = 0;                  // of those, over the next receive()
+  std::vector<std::int16_t> contents_;    // of each slot: kDropped, kSmall, or which large buffer
+  std::unique_ptr<std::byte[]> large_;    // buffers, touched as far as they are used
+  std::vector<std::int16_t> free_large_;  // the last one given back is warm: taken first
   std::uint32_t empty_calls_ = 0;
   std::uint64_t frames_ = 0, bytes_ = 0, dropped_ = 0;
 };

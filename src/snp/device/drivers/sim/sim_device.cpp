@@ -27,27 +27,29 @@ class SimQueue final : public PacketQueue {
 
   std::size_t receive(std::span<RxFrame> out) noexcept override {
     const std::lock_guard lock(wire_.mutex_);
-    lent_.clear();
+    while (lent_.size() > keep_)
+      lent_.pop_front();
+    keep_ = 0;
     auto& inbox = wire_.state_[end_].inboxes[queue_];
     const Instant now = wire_.now_();
-    while (lent_.size() < out.size() && !inbox.frames.empty() &&
-           inbox.frames.front().arrival <= now) {
-      lent_.push_back(std::move(inbox.frames.front()));
-      inbox.frames.pop_front();
-    }
     const Checksum checksum =
         wire_.config_.caps.tx_checksum ? Checksum::kValid : Checksum::kUnknown;
-    for (std::size_t i = 0; i < lent_.size(); ++i) {
-      out[i] = {lent_[i].bytes, checksum, lent_[i].gso_size};
-      stats_.rx_bytes += lent_[i].bytes.size();
+    std::size_t count = 0;
+    while (count < out.size() && !inbox.frames.empty() && inbox.frames.front().arrival <= now) {
+      const Wire::Frame& frame = lent_.emplace_back(std::move(inbox.frames.front()));
+      inbox.frames.pop_front();
+      out[count++] = {frame.bytes, checksum, frame.gso_size};
+      stats_.rx_bytes += frame.bytes.size();
     }
-    stats_.rx_frames += lent_.size();
+    stats_.rx_frames += count;
+    inbox.lent = lent_.size();
     if (inbox.frames.empty()) {
       std::uint64_t rung = 0;
       std::ignore = ::read(inbox.bell.get(), &rung, sizeof rung);
     }
-    return lent_.size();
+    return count;
   }
+  void keep(std::size_t frames) noexcept override { keep_ = frames; }
 
   bool transmit(const TxFrame& frame) noexcept override {
     ++stats_.tx_frames;
@@ -73,7 +75,8 @@ class SimQueue final : public PacketQueue {
   Wire& wire_;
   const std::size_t end_;
   const std::uint32_t queue_;
-  std::vector<Wire::Frame> lent_;
+  std::deque<Wire::Frame> lent_;
+  std::size_t keep_ = 0;
   QueueStats stats_;
 };
 
@@ -120,6 +123,14 @@ Instant Wire::next_arrival() const {
     for (const Inbox& inbox : end.inboxes)
       if (!inbox.frames.empty()) next = std::min(next, inbox.frames.front().arrival);
   return next;
+}
+
+std::size_t Wire::lent(std::size_t end) const {
+  const std::lock_guard lock(mutex_);
+  std::size_t lent = 0;
+  for (const Inbox& inbox : state_[end].inboxes)
+    lent += inbox.lent;
+  return lent;
 }
 
 bool Wire::chance(double probability) {

@@ -62,6 +62,8 @@ class Wire {
   [[nodiscard]] std::vector<std::vector<std::byte>> take_reinjected(std::size_t end);
   // When the next frame in flight arrives anywhere; kNever: none is.
   [[nodiscard]] Instant next_arrival() const;
+  // Frames that were received at this end and are not given back.
+  [[nodiscard]] std::size_t lent(std::size_t end) const;
 
  private:
   friend class SimDevice;
@@ -75,6 +77,7 @@ class Wire {
   // One queue of one end: frames in order of arrival.
   struct Inbox {
     std::deque<Frame> frames;
+    std::size_t lent = 0;
     UniqueFd bell;
   };
   struct End {
