@@ -392,6 +392,18 @@ class DevicePrograms(Coexistence):
                 "device-program", f"device {DEVICE}, tc {hook} filter bpf")
         self.finish_streams()
 
+    def test_tcx(self):
+        """Nobody tells of it, so it is seen with the next thing that changes."""
+        def changed(act, device):
+            self.lab.a.hooked_programs(device, act)
+            for verb in ("add", "delete"):
+                self.lab.a.run(["nft", verb, "table", "inet", "harmless"])
+        self.comes_for_all_and_goes(
+            lambda: changed("add", DEVICE), lambda: changed("empty", DEVICE),
+            "device-program", f"device {DEVICE}, tcx ingress program stranger")
+        self.concerns_nobody(lambda: changed("add", "lo"), lambda: changed("empty", "lo"))
+        self.finish_streams()
+
     def test_tc_on_another_device(self):
         program = self.make_program("tc")
         def come():

@@ -1,8 +1,8 @@
 """The names of the BPF programs on a device's tcx and clsact hooks, as JSON {"ingress": [...], ...}.
 
 Run in the device's namespace: `ip netns exec NAME python3 tc_hooks.py DEVICE`. bpftool and tc of
-Debian 12 do not know tcx (Linux 6.6), so the kernel is asked. `... DEVICE fill` puts as many programs
-of nobody, which let everything pass, on tcx as fit; `... DEVICE empty` takes them off.
+Debian 12 do not know tcx (Linux 6.6), so the kernel is asked. `... DEVICE add` puts a program
+of nobody, which lets everything pass, on tcx, `fill` as many as fit; `empty` takes them off.
 """
 
 import ctypes
@@ -53,11 +53,14 @@ def load_stranger():
         ctypes.addressof(license_), 0, 0, 0, 0, 0, STRANGER.encode()))[0]
 
 
+def add(ifindex):
+    bpf(BPF_PROG_ATTACH, struct.pack("IIII", ifindex, load_stranger(), ATTACH_TYPES["ingress"], 0))
+
+
 def fill(ifindex):
     try:
         for _ in range(MOST):
-            bpf(BPF_PROG_ATTACH, struct.pack("IIII", ifindex, load_stranger(),
-                                             ATTACH_TYPES["ingress"], 0))
+            add(ifindex)
     except OSError as error:
         if error.errno != errno.ERANGE:
             raise
@@ -97,6 +100,6 @@ def clsact(device, where):
 if __name__ == "__main__":
     index = socket.if_nametoindex(sys.argv[1])
     for act in sys.argv[2:]:
-        {"fill": fill, "empty": empty}[act](index)
+        {"add": add, "fill": fill, "empty": empty}[act](index)
     print(json.dumps({where: tcx(index, where) + clsact(sys.argv[1], where)
                       for where in ATTACH_TYPES}))

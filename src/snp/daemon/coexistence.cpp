@@ -65,6 +65,7 @@ Result<> Coexistence::start(std::function<void()> on_change) {
       {"iptables", host::watch_iptables},
       {"ip xfrm", host::watch_xfrm},
       {"XDP and tc", host::watch_device_programs},
+      {"tcx", host::watch_tcx},
       {"bridging and forwarding", host::watch_routing},
   };
   for (const auto& watch : watches)
@@ -81,7 +82,7 @@ Result<> Coexistence::add(std::string name, Result<host::WatchPtr> watch) {
   Watched& watched = *watched_.emplace_back(std::move(owned));
   (void)look(watched);
   if (watched.watch->is_blind())
-    spdlog::warn(
+    spdlog::info(
         "coexistence: this kernel does not tell when {} changes; it is looked at before "
         "each offload",
         watched.name);

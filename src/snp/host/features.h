@@ -58,6 +58,7 @@ Result<WatchPtr> watch_nftables();
 Result<WatchPtr> watch_iptables();  // iptables-legacy and ip6tables-legacy
 Result<WatchPtr> watch_xfrm();
 Result<WatchPtr> watch_device_programs();  // XDP and tc, of other owners
+Result<WatchPtr> watch_tcx();
 // Bridges, their ports, and forwarding: the caller counts the last only together with kNat.
 Result<WatchPtr> watch_routing();
 
