@@ -61,12 +61,9 @@ Result<> Coexistence::start(std::function<void()> on_change) {
     const char* name;
     Result<host::WatchPtr> (*open)();
   } watches[] = {
-      {"nftables", host::watch_nftables},
-      {"iptables", host::watch_iptables},
-      {"ip xfrm", host::watch_xfrm},
-      {"XDP and tc", host::watch_device_programs},
-      {"tcx", host::watch_tcx},
-      {"bridging and forwarding", host::watch_routing},
+      {"nftables", host::watch_nftables}, {"iptables", host::watch_iptables},
+      {"ip xfrm", host::watch_xfrm},      {"XDP and tc", host::watch_device_programs},
+      {"tcx", host::watch_tcx},           {"bridging and forwarding", host::watch_routing},
   };
   for (const auto& watch : watches)
     if (auto added = add(watch.name, watch.open()); !added) return added;
