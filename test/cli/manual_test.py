@@ -37,7 +37,7 @@ class Completion(unittest.TestCase):
         self.assertLessEqual({"connections", "run", "netsh", "policy"}, set(self.complete("")))
         self.assertEqual(self.complete("settings", "g"), ["get"])
         self.assertEqual(self.complete("settings", "set", "chimn"),
-                         ["chimney", "chimney_applications", "chimney_ports"])
+                         ["chimney", "chimney_applications", "chimney_devices", "chimney_ports"])
         self.assertEqual(self.complete("settings", "set", "chimney", "dis"), ["disabled"])
         self.assertEqual(self.complete("netsh", "interface", "tcp", "show", "chimneys"),
                          ["chimneystats"])

@@ -29,8 +29,14 @@ class Coexistence(unittest.TestCase):
         self.lab.__enter__()
         self.addCleanup(self.lab.__exit__, None, None, None)
         self.seed = int.from_bytes(os.urandom(4), "little")
-        self.lab.start_snpd(self.lab.a, settings={"chimney": "enabled", **self.settings})
+        self.start_snpd()
         self.streams = [self.start_streams(port) for port in (CONCERNED, SPARED)]
+
+    def start_snpd(self):
+        self.lab.start_snpd(self.lab.a, settings={"chimney": "enabled", **self.settings})
+
+    def peer_of(self, _port):
+        return getattr(self.lab.b, self.remote)
 
     def start_streams(self, port):
         """Streams that verify every byte; the end in `a` is attached."""
@@ -39,8 +45,8 @@ class Coexistence(unittest.TestCase):
                    2_000_000]
         server = self.lab.b.start([peer, "listen", port, *options], name="listen")
         server.wait_listening(port)
-        client = self.lab.a.start([peer, "connect", getattr(self.lab.b, self.remote), port,
-                                   *options], attached=True, name="connect")
+        client = self.lab.a.start([peer, "connect", self.peer_of(port), port, *options],
+                                  attached=True, name="connect")
         return client, server
 
     def finish_streams(self):
@@ -481,6 +487,93 @@ class Local(Coexistence):
         self.concerns_nobody(
             nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; iifname "
                 f"{DEVICE} drop; }}; }}"), nft("delete table inet guard"))
+        self.finish_streams()
+
+
+    def test_local_connections_have_a_switch(self):
+        self.wait_all_offloaded()
+        self.lab.a.snp("settings", "set", "chimney_devices", "lo=disabled")
+        for port in (CONCERNED, SPARED):
+            self.wait_for(port, "InHost", "device-disabled")
+            self.expect_progress(port)
+        self.lab.a.snp("settings", "reset", "chimney_devices")
+        self.wait_all_offloaded()
+        self.finish_streams()
+
+
+class Devices(Coexistence):
+    """What happens to a device, or is said of it, touches no connection over another (CFG-5, CHM-11).
+    Streams of CONCERNED go over the first device, those of SPARED over the second."""
+
+    OTHER = "veth1"
+
+    def start_snpd(self):
+        subprocess.run(["ip", "link", "add", "name", self.OTHER, "netns", self.lab.a.name, "type",
+                        "veth", "peer", "name", self.OTHER, "netns", self.lab.b.name], check=True)
+        for end in (self.lab.a, self.lab.b):
+            end.run(["ip", "addr", "add", f"10.78.0.{end.number}/24", "dev", self.OTHER])
+            end.run(["ip", "link", "set", self.OTHER, "up"])
+        self.lab.start_snpd(self.lab.a, settings={"chimney": "enabled"}, devices=[DEVICE, self.OTHER])
+
+    def peer_of(self, port):
+        return self.lab.b.v4 if port == CONCERNED else "10.78.0.2"
+
+    def switch(self, *switches):
+        return lambda: self.lab.a.snp("settings", "set", "chimney_devices", ";".join(switches))
+
+    def test_switches_of_single_devices(self):
+        self.wait_all_offloaded()
+        spared = self.hand_overs(SPARED)
+        for state, shown in (("disabled", "disabled"), ("ipv6", "IPv6 only")):
+            self.switch(f"{DEVICE}={state}", f"{self.OTHER}=ipv4")()
+            self.wait_for(CONCERNED, "InHost", "device-disabled")
+            flow = next(iter(self.rows(CONCERNED)))
+            self.assertIn("step 'device'", self.lab.a.snp("why", flow).stdout)
+            self.assertIn(f"chimney_devices {DEVICE}={state}", self.lab.a.snp("status").stdout)
+            stats = self.lab.a.snp("netsh", "int", "tcp", "show", "chimneystats").stdout
+            line = next(line for line in stats.splitlines() if DEVICE in line)
+            self.assertTrue(line.endswith(shown), stats)
+            self.expect_progress(CONCERNED)
+            self.switch(f"{DEVICE}=ipv4", f"{self.OTHER}=enabled")()
+            self.wait_all_offloaded()
+        # Chimney has the last word: both must be on.
+        self.lab.a.snp("settings", "set", "chimney", "disabled")
+        self.wait_for(SPARED, "InHost", "chimney-disabled")
+        self.lab.a.snp("settings", "set", "chimney", "enabled")
+        self.wait_all_offloaded()
+        self.assertEqual({flow: n - 2 for flow, n in self.hand_overs(SPARED).items()}, spared)
+        self.finish_streams()
+
+    def test_a_change_of_one_device(self):
+        self.wait_all_offloaded()
+        spared = self.hand_overs(SPARED)
+        on_device = lambda *words: self.run_in_a("ip", "link", "set", DEVICE, *words)
+        nft = lambda text: self.lab.a.run(["nft", "-f", "-"], stdin=text)
+        changes = [
+            (lambda: nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; policy"
+                         f" drop; iifname != {DEVICE} accept; ct state established accept; }}; }}"),
+             lambda: nft("flush ruleset"), "firewall"),
+            (self.run_in_a("iptables-legacy", "-A", "INPUT", "-i", DEVICE, "-j", "ACCEPT"),
+             self.run_in_a("iptables-legacy", "-F"), "firewall"),
+            (self.run_in_a("ip", "link", "add", "br7", "type", "bridge"),
+             self.run_in_a("ip", "link", "delete", "br7"), None),
+            (on_device("mtu", "1400"), on_device("mtu", "1500"), None),
+            (self.run_in_a("ip", "addr", "add", "10.79.0.1/24", "dev", DEVICE),
+             self.run_in_a("ip", "addr", "delete", "10.79.0.1/24", "dev", DEVICE), None),
+        ]
+        for come, go, reason in changes:
+            come()
+            if reason:
+                self.wait_for(CONCERNED, "InHost", reason)
+            self.expect_progress(SPARED)
+            self.expect_progress(CONCERNED)
+            go()
+            self.wait_all_offloaded()
+        self.lab.b.run(["ip", "link", "set", DEVICE, "down"])  # no carrier
+        self.expect_progress(SPARED)
+        self.lab.b.run(["ip", "link", "set", DEVICE, "up"])
+        self.expect_progress(CONCERNED)
+        self.assertEqual(self.hand_overs(SPARED), spared, "moved without need")
         self.finish_streams()
 
 

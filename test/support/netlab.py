@@ -355,7 +355,7 @@ class Lab:
             raise LabError(f"the relay failed: {self.relay.output()[-400:]}")
         return json.loads(self.relay.output().splitlines()[-1])
 
-    def start_snpd(self, *ends, settings=None, cpus=None):
+    def start_snpd(self, *ends, settings=None, cpus=None, devices=(DEVICE,)):
         """Starts snpd in the given ends (default both) and waits until it answers.
 
         settings: {name: value}; cpus: {end: "0"} pins it to the core of its program."""
@@ -363,7 +363,8 @@ class Lab:
             config = self.folder / f"snpd-{end.name[-1]}.toml"
             config.write_text("".join(f"{name} = {_toml(value)}\n"
                                       for name, value in (settings or {}).items()))
-            end.snpd = end.start([self.snpd, "--config", config, "--device", DEVICE], name="snpd",
+            served = [word for device in devices for word in ("--device", device)]
+            end.snpd = end.start([self.snpd, "--config", config, *served], name="snpd",
                                  cpus=(cpus or {}).get(end))
         for end in ends or (self.a, self.b):
             self._wait_ready(end)

@@ -110,6 +110,16 @@ Answer ask_mode(const Policy& policy, const Facts& /*facts*/, const Rule* /*rule
   return {};
 }
 
+Answer ask_device(const Policy& policy, const Facts& facts, const Rule* /*rule*/) {
+  for (const DeviceSwitch& device : policy.devices) {
+    if (device.name != facts.interface) continue;
+    const bool is_on = facts.flow.remote.address.is_v4() ? device.is_ipv4_on : device.is_ipv6_on;
+    if (!is_on) return Reason::kDeviceDisabled;
+    return {};
+  }
+  return {};
+}
+
 Answer ask_coexistence(const Policy& /*policy*/, const Facts& facts, const Rule* /*rule*/) {
   if (facts.incompatible != Reason::kOffloaded) return facts.incompatible;
   return {};
@@ -184,6 +194,7 @@ struct StepRow {
 
 constexpr StepRow kSteps[] = {
     {{PolicyStep::kSwitchedOff, "mode", "Is the chimney on?"}, ask_mode},
+    {{PolicyStep::kDevice, "device", "Is the chimney on for its device?"}, ask_device},
     {{PolicyStep::kCoexistence, "coexistence", "Does an active feature exclude it?"},
      ask_coexistence},
     {{PolicyStep::kConnection, "connection", "Can the connection move?"}, ask_connection},
@@ -229,7 +240,7 @@ bool Policy::asks_for_programs() const noexcept {
 }
 
 bool Policy::asks_for_interfaces() const noexcept {
-  return any(rules, [](const Rule& rule) {
+  return !devices.empty() || any(rules, [](const Rule& rule) {
     return any(rule.conditions,
                [](const Condition& condition) { return condition.what == What::kInterface; });
   });

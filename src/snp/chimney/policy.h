@@ -1,7 +1,8 @@
 // Which connection is offloaded: the order of design section 11 as a table of steps, the first that
 // has an answer decides. Pure: settings and facts in, an answer with its reason and step out.
 //
-//   chimney disabled? -> incompatible feature? -> can it move? -> disabled ports? -> enabled ports?
+//   chimney disabled? -> its device disabled? -> incompatible feature? -> can it move? -> disabled
+//   ports? -> enabled ports?
 //   -> table of applications? -> table of ports? -> rules -> worth it? -> room?
 //
 // The lists of ports are those of the registry (reference 2.2), the tables those of netsh. Both
@@ -24,6 +25,7 @@ namespace snp::chimney {
 
 enum class PolicyStep : std::uint8_t {
   kSwitchedOff,
+  kDevice,
   kCoexistence,
   kConnection,
   kDisabledPorts,
@@ -55,8 +57,15 @@ struct PortPairFilter {
   std::optional<std::uint16_t> local, remote;  // empty: any
 };
 
+// Of a device. Without one a device is on for both.
+struct DeviceSwitch {
+  std::string name;
+  bool is_ipv4_on = true, is_ipv6_on = true;
+};
+
 struct Policy {
   Mode mode = Mode::kAutomatic;
+  std::vector<DeviceSwitch> devices;
   std::vector<std::uint16_t> enabled_local, enabled_remote, disabled_local, disabled_remote;
   std::vector<Application> applications;
   std::vector<PortPairFilter> port_pairs;

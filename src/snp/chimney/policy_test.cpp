@@ -45,6 +45,26 @@ constexpr Row kRows[] = {
     {"yes when worth it", [](Policy&, Facts&) {}, Reason::kOffloaded, PolicyStep::kWorth},
     {"disabled", [](Policy& p, Facts&) { p.mode = Mode::kDisabled; }, Reason::kChimneyDisabled,
      PolicyStep::kSwitchedOff},
+    {"device disabled",
+     [](Policy& p, Facts&) {
+       p.devices = {{"eth1", true, true}, {"eth0", false, false}};
+     },
+     Reason::kDeviceDisabled, PolicyStep::kDevice},
+    {"device for the other family only",
+     [](Policy& p, Facts&) {
+       p.devices = {{"eth0", false, true}};
+     },
+     Reason::kDeviceDisabled, PolicyStep::kDevice},
+    {"device for its family",
+     [](Policy& p, Facts&) {
+       p.devices = {{"eth0", true, false}};
+     },
+     Reason::kOffloaded, PolicyStep::kWorth},
+    {"another device disabled",
+     [](Policy& p, Facts&) {
+       p.devices = {{"eth1", false, false}};
+     },
+     Reason::kOffloaded, PolicyStep::kWorth},
     {"incompatible", [](Policy&, Facts& f) { f.incompatible = Reason::kCgroupBpf; },
      Reason::kCgroupBpf, PolicyStep::kCoexistence},
     {"cannot move", [](Policy&, Facts& f) { f.cannot_move = Reason::kKtls; }, Reason::kKtls,

@@ -104,26 +104,33 @@ Result<std::string> set_global(Service& service, const NetshValues& values) {
 
 constexpr NetshParameter kIndexParameters[] = {{"index", "<IDX>"}};
 
-std::string chimney_state(const DeviceRow& device) {
+std::string chimney_state(const DeviceRow& device, const Settings& settings) {
+  for (const std::string& text : settings.list(Setting::kChimneyDevices))
+    if (const auto entry = settings::parse_device_switch(text);
+        entry && entry->device == device.name) {
+      if (!entry->is_ipv4_on && !entry->is_ipv6_on) return "disabled";
+      if (!entry->is_ipv4_on || !entry->is_ipv6_on)
+        return std::string(entry->is_ipv4_on ? "IPv4" : "IPv6") + " only";
+    }
   if (!device.is_served) return "not served by snpd";
   return device.is_up ? "in use" : "down";
 }
 
-std::string list_devices(const std::vector<DeviceRow>& devices) {
+std::string list_devices(const std::vector<DeviceRow>& devices, const Settings& settings) {
   Table table({{"Idx", Table::Align::kRight},
                {"Interface"},
                {"Offloaded", Table::Align::kRight},
                {"Chimney"}});
   for (const DeviceRow& device : devices)
     table.add_row({std::to_string(device.ifindex), device.name, std::to_string(device.offloaded),
-                   chimney_state(device)});
+                   chimney_state(device, settings)});
   return table.to_text();
 }
 
 Result<std::string> show_chimneystats(Service& service, const NetshValues& values) {
   if (service.settings().text(Setting::kChimney) == "disabled") return std::string(kSwitchedOff);
   const auto devices = service.devices();
-  if (!values[0]) return list_devices(devices);
+  if (!values[0]) return list_devices(devices, service.settings());
   const auto found = std::find_if(devices.begin(), devices.end(), [&](const DeviceRow& device) {
     return std::to_string(device.ifindex) == *values[0] || device.name == *values[0];
   });
@@ -132,7 +139,7 @@ Result<std::string> show_chimneystats(Service& service, const NetshValues& value
                 "there is no interface '" + *values[0] + "'; 'show chimneystats' lists them");
   return underlined(
              fmt::format("Chimney Statistics of Interface {} ({})", found->ifindex, found->name)) +
-         row("Chimney", chimney_state(*found)) +
+         row("Chimney", chimney_state(*found, service.settings())) +
          row("Offloaded Connections", std::to_string(found->offloaded)) +
          row("Bytes Received by Them", std::to_string(found->bytes_in)) +
          row("Bytes Sent by Them", std::to_string(found->bytes_out));
@@ -179,7 +186,8 @@ Result<std::string> store_list(Service& service, Setting id, const std::vector<s
 
 Result<std::string> add_application(Service& service, const NetshValues& values) {
   auto list = without(service.stored_settings().list(Setting::kChimneyApplications), *values[0]);
-  list.push_back(settings::to_string({*values[0], values[1].value_or("enabled") == "enabled"}));
+  list.push_back(settings::to_string(
+      settings::ApplicationEntry{*values[0], values[1].value_or("enabled") == "enabled"}));
   return store_list(service, Setting::kChimneyApplications, list);
 }
 

@@ -160,6 +160,12 @@ TEST(Netsh, StatisticsOfInterfaces) {
             "Idx  Interface  Offloaded  Chimney\n"
             "  2  eth0               3  in use\n"
             "  5  eth1               0  not served by snpd\n");
+  for (const auto& [state, shown] :
+       {std::pair("disabled", "disabled"), std::pair("ipv4", "IPv4 only"),
+        std::pair("enabled", "in use")}) {
+    ASSERT_TRUE(service.values.set("chimney_devices", std::string("eth0=") + state));
+    EXPECT_THAT(say(service, "int tcp show chimneystats"), testing::HasSubstr(shown));
+  }
   EXPECT_THAT(say(service, "int tcp show chimneystats index=2"),
               testing::HasSubstr("Offloaded Connections               : 3\n"));
   ASSERT_TRUE(service.values.set("chimney", "disabled"));

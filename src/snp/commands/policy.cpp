@@ -30,9 +30,16 @@ using settings::Setting;
 
 // The settings that are steps of policy, in the order of their steps.
 constexpr Setting kPolicySettings[] = {
-    Setting::kChimney,           Setting::kDisabledLocalPorts, Setting::kDisabledRemotePorts,
-    Setting::kEnabledLocalPorts, Setting::kEnabledRemotePorts, Setting::kChimneyApplications,
-    Setting::kChimneyPorts,      Setting::kAutomaticBytes,     Setting::kAutomaticCalls,
+    Setting::kChimney,
+    Setting::kChimneyDevices,
+    Setting::kDisabledLocalPorts,
+    Setting::kDisabledRemotePorts,
+    Setting::kEnabledLocalPorts,
+    Setting::kEnabledRemotePorts,
+    Setting::kChimneyApplications,
+    Setting::kChimneyPorts,
+    Setting::kAutomaticBytes,
+    Setting::kAutomaticCalls,
     Setting::kMaxConnections,
 };
 

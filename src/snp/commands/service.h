@@ -126,6 +126,7 @@ struct StatusReport {
   std::string chimney;
   std::uint32_t shards = 0;
   std::vector<std::string> devices;
+  std::vector<std::string> device_switches;  // as in the setting chimney_devices
   std::uint32_t programs = 0, connections = 0, offloaded = 0, max_connections = 0;
   std::uint32_t engine_restarts = 0;
   std::vector<FeatureRow> features;  // that keep connections in the host

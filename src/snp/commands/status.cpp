@@ -22,6 +22,7 @@ void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
               {"chimney", status.chimney},
               {"shards", status.shards},
               {"devices", status.devices},
+              {"chimney_devices", status.device_switches},
               {"programs", status.programs},
               {"connections", status.connections},
               {"offloaded", status.offloaded},
@@ -43,7 +44,7 @@ std::string render_feature(const Json& feature) {
 std::string render(const Json& result) {
   std::string text;
   for (const auto& [name, value] : result.items()) {
-    if (name == "features") continue;
+    if (name == "features" || (name == "chimney_devices" && value.empty())) continue;
     std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
     if (value.is_array()) {
       shown.clear();

@@ -198,6 +198,7 @@ commands::StatusReport Control::status() {
   report.shards = shards();
   for (const DeviceChoice& device : parts_.inheritance.devices)
     report.devices.push_back(device.name);
+  report.device_switches = parts_.settings.list(settings::Setting::kChimneyDevices);
   for (const auto& [number, program] : programs_) {
     if (program->has_ended) continue;
     ++report.programs;

@@ -16,6 +16,7 @@ using settings::SettingInfo;
 // What decides about connections that exist.
 constexpr Setting kPolicySettings[] = {
     Setting::kChimney,
+    Setting::kChimneyDevices,
     Setting::kDisabledLocalPorts,
     Setting::kDisabledRemotePorts,
     Setting::kEnabledLocalPorts,

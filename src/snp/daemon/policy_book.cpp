@@ -62,6 +62,10 @@ void PolicyBook::follow(const Settings& settings) {
       add_target(application.paths, entry->path);
       policy_.applications.push_back(std::move(application));
     }
+  policy_.devices.clear();
+  for (const std::string& text : settings.list(Setting::kChimneyDevices))
+    if (const auto entry = settings::parse_device_switch(text))
+      policy_.devices.push_back({entry->device, entry->is_ipv4_on, entry->is_ipv6_on});
   policy_.port_pairs.clear();
   for (const std::string& text : settings.list(Setting::kChimneyPorts))
     if (const auto pair = settings::parse_port_pair(text))

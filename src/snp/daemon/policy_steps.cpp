@@ -22,6 +22,10 @@ std::string name_of(std::uint32_t ifindex) {
   return ifindex != 0 && ::if_indextoname(ifindex, name.data()) != nullptr ? name.data() : "";
 }
 
+std::string device_of(const host::Path& path) {
+  return path.is_loopback ? "lo" : name_of(path.ifindex);
+}
+
 void add_counts(Facts& facts, const ipc::SlotFacts& counted) {
   facts.bytes = counted.host_bytes_in.load() + counted.host_bytes_out.load();
   facts.calls = std::uint64_t{counted.host_calls_in.load()} + counted.host_calls_out.load();
@@ -54,14 +58,13 @@ Facts Offloader::facts_of(Program& program, const FourTuple& flow) const {
 
 // Where it goes, if that matters to somebody.
 void Offloader::add_interface(Facts& facts, const Flow& flow) const {
-  if (env_.policy.policy().asks_for_interfaces()) facts.interface = name_of(flow.path.ifindex);
+  if (env_.policy.policy().asks_for_interfaces()) facts.interface = device_of(flow.path);
 }
 
 // What of the host must see its packets.
 void Offloader::add_feature(Facts& facts, const Flow& flow) const {
   if (env_.coexistence.is_empty()) return;
-  host::FlowView view{flow.tuple, {}, flow.path.is_loopback};
-  view.device = view.is_local ? "lo" : name_of(flow.path.ifindex);
+  host::FlowView view{flow.tuple, device_of(flow.path), flow.path.is_loopback};
   if (auto found = env_.coexistence.find(std::move(view))) {
     facts.incompatible = found->reason;
     facts.feature = std::move(found->what);
@@ -84,11 +87,11 @@ Verdict Offloader::judge(Program& program, ipc::SlotId slot_id, Flow& flow, bool
 Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_id,
                                              const FourTuple& tuple, Reason recorded) {
   constexpr Reason kOfPolicy[] = {
-      Reason::kNotAskedYet,    Reason::kChimneyDisabled,  Reason::kDisabledPort,
-      Reason::kPortNotEnabled, Reason::kApplicationTable, Reason::kPortTable,
-      Reason::kPolicy,         Reason::kFirewall,         Reason::kNat,
-      Reason::kIpsec,          Reason::kForwarding,       Reason::kBridge,
-      Reason::kDeviceProgram,  Reason::kUnwatched};
+      Reason::kNotAskedYet,  Reason::kChimneyDisabled, Reason::kDeviceDisabled,
+      Reason::kDisabledPort, Reason::kPortNotEnabled,  Reason::kApplicationTable,
+      Reason::kPortTable,    Reason::kPolicy,          Reason::kFirewall,
+      Reason::kNat,          Reason::kIpsec,           Reason::kForwarding,
+      Reason::kBridge,       Reason::kDeviceProgram,   Reason::kUnwatched};
   if (std::find(std::begin(kOfPolicy), std::end(kOfPolicy), recorded) == std::end(kOfPolicy))
     return {recorded, {}};
   Flow flow;

@@ -8,6 +8,9 @@ namespace {
 
 constexpr std::string_view kEnabled = "enabled";
 constexpr std::string_view kDisabled = "disabled";
+constexpr std::string_view kIpv4 = "ipv4";
+constexpr std::string_view kIpv6 = "ipv6";
+constexpr std::size_t kDeviceName = 15;  // IFNAMSIZ, less the end
 
 bool is_separator(char c) {
   return c == ' ' || c == ',' || c == '\t' || c == '\r' || c == '\n' || c == '\0';
@@ -48,6 +51,8 @@ std::string_view allowed_element(Element element) noexcept {
       return "PATH=enabled or PATH=disabled, PATH from the root";
     case Element::kPortPair:
       return "LOCAL:REMOTE, each 1..65535 or *";
+    case Element::kDeviceState:
+      return "DEV=enabled, DEV=disabled, DEV=ipv4 or DEV=ipv6";
     case Element::kHashKey:
       return "80 hexadecimal digits or symmetric";
     case Element::kDevice:
@@ -71,6 +76,9 @@ std::optional<std::string> normal_form(Element element, std::string_view text) {
       return std::nullopt;
     case Element::kPortPair:
       if (const auto pair = parse_port_pair(text)) return to_string(*pair);
+      return std::nullopt;
+    case Element::kDeviceState:
+      if (const auto entry = parse_device_switch(text)) return to_string(*entry);
       return std::nullopt;
     case Element::kHashKey:
       if (is_hash_key(text)) return lower_case(text);
@@ -105,6 +113,30 @@ std::optional<ApplicationEntry> parse_application(std::string_view text) {
 
 std::string to_string(const ApplicationEntry& entry) {
   return entry.path + "=" + std::string(entry.is_enabled ? kEnabled : kDisabled);
+}
+
+std::optional<DeviceSwitch> parse_device_switch(std::string_view text) {
+  DeviceSwitch entry;
+  const std::size_t equals = text.find('=');
+  entry.device = text.substr(0, equals);
+  if (entry.device.empty() || entry.device.size() > kDeviceName ||
+      entry.device.find_first_of("/: ") != std::string::npos)
+    return std::nullopt;
+  if (equals == std::string_view::npos) return entry;
+  const std::string_view state = text.substr(equals + 1);
+  entry.is_ipv4_on = state == kEnabled || state == kIpv4;
+  entry.is_ipv6_on = state == kEnabled || state == kIpv6;
+  if (!entry.is_ipv4_on && !entry.is_ipv6_on && state != kDisabled) return std::nullopt;
+  return entry;
+}
+
+std::string_view state_of(const DeviceSwitch& entry) noexcept {
+  if (entry.is_ipv4_on) return entry.is_ipv6_on ? kEnabled : kIpv4;
+  return entry.is_ipv6_on ? kIpv6 : kDisabled;
+}
+
+std::string to_string(const DeviceSwitch& entry) {
+  return entry.device + "=" + std::string(state_of(entry));
 }
 
 std::optional<PortPair> parse_port_pair(std::string_view text) {

@@ -16,6 +16,7 @@ enum class Element : std::uint8_t {
   kApplication,  // PATH=enabled, PATH=disabled; PATH alone is enabled
   kHashKey,      // 80 hexadecimal digits, or "symmetric"
   kPortPair,     // LOCAL:REMOTE, each a port or *
+  kDeviceState,  // DEV=enabled, DEV=disabled, DEV=ipv4, DEV=ipv6; DEV alone is enabled
 };
 
 std::string_view allowed_element(Element) noexcept;  // in words, for error lines
@@ -39,6 +40,15 @@ struct PortPair {
 };
 std::optional<PortPair> parse_port_pair(std::string_view text);
 std::string to_string(const PortPair&);
+
+// Chimney's switch of a device, as adapters had it in the original (reference 2.3).
+struct DeviceSwitch {
+  std::string device;
+  bool is_ipv4_on = true, is_ipv6_on = true;
+};
+std::optional<DeviceSwitch> parse_device_switch(std::string_view text);
+std::string to_string(const DeviceSwitch&);
+std::string_view state_of(const DeviceSwitch&) noexcept;  // "enabled", "disabled", "ipv4", "ipv6"
 
 // A list of ports as the registry has it (reference 2.2): separated by blanks, commas and the ends
 // of the strings of a REG_MULTI_SZ, at most twelve; what is no port, and the thirteenth, is

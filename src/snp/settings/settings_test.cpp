@@ -68,6 +68,11 @@ TEST(Settings, ListsAreCheckedAsAWhole) {
             (std::vector<std::string>{"/usr/bin/a=enabled", "/usr/bin/b c=disabled"}));
   for (const char* bad : {"a", "/", "/a/", "/a=on", "/a\n"})
     EXPECT_FALSE(values.set("chimney_applications", bad)) << bad;
+  ASSERT_TRUE(values.set("chimney_devices", "eth0=disabled;lo;eth1=ipv4;eth2=ipv6"));
+  EXPECT_EQ(values.to_text(Setting::kChimneyDevices),
+            "eth0=disabled;lo=enabled;eth1=ipv4;eth2=ipv6");
+  for (const char* bad : {"=disabled", "eth0=off", "eth0=", "a/b", "e t", "sixteencharacter"})
+    EXPECT_FALSE(values.set("chimney_devices", bad)) << bad;
   ASSERT_TRUE(values.set("chimney_ports", "80:*;*:5001;*:*"));
   for (const char* bad : {"80", "0:*", "*:65536", "80:*:1", ":"})
     EXPECT_FALSE(values.set("chimney_ports", bad)) << bad;
