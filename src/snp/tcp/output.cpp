@@ -50,24 +50,24 @@ std::uint32_t Connection::effective_mss() const noexcept {
 // The user's limit (SO_MAX_PACING_RATE) bounds what the algorithm wants.
 std::uint64_t Connection::pacing_rate() const noexcept {
   const std::uint64_t limit = cached_.max_pacing_rate;
-  if (limit == 0) return cc_.pacing_rate;
-  return cc_.pacing_rate == 0 ? limit : std::min(limit, cc_.pacing_rate);
+  const bool is_short = rtt_.min_rtt_us() != 0 && rtt_.min_rtt_us() < kPacedBurstUs;
+  if (cc_.pacing_rate == 0 || is_short) return limit;
+  return limit == 0 ? cc_.pacing_rate : std::min(limit, cc_.pacing_rate);
 }
 
-// A paced burst is a millisecond long: the clock that ends its pause is no finer.
 std::uint32_t Connection::most_at_once(std::uint32_t mss) const noexcept {
   const std::uint32_t most = std::max(max_segment_payload_, mss);
   const std::uint64_t rate = pacing_rate();
   if (rate == 0) return most;
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(most, std::max<std::uint64_t>(rate / 1000, 2 * mss)));
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      most, std::max<std::uint64_t>(rate / (1'000'000 / kPacedBurstUs), 2 * mss)));
 }
 
 // `bytes` leave now. Each takes its time; up to kPacingBurst of that may be owed before the next
 // must wait, and kPacingCredit that nobody used, or that the timer came late, is not lost.
 void Connection::pace(std::uint32_t bytes, Instant now) noexcept {
-  constexpr Duration kPacingBurst = milliseconds(1);
-  constexpr Duration kPacingCredit = milliseconds(2);
+  constexpr Duration kPacingBurst = microseconds(kPacedBurstUs);
+  constexpr Duration kPacingCredit = 2 * kPacingBurst;
   const std::uint64_t rate = pacing_rate();
   if (rate == 0) return;
   const std::uint64_t most = 60'000'000'000;  // no pause is longer than a minute

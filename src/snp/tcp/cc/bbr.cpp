@@ -362,7 +362,10 @@ void update_min_rtt(CongestionState& cc, Bbr& own, const Acked& acked, Instant n
     own.min_rtt_us = own.probe_rtt_min_us;
     own.min_rtt_at = own.probe_rtt_min_at;
   }
-  if (own.state != State::kProbeRtt && has_expired && !own.is_after_idle) {
+  // Where the round trip is shorter than a burst there is nothing to be gained by knowing it
+  // better; a queue that lasts makes it longer.
+  if (own.state != State::kProbeRtt && has_expired && !own.is_after_idle &&
+      own.min_rtt_us >= kPacedBurstUs) {
     save_window(cc, own);
     enter(own, State::kProbeRtt);
     own.probe_rtt_done_at = kNever;

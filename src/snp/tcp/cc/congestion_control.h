@@ -16,6 +16,10 @@
 
 namespace snp::tcp {
 
+// A paced burst is that long: the clock that ends the pause after it is no finer. A path whose
+// round trip is shorter is left to the window, which bounds bursts better there.
+inline constexpr std::uint32_t kPacedBurstUs = 1000;
+
 // What an ACK told.
 struct Acked {
   std::uint32_t bytes = 0;         // newly acknowledged or SACKed
