@@ -196,7 +196,8 @@ CallResult Endpoint::write(std::uint32_t bytes) {
   if (!pending_error_.empty()) return {-1, std::exchange(pending_error_, {})};
   if (has_shut_down_ || connection_->state() == TcpState::kClosed) return {-1, "EPIPE"};
   const tcp::Streams& streams = connection_->streams();
-  const auto room = static_cast<std::uint32_t>(streams.tx.size - streams.tx_range.length());
+  const std::uint64_t limit = connection_->send_buffer();
+  const auto room = static_cast<std::uint32_t>(limit - std::min(limit, streams.tx_range.length()));
   const std::uint32_t taken = std::min(bytes, room);
   if (taken == 0 && bytes != 0) return {-1, "EAGAIN"};
   for (std::uint64_t at = streams.tx_range.end; at != streams.tx_range.end + taken; ++at)
@@ -260,7 +261,10 @@ bool Endpoint::set_number(std::string_view name, std::uint32_t value, const Call
       Option{"TCP_KEEPINTVL", nullptr, &cached_.keepalive.interval_s},
       Option{"TCP_KEEPCNT", nullptr, &cached_.keepalive.probes},
       Option{"TCP_USER_TIMEOUT", nullptr, &cached_.user_timeout_ms},
+      Option{"TCP_NOTSENT_LOWAT", nullptr, &cached_.notsent_lowat},
       Option{"SO_KEEPALIVE", &cached_.keepalive.enabled, nullptr},
+      Option{"SO_RCVBUF", nullptr, &cached_.receive_buffer},
+      Option{"SO_SNDBUF", nullptr, &cached_.send_buffer},
   };
   for (const Option& option : options) {
     if (option.name != name) continue;
@@ -268,6 +272,10 @@ bool Endpoint::set_number(std::string_view name, std::uint32_t value, const Call
       *option.flag = value != 0;
     else
       *option.number = value;
+    return true;
+  }
+  if (name == "SO_MAX_PACING_RATE") {
+    cached_.max_pacing_rate = value;
     return true;
   }
   if (name == "SO_LINGER" && call.numbers.size() >= 3) {

@@ -45,8 +45,8 @@ class AsWritten : public ::testing::Test {
     std::string line;
     std::getline(file, line);
     const auto cites = [&](const char* source) { return line.find(source) != std::string::npos; };
-    return line.starts_with("// ") &&
-           (cites("(RFC ") || cites("; RFC ") || cites("reference ") || cites("(Linux"));
+    return line.starts_with("// ") && (cites("(RFC ") || cites("; RFC ") || cites("reference ") ||
+                                       cites("(Linux") || cites("(draft-"));
   }
 
   fs::path path_;

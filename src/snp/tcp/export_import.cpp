@@ -145,8 +145,12 @@ void Connection::start_fin(const DelegatedState& delegated) noexcept {
 void Connection::start_receiving(const DelegatedState& delegated, Instant now) noexcept {
   is_echo_due_ = constant_.ecn && delegated.ecn_echo_due;
   // The host may have offered more than this ring holds; what lies beyond cannot be kept, and an
-  // honest smaller window lets the peer probe instead of sending in vain (RFC 9293 3.8.6).
-  rcv_adv_ = seq_max(seq_min(rcv_adv_, offerable_edge()), rcv_nxt_);
+  // honest smaller window lets the peer probe instead of sending in vain (RFC 9293 3.8.6). What the
+  // ring holds stays promised, also where less of it is used now.
+  const std::uint32_t slack = (1u << rcv_wind_shift_) - 1;
+  const auto stored = static_cast<std::uint32_t>(streams_.rx_range.length());
+  const std::uint32_t free = streams_.rx.size - std::min(stored, streams_.rx.size);
+  rcv_adv_ = seq_max(seq_min(rcv_adv_, rcv_nxt_ + (free > slack ? free - slack : 0)), rcv_nxt_);
   if (rcv_nxt_ != last_ack_sent_) {
     // How long it has been owed is not known, and there is a limit (RFC 9293 3.8.6.3 MUST-58).
     unacked_bytes_ = rcv_nxt_ - last_ack_sent_;
