@@ -10,6 +10,9 @@
 
 #include <gtest/gtest.h>
 
+#include "snp/engine/clock.h"
+#include "snp/netdma/cpu_channel.h"
+
 #include "test/support/shard_lab.h"
 
 namespace {
@@ -164,6 +167,23 @@ TEST(ShardTurn, AllocatesNothingForRequestsAndAnswers) {
     turn.lab().pass(microseconds(20));
   }
   EXPECT_GE(turn.lab().queue().sent(), 1500u);
+}
+
+TEST(ShardTurn, AllocatesNothingWhileAnEngineCopies) {
+  Turn turn(16, 16);
+  turn.lab().shard().use_copier(std::make_unique<netdma::Copier>(
+      netdma::open_cpu_channel(), netdma::CopierLimits{}, monotonic_now));
+  netdma::CopierSettings settings;
+  settings.is_enabled = true;
+  settings.min_bytes = 1;
+  settings.is_worth.fill(true);
+  turn.lab().shard().configure_copies(settings);
+  for (int i = 0; i < 100; ++i) {
+    turn.exchange();
+    turn.lab().pass(microseconds(20));
+  }
+  const auto counts = turn.lab().shard().copier()->stats().snapshot();
+  EXPECT_EQ(counts.of(stats::CopyOutcome::kEngine).copies, 1600u);
 }
 
 TEST(ShardTurn, AllocatesNothingWhenThingsGoWrong) {

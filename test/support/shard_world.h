@@ -199,9 +199,12 @@ struct World {
   void step(Instant limit = kNever) {
     if (a.run(now) + b.run(now) != 0) return;
     Instant next = wire.next_arrival();
-    for (const Host* host : {&a, &b})
-      for (const auto& shard : host->shards)
+    for (const Host* host : {&a, &b}) {
+      for (const auto& shard : host->shards) {
         next = std::min(next, shard->next_deadline());
+        if (shard->awaits_copies()) next = std::min(next, now + microseconds(5));
+      }
+    }
     now = std::max(now + microseconds(1), std::min({next, limit, now + seconds(1)}));
   }
   void run_for(Duration length) {

@@ -6,7 +6,7 @@ import re
 from sources import ROOT, files, finish
 
 ROW = re.compile(r"^SNP_METRIC\((\w+), *\"", re.M)
-TABLES = {"EngineMetric": "engine_metrics.def"}
+TABLES = {"EngineMetric": "engine_metrics.def", "NetdmaMetric": "netdma_metrics.def"}
 
 
 def main():

@@ -61,6 +61,8 @@ class EngineImpl final : public Engine {
   void dispatch(chimney::TargetEvents& events) override;
   [[nodiscard]] bool info(chimney::ConnectionId id, tcp::Info& out) const override;
   [[nodiscard]] stats::Snapshot<stats::EngineMetric> stats() const override;
+  void set_copies(const netdma::CopierSettings& settings) override;
+  [[nodiscard]] stats::NetdmaSnapshot netdma_stats() const override;
   void stop() override;
 
  private:
@@ -120,6 +122,11 @@ Result<> EngineImpl::open(const EngineConfig& config,
     shard_config.shard = i;
     auto shard = std::make_unique<Shard>(shard_config, std::move(*ports), records_, answers_,
                                          *guards_[i], monotonic_now());
+    if (config.open_channel) {
+      shard->use_copier(std::make_unique<netdma::Copier>(config.open_channel(i),
+                                                         netdma::CopierLimits{}, monotonic_now));
+      shard->configure_copies(config.copies);
+    }
     auto thread =
         ShardThread::open(std::move(shard), bulletin_.shard[i], answers_fd_.get(), config.spin_us);
     if (!thread) return tl::unexpected(thread.error());
@@ -395,6 +402,22 @@ stats::Snapshot<stats::EngineMetric> EngineImpl::stats() const {
   stats::Snapshot<stats::EngineMetric> sum;
   for (const auto& shard : shards_)
     sum.merge(shard->shard().stats().snapshot());
+  return sum;
+}
+
+void EngineImpl::set_copies(const netdma::CopierSettings& settings) {
+  for (const auto& shard : shards_) {
+    Mail& mail = make_mail(MailKind::kCopies, 0);
+    mail.copies = settings;
+    shard->post(mail);
+  }
+}
+
+stats::NetdmaSnapshot EngineImpl::netdma_stats() const {
+  stats::NetdmaSnapshot sum;
+  for (const auto& shard : shards_)
+    if (const netdma::Copier* copier = shard->shard().copier(); copier != nullptr)
+      sum.merge(copier->stats().snapshot());
   return sum;
 }
 

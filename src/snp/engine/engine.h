@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,6 +17,8 @@
 #include "snp/ipc/arena.h"
 #include "snp/ipc/flow_record.h"
 #include "snp/ipc/shared_memory.h"
+#include "snp/netdma/copier.h"
+#include "snp/stats/netdma_stats.h"
 #include "snp/stats/stats_block.h"
 #include "snp/tcp/connection.h"
 
@@ -27,6 +30,9 @@ struct EngineConfig {
   std::uint32_t held_frames = 4096;  // kept per shard for flows in hold
   Duration time_wait = tcp::Limits{}.time_wait;
   std::vector<int> cpus;  // shard i runs on cpus[i]; empty: the scheduler decides
+  // The copy engine of a shard (NetDMA); null, or answers null: the CPU copies.
+  std::function<std::unique_ptr<netdma::Channel>(std::uint32_t shard)> open_channel;
+  netdma::CopierSettings copies;
 };
 
 // An attached process as shards see it. Owned by the engine until detach() has completed.
@@ -92,6 +98,10 @@ class Engine : public chimney::Target {
 
   // What the shards have counted, summed. Any thread.
   [[nodiscard]] virtual stats::Snapshot<stats::EngineMetric> stats() const = 0;
+
+  // NetDMA, live: copies under way go on as they began.
+  virtual void set_copies(const netdma::CopierSettings& settings) = 0;
+  [[nodiscard]] virtual stats::NetdmaSnapshot netdma_stats() const = 0;  // summed. Any thread
 
   virtual void stop() = 0;  // joins the shards; Pre: no connection is left
 };

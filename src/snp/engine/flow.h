@@ -11,6 +11,7 @@
 #include "snp/engine/timing_wheel.h"
 #include "snp/ipc/flow_record.h"
 #include "snp/tcp/connection.h"
+#include "snp/tcp/segments_ahead.h"
 #include "snp/wire/header_template.h"
 
 namespace snp::engine {
@@ -47,6 +48,7 @@ struct Flow : WheelEntry {
   Instant settled_at;  // the last turn that touched it
   FourTuple tuple;
   CachedState cached;
+  tcp::SegmentsAhead ahead;   // frames of it that wait for copies
   Published<tcp::Info> info;  // any thread reads
   Mail finished_mail, upload_mail;
 };

@@ -10,6 +10,7 @@
 #include "snp/chimney/target.h"
 #include "snp/device/packet_device.h"
 #include "snp/engine/mailbox.h"
+#include "snp/netdma/copier.h"
 
 namespace snp::engine {
 
@@ -29,6 +30,7 @@ enum class MailKind : std::uint8_t {
   kMoveOut,        // id, shard
   kPassOn,         // handoff.state.constant.tuple, shard
   kFrame,          // frame: of another shard
+  kCopies,         // copies
   // Back.
   kInitiated,        // id
   kTerminated,       // id, flow, handoff
@@ -62,6 +64,7 @@ struct Mail : MailNode {
   std::uint32_t shard = 0;
   PassedFrame frame;
   std::shared_ptr<std::latch> is_done;
+  netdma::CopierSettings copies;
 };
 
 }  // namespace snp::engine

@@ -22,7 +22,10 @@ Shard::Shard(const ShardConfig& config, std::vector<DevicePort> ports, ipc::Flow
 
 std::size_t Shard::run_once(Instant now) noexcept {
   stats_.add(M::kTurns);
-  std::size_t work = receive(now);
+  std::size_t work = 0;
+  if (is_copying_) [[unlikely]]
+    work = process_copied(now);
+  work += receive(now);
   work += read_mail(now);
   work += answer_doorbells(now);
   wheel_.advance(now, [&](WheelEntry& entry) {
@@ -34,6 +37,8 @@ std::size_t Shard::run_once(Instant now) noexcept {
     expire(now);
   if (now >= next_sweep_) [[unlikely]]
     give_back_pages(now);
+  if (is_copying_) [[unlikely]]
+    note_waiting(awaits_copies() && work == 0 && touched_ == nullptr, now);
   if (touched_ == nullptr && pending_answers_.empty()) {
     if (work == 0) publish_stale_infos(now);
     return work + (wake_applications(now) ? 1 : 0);
@@ -44,12 +49,18 @@ std::size_t Shard::run_once(Instant now) noexcept {
 
 std::size_t Shard::receive(Instant now) noexcept {
   std::size_t received = 0;
+  if (is_copying_) [[unlikely]]
+    keep_frames();
   for (std::uint32_t port = 0; port < ports_.size(); ++port) {
     const std::size_t count = ports_[port].queue->receive(burst_);
-    for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t i = 0; i < count; ++i) {
+      ++ports_[port].received;
       on_frame(burst_[i], port, now);
+    }
     received += count;
   }
+  if (is_copying_) [[unlikely]]
+    copier_->push();
   return received;
 }
 
@@ -72,8 +83,14 @@ void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant n
   Flow& flow = *found->second;
   stats_.add(M::kFramesIn);
   stats_.add(M::kSegmentsIn, segments_in(parsed.segment.payload.size(), frame.gso_size));
-  flow.is_pushed |= parsed.segment.has(TcpFlags::kPsh);
-  if (!flow.connection->on_segment(parsed.segment, now)) stats_.add(M::kFramesUnacceptable);
+  if (is_copying_) [[unlikely]]
+    if (wait_for_copy(flow, parsed.segment, port, now)) return;
+  process(flow, parsed.segment, now);
+}
+
+void Shard::process(Flow& flow, const Segment& segment, Instant now) noexcept {
+  flow.is_pushed |= segment.has(TcpFlags::kPsh);
+  if (!flow.connection->on_segment(segment, now)) stats_.add(M::kFramesUnacceptable);
   touch(flow);
 }
 
@@ -121,7 +138,7 @@ void Shard::expire(Instant now) noexcept {
 }
 
 bool Shard::has_pending() const noexcept {
-  if (touched_ != nullptr || owes_wake() || !inbox_.is_empty()) return true;
+  if (touched_ != nullptr || owes_wake() || awaits_copies() || !inbox_.is_empty()) return true;
   for (const ShardArena* arena : arenas_)
     if (!ipc::is_empty(arena->doorbells())) return true;
   return false;

@@ -13,9 +13,11 @@
 #include "snp/engine/flow_table.h"
 #include "snp/engine/held_frames.h"
 #include "snp/engine/mail.h"
+#include "snp/engine/pending_frames.h"
 #include "snp/engine/shard_arena.h"
 #include "snp/engine/timing_wheel.h"
 #include "snp/engine/wake_guard.h"
+#include "snp/netdma/copier.h"
 #include "snp/stats/stats_block.h"
 
 namespace snp::engine {
@@ -25,7 +27,8 @@ struct DevicePort {
   std::unique_ptr<device::PacketQueue> queue;
   device::DeviceCaps caps;
   std::uint32_t ifindex = 0;
-  bool has_sent = false;  // since the last flush
+  bool has_sent = false;       // since the last flush
+  std::uint64_t received = 0;  // frames
 };
 
 struct ShardConfig {
@@ -43,6 +46,13 @@ class Shard {
   Shard(const ShardConfig& config, std::vector<DevicePort> ports, ipc::FlowRecord* records,
         Mailbox& answers, WakeGuard& guard, Instant now);
 
+  // Start-up only: received payload is copied with it from now on (netdma/).
+  void use_copier(std::unique_ptr<netdma::Copier> copier);
+  // Start-up only; later by mail.
+  void configure_copies(const netdma::CopierSettings& settings) noexcept;
+  // The end of the shard's thread: no engine touches a ring or a frame any more.
+  void stop_copies() noexcept;
+
   // One turn. Returns how much there was to do; 0: idle.
   std::size_t run_once(Instant now) noexcept;
 
@@ -51,6 +61,8 @@ class Shard {
   [[nodiscard]] Instant next_deadline() const noexcept;
   // Waiters are to be woken soon: do not sleep before.
   [[nodiscard]] bool owes_wake() const noexcept { return wake_due_ != kNever; }
+  // Frames wait for copies: do not sleep, but whoever copies may want this CPU.
+  [[nodiscard]] bool awaits_copies() const noexcept { return !pending_.is_empty(); }
   // A waiter that was woken here wants this CPU: it has not gone back to sleep since.
   [[nodiscard]] bool has_woken_neighbour() noexcept {
     if (woken_here_ != nullptr && woken_here_->sleeping.load(std::memory_order_relaxed) != 0)
@@ -65,6 +77,9 @@ class Shard {
   [[nodiscard]] std::span<const DevicePort> ports() const noexcept { return ports_; }
   void count_sleep() noexcept { stats_.add(stats::EngineMetric::kSleeps); }
   [[nodiscard]] const stats::EngineStats& stats() const noexcept { return stats_; }  // any thread
+  [[nodiscard]] const netdma::Copier* copier() const noexcept {
+    return copier_.get();
+  }  // its stats
   [[nodiscard]] std::size_t connections() const noexcept { return by_id_.size(); }
 
  private:
@@ -84,8 +99,16 @@ class Shard {
   void on_frame(const device::RxFrame& frame, std::uint32_t port, Instant now) noexcept;
   void on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
                        Instant now) noexcept;
+  void process(Flow& flow, const Segment& segment, Instant now) noexcept;
   void expire(Instant now) noexcept;
   void touch(Flow& flow) noexcept;
+
+  // shard_copies.cpp
+  bool wait_for_copy(Flow& flow, const Segment& segment, std::uint32_t port, Instant now) noexcept;
+  std::size_t process_copied(Instant now) noexcept;
+  void finish_copies(Instant now) noexcept;
+  void keep_frames() noexcept;
+  void note_waiting(bool waits, Instant now) noexcept;
 
   // shard_control.cpp
   std::size_t read_mail(Instant now) noexcept;
@@ -153,6 +176,11 @@ class Shard {
   TupleMap<PassOn> passed_on_;  // connections that other shards have now
   HeldFrames held_;
   TimingWheel wheel_;
+  std::unique_ptr<netdma::Copier> copier_;
+  PendingFrames pending_;
+  bool is_copying_ = false;  // frames may have to wait for copies
+  bool may_start_copies_ = true;
+  Instant waits_since_ = kNever;
   Flow* touched_ = nullptr;
   std::vector<Flow*> with_pages_;  // those with has_filled_pages or has_written_pages
   Flow* stale_ = nullptr;

@@ -68,6 +68,7 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
       release_frames(mail, now);
       return answer(mail, MailKind::kDone);
     case MailKind::kUntap:
+      finish_copies(now);
       ports_[port_of(mail.handoff.state.constant.ifindex)].queue->untap();
       mail.is_done->count_down();
       return answer(mail, MailKind::kDone);
@@ -81,7 +82,13 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
       pass_on_held(mail, now);
       return answer(mail, MailKind::kDone);
     case MailKind::kFrame:
+      finish_copies(now);  // before what comes later, whose memory nobody keeps
+      may_start_copies_ = false;
       on_frame({mail.frame.bytes, mail.frame.checksum, mail.frame.gso_size}, mail.frame.port, now);
+      may_start_copies_ = true;
+      return answer(mail, MailKind::kDone);
+    case MailKind::kCopies:
+      configure_copies(mail.copies);
       return answer(mail, MailKind::kDone);
     default:
       SNP_ASSERT(false);
@@ -156,6 +163,7 @@ void Shard::terminate(Mail& mail, Instant now) noexcept {
   const auto found = by_id_.find(mail.id);
   if (found == by_id_.end()) return answer(mail, MailKind::kDone);  // finished() is on its way
   Flow& flow = *found->second;
+  if (!flow.ahead.is_empty()) finish_copies(now);
   if (flow.slot != nullptr) read_slot(flow, now);
   tcp::Connection& connection = *flow.connection;
   if (flow.slot == nullptr || !can_go_home(connection.state())) {
@@ -222,9 +230,13 @@ void Shard::pass_on(const device::RxFrame& frame, std::uint32_t port,
   stats_.add(M::kFramesPassedOn);
 }
 
+// All there is has been processed afterwards, so nothing waits for a copy.
 void Shard::drain_devices(Instant now) noexcept {
+  finish_copies(now);
+  may_start_copies_ = false;
   for (int rounds = 0; rounds < kMaxDrainRounds && receive(now) != 0; ++rounds) {
   }
+  may_start_copies_ = true;
 }
 
 void Shard::release_frames(const Mail& mail, Instant now) noexcept {
@@ -257,6 +269,7 @@ void Shard::detach(ShardArena& arena, Instant now) noexcept {
 }
 
 void Shard::forget(Flow& flow) noexcept {
+  SNP_ASSERT(flow.ahead.is_empty());
   TimingWheel::remove(flow);
   flows_.erase(flow.tuple);
   by_id_.erase(flow.id);

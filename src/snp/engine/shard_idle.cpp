@@ -58,7 +58,8 @@ void Shard::follow_streams(Flow& flow) noexcept {
 // A receive ring is filled by this shard alone. True: it is as it should be.
 bool Shard::rest_receive_ring(Flow& flow) noexcept {
   const tcp::Streams& streams = flow.connection->streams();
-  if (streams.rx_range.length() != 0 || flow.connection->has_gap()) return false;
+  if (streams.rx_range.length() != 0 || flow.connection->has_gap() || !flow.ahead.is_empty())
+    return false;
   flow.has_filled_pages = false;
   if (streams.rx.size >= kSmallestRing) ::madvise(streams.rx.data, streams.rx.size, MADV_REMOVE);
   return true;

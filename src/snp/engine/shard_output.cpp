@@ -27,7 +27,9 @@ void Shard::settle(Instant now) noexcept {
       publish_info(*flow, now);
     else if (!std::exchange(flow->is_info_stale, true))
       flow->next_stale = std::exchange(stale_, flow);
-    if (flow->slot == nullptr && flow->connection->state() == TcpState::kClosed) {
+    // Copies into its ring are finished first; the last one comes by here again.
+    if (flow->slot == nullptr && flow->connection->state() == TcpState::kClosed &&
+        flow->ahead.is_empty()) {
       forget(*flow);
       stats_.add(M::kConnectionsFinished);
       answer(flow->finished_mail, MailKind::kFinished);

@@ -19,6 +19,8 @@ namespace {
 // While packets keep coming, a waiter that was woken on this CPU gets it after so long: it makes
 // the room that the peer waits for.
 constexpr Duration kPatience = microseconds(50);
+// A copy takes no longer, unless the engine is a thread that waits for this CPU.
+constexpr Duration kCopyTime = microseconds(20);
 
 void relax() noexcept {
 #if defined(__x86_64__)
@@ -125,12 +127,20 @@ void ShardThread::run() noexcept {
       idle_since = now;
       publish_cpu();
     }
+    if (shard_->awaits_copies()) {
+      if (now - idle_since < kCopyTime)
+        relax();
+      else
+        ::sched_yield();
+      continue;
+    }
     if (shard_->owes_wake() || now - idle_since < spin_.budget(shard_->has_woken_neighbour())) {
       relax();
       continue;
     }
     sleep(now);
   }
+  shard_->stop_copies();
 }
 
 bool ShardThread::turn(Instant now) noexcept {
