@@ -292,6 +292,7 @@ void Copier::quarantine() noexcept {
   rests_until_ = clock_() + rest_;
   rest_ = std::min(rest_ * 2, limits_.longest_rest);
   stats_.add(M::kQuarantines);
+  stats_.set(M::kQuarantined, 1);
 }
 
 void Copier::try_again() noexcept {
@@ -300,6 +301,7 @@ void Copier::try_again() noexcept {
   if (tail_ != head_) return;
   is_quarantined_ = false;
   stats_.add(M::kResets);
+  stats_.set(M::kQuarantined, 0);
   if (!channel_->reset()) quarantine();
 }
 

@@ -205,6 +205,7 @@ TEST_F(CopierTest, AnErrorIsRepairedAndTheEngineLeftAloneForAWhile) {
   EXPECT_EQ(counted(Outcome::kFailed).copies, 1u);
   EXPECT_EQ(counted(Outcome::kEngine).copies, 1u);
   EXPECT_TRUE(copier_->is_quarantined());
+  EXPECT_EQ(counted(M::kQuarantined), 1u);
   EXPECT_EQ(copy(3000), 0u);
   EXPECT_EQ(counted(Outcome::kNoEngine).copies, 1u);
   run(milliseconds(101));
@@ -212,6 +213,7 @@ TEST_F(CopierTest, AnErrorIsRepairedAndTheEngineLeftAloneForAWhile) {
   run(milliseconds(1));
   EXPECT_TRUE(is_right());
   EXPECT_FALSE(copier_->is_quarantined());
+  EXPECT_EQ(counted(M::kQuarantined), 0u);
   // It rests twice as long the next time.
   channel_->fail_next = 1;
   copy(3000);
