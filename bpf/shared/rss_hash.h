@@ -1,5 +1,6 @@
-/* The distribution over shards that the steering programs and their loader share: hash types, key
- * and indirection table, and the hash itself. The same function runs in both worlds. Plain C. */
+/* The distribution over shards, or over the CPUs of the host, that the programs and their loaders
+ * share: hash types, key and indirection table, and the hash itself. The same function runs in both
+ * worlds. Plain C. */
 #ifndef SNP_BPF_SHARED_RSS_HASH_H
 #define SNP_BPF_SHARED_RSS_HASH_H
 
@@ -15,6 +16,9 @@
 #define SNP_RSS_IPV6_EX 0x00000800u
 #define SNP_RSS_TCP_IPV6 0x00001000u
 #define SNP_RSS_TCP_IPV6_EX 0x00002000u
+#define SNP_RSS_UDP_IPV4 0x00004000u
+#define SNP_RSS_UDP_IPV6 0x00008000u
+#define SNP_RSS_UDP_IPV6_EX 0x00010000u
 
 struct snp_rss {
   __u32 types;

@@ -20,7 +20,7 @@ THIRD_PARTY = {
     "CLI/": {"commands", "cli", "daemon"},
     "toml++/": {"settings"},
     "absl/": {"engine", "daemon"},
-    "bpf/": {"steer", "device/drivers/af_packet", "host"},
+    "bpf/": {"steer", "rss/backends", "device/drivers/af_packet", "host"},
     "libmnl/": {"host", "daemon"},
     "nftables/": {"host"},
     "libiptc/": {"host"},
@@ -37,7 +37,7 @@ SYSTEM = re.compile(r"^(sys|net|netinet|linux|arpa|asm)/|^(unistd|fcntl|poll|pth
 PURE = {"wire", "state", "stats", "tcp", "chimney"}
 PURE_EXCEPTIONS = {("wire", "arpa/inet.h")}  # inet_pton and inet_ntop: text only
 # BPF sources share plain C headers with those that load them.
-SHARED_BPF = {"steer", "device/drivers/af_packet", "host", "test"}
+SHARED_BPF = {"steer", "rss/backends", "device/drivers/af_packet", "host", "test"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 ROW = re.compile(r"^snp_folder\(([^)]*)\)", re.M)

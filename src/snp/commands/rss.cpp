@@ -1,5 +1,7 @@
 // snp rss: the hash of a packet, where it goes, and what the balancer does about it.
 #include <algorithm>
+#include <array>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -94,6 +96,26 @@ Json shards_of(const RssReport& report) {
   return rows;
 }
 
+Json host_of(const RssReport& report) {
+  Json rows = Json::array();
+  for (const HostRssRow& row : report.host)
+    rows.push_back({{"device", row.device},
+                    {"backend", row.backend},
+                    {"why", row.why},
+                    {"failed", row.has_failed},
+                    {"cpu_set", row.cpu_set},
+                    {"cpus", row.cpus},
+                    {"balancing", row.is_balancing},
+                    {"table", row.table},
+                    {"queues", row.queues},
+                    {"packets", row.packets},
+                    {"remark", row.remark},
+                    {"buckets_moved", row.buckets_moved},
+                    {"last_moves", row.last_moves},
+                    {"elephants", row.elephants}});
+  return rows;
+}
+
 void handle_show(Service& service, const Json& /*arguments*/, const Answer& answer) {
   const RssReport report = service.rss();
   answer(Json{{"enabled", report.is_enabled},
@@ -111,7 +133,7 @@ void handle_show(Service& service, const Json& /*arguments*/, const Answer& answ
               {"quiet_p99_us", report.quiet_p99_us},
               {"last_moves", report.last_moves},
               {"elephants", report.elephants},
-              {"host_path", "left to the host"}});
+              {"host", host_of(report)}});
 }
 
 std::string lines_of(const Json& list, std::string_view prefix) {
@@ -121,17 +143,43 @@ std::string lines_of(const Json& list, std::string_view prefix) {
   return text;
 }
 
+std::string render_device(const Json& row) {
+  const auto text_of = [&](const char* key) { return row.at(key).get<std::string>(); };
+  std::string text = fmt::format("{:<15} {}: {}\n", "host, " + text_of("device"),
+                                 text_of("backend"), text_of("why"));
+  if (text_of("cpus").empty()) return text;
+  text += fmt::format("{:<15} CPUs {} of {}{}\n", "", text_of("cpus"), text_of("cpu_set"),
+                      row.at("balancing").get<bool>() ? ", balancing" : "");
+  if (!text_of("remark").empty()) text += fmt::format("{:<15} {}\n", "", text_of("remark"));
+  // How many buckets each CPU has, and packets where they are counted.
+  std::map<std::uint32_t, std::array<std::uint64_t, 2>> cpus;
+  const Json& table = row.at("table");
+  const Json& packets = row.at("packets");
+  for (std::size_t bucket = 0; bucket < table.size(); ++bucket) {
+    auto& [buckets, sum] = cpus[table[bucket].get<std::uint32_t>()];
+    ++buckets;
+    if (bucket < packets.size()) sum += packets[bucket].get<std::uint64_t>();
+  }
+  for (const auto& [cpu, counts] : cpus)
+    text += fmt::format("{:<15} CPU {}: {} buckets", "", cpu, counts[0]) +
+            (packets.empty() ? "\n" : fmt::format(", {} packets\n", counts[1]));
+  if (!row.at("elephants").empty())
+    text += fmt::format("{:<15} heavy buckets, cannot be divided: {}\n", "",
+                        row.at("elephants").dump());
+  return text + lines_of(row.at("last_moves"), fmt::format("{:<15} moved ", ""));
+}
+
 std::string render_show(const Json& result) {
   std::string types;
   for (const Json& type : result.at("types"))
     types += (types.empty() ? "" : " ") + type.get<std::string>();
   std::string text = fmt::format(
-      "{:<15} {}\n{:<15} {}{}\n{:<15} {}\n{:<15} {}\n{:<15} {} entries\n{:<15} {}\n", "engine",
+      "{:<15} {}\n{:<15} {}{}\n{:<15} {}\n{:<15} {}\n{:<15} {} entries\n", "engine",
       result.at("enabled").get<bool>() ? "enabled" : "disabled: everything on one shard", "profile",
       result.at("profile").get<std::string>(),
       result.at("balancing").get<bool>() ? ", balancing" : ", not balancing", "hashed",
       types.empty() ? "nothing" : types, "key", result.at("key").get<std::string>(), "table",
-      result.at("table").size(), "host path", result.at("host_path").get<std::string>());
+      result.at("table").size());
   text += fmt::format("{:<15} {} buckets, {} connections (quiet p99 {} us), {} could not\n",
                       "moved", result.at("buckets_moved").get<std::uint64_t>(),
                       result.at("connections_moved").get<std::uint64_t>(),
@@ -144,8 +192,11 @@ std::string render_show(const Json& result) {
   for (const Json& row : result.at("shards"))
     table.add_row({row.at("shard").dump(), row.at("buckets").dump(), row.at("packets").dump(),
                    row.at("connections").dump()});
-  return text + table.to_text() + lines_of(result.at("elephants"), "heavy, cannot be divided: ") +
-         lines_of(result.at("last_moves"), "moved ");
+  text += table.to_text() + lines_of(result.at("elephants"), "heavy, cannot be divided: ") +
+          lines_of(result.at("last_moves"), "moved ");
+  for (const Json& device : result.at("host"))
+    text += render_device(device);
+  return text;
 }
 
 // "profile" stands for the setting rss_profile.
@@ -199,7 +250,9 @@ constexpr Argument kHashArguments[] = {
     {"SRC", "ADDRESS or ADDRESS:PORT, as in the packet", true},
     {"DST", "ADDRESS or ADDRESS:PORT, as in the packet", true}};
 constexpr Argument kSetArguments[] = {
-    {"NAME", "enabled, base_cpu, max_cpus, profile, balancing, ipv4, ipv6, key or table_size",
+    {"NAME",
+     "enabled, backend, base_cpu, max_cpus, avoid_cpus, profile, balancing, ipv4, ipv6, key or "
+     "table_size",
      true},
     {"VALUE", "its new value", true}};
 constexpr Argument kRebalanceArguments[] = {{"--dry-run", "only say what it would do"}};
@@ -208,7 +261,7 @@ constexpr Argument kRebalanceArguments[] = {{"--dry-run", "only say what it woul
 
 const CommandSpec kRss{
     .path = "rss",
-    .help = "Receive-side scaling: how received packets are spread over the shards.",
+    .help = "Receive-side scaling: how received packets are spread over shards and CPUs.",
     .arguments = {},
     .handle = handle_show,
     .render = render_show,

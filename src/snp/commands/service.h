@@ -132,6 +132,23 @@ struct StatusReport {
   std::vector<FeatureRow> features;  // that keep connections in the host
 };
 
+// How one device spreads the host's packets.
+struct HostRssRow {
+  std::string device;
+  std::string backend;                 // card, cpumap, rps or none: what it is now
+  std::string why;                     // a sentence
+  bool has_failed = false;             // it is not what the settings ask for
+  std::string cpu_set, cpus;           // lists like 0-2,5: that may be used; that are
+  std::vector<std::uint32_t> table;    // CPU of each bucket; empty: there is no such table
+  std::vector<std::uint32_t> queues;   // of the card's table, as ethtool -x shows it
+  std::vector<std::uint64_t> packets;  // of each bucket; empty: not counted
+  std::string remark;                  // what differs from what was asked
+  bool is_balancing = false;
+  std::uint64_t buckets_moved = 0;
+  std::vector<std::string> last_moves;
+  std::vector<std::uint32_t> elephants;
+};
+
 // How received packets are distributed over the shards.
 struct RssReport {
   bool is_enabled = false, is_balancing = false;
@@ -147,6 +164,7 @@ struct RssReport {
   std::uint32_t quiet_p99_us = 0;                               // of the moved connections
   std::vector<std::string> last_moves;                          // why, the latest last
   std::vector<std::string> elephants;  // buckets that a connection or few make heavy
+  std::vector<HostRssRow> host;        // one a device
 };
 
 struct RssBalance {

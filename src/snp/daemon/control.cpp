@@ -70,6 +70,7 @@ Result<> Control::start() {
       !done)
     return done;
   if (auto done = parts_.coexistence.start([this] { follow_policy(); }); !done) return done;
+  parts_.host_scaling.start();
   if (auto done = watch_signals(); !done) return done;
   if (auto done = watch_private_process(); !done) return done;
   loop.set_sleep_hooks([this] { return before_sleep(); },

@@ -12,6 +12,7 @@
 #include "snp/commands/command.h"
 #include "snp/daemon/engine_process.h"
 #include "snp/daemon/event_loop.h"
+#include "snp/daemon/host_scaling.h"
 #include "snp/daemon/kept.h"
 #include "snp/daemon/messages.h"
 #include "snp/daemon/offloader.h"
@@ -33,6 +34,7 @@ class Control final : public commands::Service {
     settings::Settings& settings;
     PolicyBook& policy;
     Coexistence& coexistence;
+    HostScaling& host_scaling;
   };
   explicit Control(Parts parts);
 

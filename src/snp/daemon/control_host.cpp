@@ -46,8 +46,8 @@ std::vector<commands::DeviceRow> Control::devices() {
 std::vector<commands::FeatureState> Control::features() {
   return {
       {commands::kRssFeature, true,
-       "spreads the packets of offloaded connections over the shards; this version leaves the "
-       "distribution of the host's own packets to the host."},
+       "spreads the packets of offloaded connections over the shards, and those of the host over "
+       "CPUs as far as each device can; 'snp rss show' says how."},
       {commands::kNetdmaFeature, false,
        "stored, but not operational: this version has no copy engine, the CPU copies received "
        "data."},

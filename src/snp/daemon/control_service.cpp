@@ -177,14 +177,19 @@ commands::StatsReport Control::stats() {
 commands::RssReport Control::rss() {
   commands::RssReport report;
   parts_.offloader.fill(report);
+  report.host = parts_.host_scaling.rows();
   return report;
 }
 
 commands::RssBalance Control::rebalance(bool is_dry) {
   const rss::BalancerReport report = parts_.offloader.rebalance(is_dry);
   commands::RssBalance balance{report.imbalance_before, report.imbalance_after, {}, {}};
-  for (const rss::BucketMove& move : report.moves)
-    balance.moves.push_back(move.reason);
+  const rss::BalancerReport host = parts_.host_scaling.rebalance(is_dry);
+  balance.imbalance_before = std::max(balance.imbalance_before, host.imbalance_before);
+  balance.imbalance_after = std::max(balance.imbalance_after, host.imbalance_after);
+  for (const rss::BalancerReport* part : {&report, &host})
+    for (const rss::BucketMove& move : part->moves)
+      balance.moves.push_back(move.reason);
   balance.heavy_buckets = report.elephants;
   return balance;
 }

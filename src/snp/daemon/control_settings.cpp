@@ -40,6 +40,10 @@ constexpr Setting kScalingSettings[] = {
     Setting::kRssIpv4, Setting::kRssIpv6,    Setting::kRssKey,     Setting::kRssTableSize,
 };
 
+// What decides about the CPUs of the host's packets, besides.
+constexpr Setting kHostScalingSettings[] = {Setting::kRssBackend, Setting::kRssAvoidCpus,
+                                            Setting::kRssBalancing};
+
 std::uint32_t clamp32(std::int64_t value) {
   return static_cast<std::uint32_t>(std::min<std::int64_t>(value, 0xffffffff));
 }
@@ -95,6 +99,9 @@ void Control::apply_settings(const settings::Settings& wanted) {
   const bool is_scaling =
       std::any_of(std::begin(kScalingSettings), std::end(kScalingSettings),
                   [&](Setting id) { return !wanted.is_same(id, parts_.settings); });
+  const bool is_host_scaling =
+      is_scaling || std::any_of(std::begin(kHostScalingSettings), std::end(kHostScalingSettings),
+                                [&](Setting id) { return !wanted.is_same(id, parts_.settings); });
   for (const SettingInfo& info : settings::all_settings()) {
     if (wanted.is_same(info.id, parts_.settings)) continue;
     if (info.change == Change::kRestart) continue;
@@ -108,6 +115,7 @@ void Control::apply_settings(const settings::Settings& wanted) {
   if (is_scaling)
     if (auto done = parts_.offloader.follow_scaling(); !done)
       spdlog::error("receive-side scaling stays as it was: {}", done.error().message);
+  if (is_host_scaling) parts_.host_scaling.follow();
   if (is_policy) follow_policy();
 }
 

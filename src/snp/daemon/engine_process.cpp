@@ -97,6 +97,13 @@ void rest_devices(steer::Steering& steering, const Devices& devices) {
     (void)steering.rest(device->ifindex());  // presence tries again
 }
 
+std::vector<HostScaling::Device> scaled_devices(const Devices& devices) {
+  std::vector<HostScaling::Device> scaled;
+  for (const auto& device : devices)
+    scaled.push_back({std::string(device->name()), device->ifindex()});
+  return scaled;
+}
+
 Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socket) {
   KeeperLink keeper(std::move(keeper_socket));
   settings::Settings values = inheritance.config;
@@ -128,8 +135,9 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
                        &inheritance.records->at<ipc::FlowRecord>(0), values, policy, scaling,
                        coexistence, std::move(ifindexes), inheritance.max_connections,
                        (inheritance.restarts << 20) + 1});
-  Control control(
-      {inheritance, **loop, **engine, **network, keeper, offloader, values, policy, coexistence});
+  HostScaling host_scaling(**loop, values, inheritance.hash_key, scaled_devices(*devices));
+  Control control({inheritance, **loop, **engine, **network, keeper, offloader, values, policy,
+                   coexistence, host_scaling});
   if (auto started = control.start(); !started) return started;
   spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
                values.number(Setting::kShards), values.text(Setting::kChimney));
@@ -150,6 +158,7 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
     ::_exit(kEngineCannotResume);
   }
   (*loop)->run();
+  host_scaling.stop();
   (*presence)->stop();
   (*engine)->stop();
   return {};

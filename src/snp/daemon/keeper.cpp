@@ -18,11 +18,12 @@
 #include <systemd/sd-daemon.h>
 
 #include "snp/daemon/engine_process.h"
+#include "snp/daemon/host_scaling.h"
 #include "snp/daemon/local_links.h"
 #include "snp/daemon/log.h"
 #include "snp/daemon/policy_book.h"
-#include "snp/daemon/receive_scaling.h"
 #include "snp/daemon/recovery.h"
+#include "snp/daemon/scaling_settings.h"
 #include "snp/engine/clock.h"
 #include "snp/ipc/message_socket.h"
 
@@ -72,6 +73,7 @@ class Keeper {
     open_log(inheritance_.config.text(settings::Setting::kLogLevel));
     if (auto done = choose_devices(); !done) return done;
     if (auto done = listen(); !done) return done;
+    restore_host_scaling();  // what a keeper and an engine that were killed have left
     inheritance_.max_connections = raise_descriptor_limit();
     if (auto done = make_memory(); !done) return done;
     auto key = make_secret_key();
@@ -97,6 +99,7 @@ class Keeper {
         return done;
       }
       const int status = serve_engine();
+      restore_host_scaling();
       kept_.since = engine::monotonic_now();
       const Duration lived = kept_.since - started;
       if (WIFEXITED(status) && WEXITSTATUS(status) == kEngineStopped) {

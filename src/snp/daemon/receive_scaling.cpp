@@ -1,13 +1,11 @@
 #include "snp/daemon/receive_scaling.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
-
-#include <sys/random.h>
 
 #include <spdlog/spdlog.h>
 
+#include "snp/daemon/scaling_settings.h"
 #include "snp/rss/processors.h"
 
 namespace snp::daemon {
@@ -28,87 +26,33 @@ rss::PacketFields incoming(const FourTuple& flow) {
   return packet;
 }
 
-rss::HashTypes types_of(const std::string& choice, rss::HashTypes ip, rss::HashTypes tcp,
-                        rss::HashTypes udp) {
-  const auto has = [&](std::string_view part) { return choice.find(part) != std::string::npos; };
-  if (choice == "none") return 0;
-  return (has("ip") ? ip : 0) | (has("tcp") ? tcp : 0) | (has("udp") ? udp : 0);
-}
-
-rss::HashTypes types_of(const settings::Settings& settings) {
-  return types_of(settings.text(Setting::kRssIpv4), rss::kIpv4, rss::kTcpIpv4, rss::kUdpIpv4) |
-         types_of(settings.text(Setting::kRssIpv6), rss::kIpv6, rss::kTcpIpv6, rss::kUdpIpv6);
-}
-
-rss::Profile profile_of(const settings::Settings& settings) {
-  for (int i = 1; i <= 6; ++i)
-    if (const auto profile = static_cast<rss::Profile>(i);
-        to_string(profile) == settings.text(Setting::kRssProfile))
-      return profile;
-  return rss::Profile::kNumaScalingStatic;
-}
-
-std::uint32_t table_size(const settings::Settings& settings) {
-  const std::string& text = settings.text(Setting::kRssTableSize);
-  std::uint32_t size = 1;
-  std::from_chars(text.data(), text.data() + text.size(), size);
-  return size;
-}
-
 }  // namespace
-
-Result<rss::HashKey> make_secret_key() {
-  rss::HashKey key{};
-  if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size()))
-    return fail_errno("cannot get random numbers for the hash key");
-  return key;
-}
 
 ReceiveScaling::ReceiveScaling(steer::Steering& steering, const settings::Settings& settings,
                                const rss::HashKey& secret)
     : steering_(steering), settings_(settings), secret_(secret), shards_{0}, configuration_(0) {}
-
-rss::HashKey ReceiveScaling::key() const {
-  const auto& said = settings_.list(Setting::kRssKey);
-  if (said.empty()) return secret_;
-  if (const auto key = rss::parse_key(said.front())) return *key;
-  // Symmetric. One bit at least on either side: a key of equal bits tells little.
-  const auto seed = static_cast<std::uint16_t>(secret_[0] << 8 | secret_[1]);
-  return rss::make_symmetric_key(static_cast<std::uint16_t>((seed | 0x4001) & ~0x0180));
-}
 
 // The shards that the range leaves; when it leaves none, the first: a connection must go somewhere.
 std::vector<rss::CpuId> ReceiveScaling::choose_shards() const {
   std::vector<rss::Processor> processors;
   for (std::uint32_t shard = 0; shard < settings_.number(Setting::kShards); ++shard)
     processors.push_back({shard, 0, shard, 0});
-  rss::ProcessorKeywords keywords;
-  keywords.profile = profile_of(settings_);
-  const auto base = static_cast<rss::CpuId>(settings_.number(Setting::kRssBaseCpu));
-  keywords.base = rss::processor_number(base);
-  keywords.max_processors = static_cast<std::uint32_t>(settings_.number(Setting::kRssMaxCpus));
-  const auto chosen = choose_processors(keywords, processors);
+  const auto chosen = choose_processors(keywords_of(settings_), processors);
   if (chosen) return *chosen;
   spdlog::warn("receive-side scaling: rss_base_cpu is {}, but there are {} shards: shard 0 has all",
-               base, processors.size());
+               settings_.number(Setting::kRssBaseCpu), processors.size());
   return {0};
 }
 
 Result<> ReceiveScaling::follow() {
-  const bool is_on = settings_.text(Setting::kRss) == "enabled" && types_of(settings_) != 0;
   std::vector<rss::CpuId> shards = choose_shards();
   rss::Configuration next(shards.front());
   std::vector<rss::CpuId> table = {shards.front()};
-  if (is_on) {
-    table = rss::spread(shards, table_size(settings_));
-    (void)next.table().set_processors(shards, static_cast<std::uint32_t>(shards.size()));
-    const rss::HashKey hash_key = key();
-    rss::Parameters parameters;
-    parameters.hash_information = types_of(settings_) | rss::kHashFunctionToeplitz;
-    parameters.table = table;
-    parameters.key = hash_key;
-    parameters.default_processor = shards.front();
-    if (auto done = next.apply(parameters); !done) return done;
+  if (is_scaling_on(settings_)) {
+    table = rss::spread(shards, table_size_of(settings_));
+    auto enabled = make_configuration(settings_, secret_, shards, table);
+    if (!enabled) return tl::unexpected(enabled.error());
+    next = std::move(*enabled);
   }
   if (auto done = steering_.distribute({next.types(), next.key(), table, shards.front()}); !done)
     return done;
@@ -130,10 +74,7 @@ std::optional<std::uint32_t> ReceiveScaling::bucket_of(const FourTuple& flow) co
 }
 
 bool ReceiveScaling::is_balancing() const {
-  const std::string& said = settings_.text(Setting::kRssBalancing);
-  const bool is_wanted =
-      said == "enabled" || (said == "profile" && is_dynamic(profile_of(settings_)));
-  return is_wanted && configuration_.table().is_enabled() && shards_.size() > 1;
+  return may_balance(settings_) && configuration_.table().is_enabled() && shards_.size() > 1;
 }
 
 rss::BalancerReport ReceiveScaling::balance(bool is_dry) {

@@ -16,10 +16,6 @@
 
 namespace snp::daemon {
 
-// From the kernel's random numbers; once for all engines of a keeper, so that a restarted engine
-// sends packets where the one before did.
-Result<rss::HashKey> make_secret_key();
-
 class ReceiveScaling {
  public:
   // `settings`: followed when told. `secret`: the key unless a setting says another.
@@ -44,7 +40,6 @@ class ReceiveScaling {
   void fill(commands::RssReport& report) const;
 
  private:
-  [[nodiscard]] rss::HashKey key() const;
   [[nodiscard]] std::vector<rss::CpuId> choose_shards() const;
 
   steer::Steering& steering_;

@@ -2,6 +2,7 @@
 // only choose a class of a qdisc see the target's frames, too, and are left alone.
 #include <memory>
 #include <set>
+#include <string_view>
 
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
@@ -11,11 +12,12 @@
 #include "snp/host/links.h"
 #include "snp/host/netlink.h"
 #include "snp/host/notifications.h"
+#include "snp/host/program_names.h"
 
 namespace snp::host {
 namespace {
 
-constexpr std::string_view kOurs = "snp_";  // how the programs of steering are named (bpf/)
+constexpr std::string_view kOurs = kOurPrograms;
 
 Feature on_device(const std::string& device, std::string what) {
   return {chimney::Reason::kDeviceProgram, std::move(what),
@@ -97,7 +99,7 @@ Result<Features> DeviceProgramsWatch::look() {
   if (!hooks) return Failure(hooks.error());
   Features features;
   for (const LinkDetails& link : *links) {
-    if (link.xdp_program != 0)  // steering has none
+    if (link.xdp_program != 0 && !name_of_stranger(link.xdp_program).empty())
       features.push_back(on_device(link.name, "device " + link.name + ", XDP program id " +
                                                   std::to_string(link.xdp_program)));
     if (!hooks->contains(link.ifindex)) continue;

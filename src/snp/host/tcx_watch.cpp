@@ -3,7 +3,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <string_view>
 
 #include <sys/eventfd.h>
 
@@ -12,11 +11,10 @@
 #include "snp/base/unique_fd.h"
 #include "snp/host/features.h"
 #include "snp/host/links.h"
+#include "snp/host/program_names.h"
 
 namespace snp::host {
 namespace {
-
-constexpr std::string_view kOurs = "snp_";  // how the programs of steering are named (bpf/)
 
 struct Hook {
   bpf_attach_type type;  // of linux/bpf.h in Linux 6.6
@@ -36,17 +34,6 @@ int ask(std::uint32_t ifindex, const Hook& hook, Programs& out) {
   const bool is_done = ::bpf_prog_query(static_cast<int>(ifindex), hook.type, 0, &flags,
                                         out.ids.data(), &out.count) == 0;
   return is_done ? 0 : errno;
-}
-
-// Empty: ours, or gone by now.
-std::string stranger(std::uint32_t id) {
-  const UniqueFd fd(::bpf_prog_get_fd_by_id(id));
-  bpf_prog_info info{};
-  std::uint32_t length = sizeof(info);
-  if (!fd.is_open() || ::bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return {};
-  const std::string_view name = info.name;
-  if (name.substr(0, kOurs.size()) == kOurs) return {};
-  return name.empty() ? "id " + std::to_string(id) : std::string(name);
 }
 
 Feature on_device(const std::string& device, std::string what) {
@@ -78,7 +65,7 @@ Result<Features> TcxWatch::look() {
       if (error == ENODEV) continue;  // gone by now
       if (error != 0) return fail_errno("tcx programs of " + link.name, error);
       for (std::uint32_t i = 0; i < programs.count; ++i)
-        if (const std::string name = stranger(programs.ids[i]); !name.empty())
+        if (const std::string name = name_of_stranger(programs.ids[i]); !name.empty())
           features.push_back(on_device(
               link.name, "device " + link.name + ", tcx " + hook.name + " program " + name));
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 
 namespace snp::settings {
 namespace {
@@ -37,6 +38,24 @@ bool is_hash_key(std::string_view text) {
                                   lower.find_first_not_of("0123456789abcdef") == std::string::npos);
 }
 
+bool is_backend(std::string_view text) {
+  const std::size_t equals = text.find('=');
+  if (equals == 0) return false;
+  const std::string_view name = equals == std::string_view::npos ? text : text.substr(equals + 1);
+  constexpr std::string_view kNames[] = {"automatic", "card", "cpumap", "rps", "none"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
+constexpr std::uint16_t kLastCpu = 1023;
+
+std::optional<std::string> cpu_text(std::string_view text) {
+  std::uint16_t cpu = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cpu);
+  if (error != std::errc{} || end != text.data() + text.size() || cpu > kLastCpu)
+    return std::nullopt;
+  return std::to_string(cpu);
+}
+
 std::string side_text(const std::optional<std::uint16_t>& side) {
   return side ? std::to_string(*side) : "*";
 }
@@ -55,6 +74,10 @@ std::string_view allowed_element(Element element) noexcept {
       return "DEV=enabled, DEV=disabled, DEV=ipv4 or DEV=ipv6";
     case Element::kHashKey:
       return "80 hexadecimal digits or symmetric";
+    case Element::kBackend:
+      return "automatic, card, cpumap, rps or none, or DEV= and one of them";
+    case Element::kCpu:
+      return "numbers of CPUs, 0..1023";
     case Element::kDevice:
     case Element::kNone:
       break;
@@ -83,6 +106,11 @@ std::optional<std::string> normal_form(Element element, std::string_view text) {
     case Element::kHashKey:
       if (is_hash_key(text)) return lower_case(text);
       return std::nullopt;
+    case Element::kBackend:
+      if (is_backend(text)) return std::string(text);
+      return std::nullopt;
+    case Element::kCpu:
+      return cpu_text(text);
     case Element::kDevice:
     case Element::kNone:
       break;

@@ -17,6 +17,8 @@ enum class Element : std::uint8_t {
   kHashKey,      // 80 hexadecimal digits, or "symmetric"
   kPortPair,     // LOCAL:REMOTE, each a port or *
   kDeviceState,  // DEV=enabled, DEV=disabled, DEV=ipv4, DEV=ipv6; DEV alone is enabled
+  kBackend,      // automatic, card, cpumap, rps or none; DEV=one of them
+  kCpu,          // 0..1023
 };
 
 std::string_view allowed_element(Element) noexcept;  // in words, for error lines
