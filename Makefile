@@ -4,7 +4,7 @@ FUZZ_SECONDS ?= 60
 BUILD = cmake --build -j$(JOBS) --preset
 CTEST = ctest -j$(JOBS) --preset
 
-.PHONY: all help release install-deps test test-unit test-tsan test-fuzz test-release demo bench \
+.PHONY: all help release install-deps test test-unit test-tsan test-fuzz test-release test-vm demo bench \
         fuzz tidy format clean need-root
 
 all: release
@@ -15,6 +15,7 @@ help:
 	@echo 'sudo make demo     the same programs on the kernel and through the chimney, side by side'
 	@echo 'sudo make bench    the table of doc/benchmarks.md'
 	@echo 'make test-unit     what needs no root: unit tests under ASan and UBSan, house rules'
+	@echo 'sudo make test-vm  what needs another kernel or a network card with a table: in virtual machines'
 	@echo 'make fuzz          each fuzz target for $(FUZZ_SECONDS) s'
 	@echo 'make tidy          clang-tidy over everything'
 	@echo 'make format        clang-format over everything'
@@ -55,6 +56,11 @@ test-fuzz:
 
 test-release: need-root release
 	$(CTEST) release
+
+test-vm: need-root
+	@tools/install_deps.sh vm
+	$(MAKE) release
+	ctest --preset vm
 
 fuzz:
 	$(MAKE) test-fuzz

@@ -1,6 +1,8 @@
 #!/bin/bash
-# Installs the Debian packages that build, tests and demo need. Says nothing and touches nothing when
-# they are all there. Needs root only when something is missing.
+# install_deps.sh [vm]
+# Installs the Debian packages that build, tests and demo need; vm: those of the tests in virtual
+# machines, too. Says nothing and touches nothing when they are all there. Needs root only when
+# something is missing.
 set -euo pipefail
 
 build=(cmake ninja-build make g++ ccache pkg-config git python3
@@ -11,9 +13,12 @@ check=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev libclang-rt-
 # Programs that tests and demo run, unmodified, and the tools that prepare their networks.
 programs=(redis-server redis-tools nginx-light wrk memcached iperf3 curl socat iproute2 ethtool nftables
           iptables tcpdump procps)
+machines=(qemu-system-x86 busybox-static cpio kmod)
 
+wanted=("${build[@]}" "${check[@]}" "${programs[@]}")
+[[ ${1-} == vm ]] && wanted+=("${machines[@]}")
 missing=()
-for package in "${build[@]}" "${check[@]}" "${programs[@]}"; do
+for package in "${wanted[@]}"; do
   status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
   [[ $status == ii* || $status == hi* ]] || missing+=("$package")
 done

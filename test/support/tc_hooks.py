@@ -93,7 +93,7 @@ def clsact(device, where):
     done = subprocess.run(["tc", "-j", "filter", "show", "dev", device, where],
                           capture_output=True, text=True)
     rows = json.loads(done.stdout or "[]") if done.returncode == 0 else []
-    return [row["options"]["bpf_name"].removesuffix(":[*fsobj]")
+    return [row["options"]["bpf_name"].split(":")[0]
             for row in rows if "bpf_name" in row.get("options", {})]
 
 
