@@ -15,9 +15,10 @@
 
 namespace snp::daemon {
 
-Result<std::unique_ptr<Presence>> Presence::open(EventLoop& loop, std::set<std::uint32_t> devices,
-                                                 Acts acts, Delays delays) {
-  std::unique_ptr<Presence> self(new Presence(loop, std::move(devices), std::move(acts), delays));
+Result<std::unique_ptr<Presence>> Presence::open(EventLoop& loop,
+                                                 const std::set<std::uint32_t>& devices, Acts acts,
+                                                 Delays delays) {
+  std::unique_ptr<Presence> self(new Presence(loop, devices, std::move(acts), delays));
   self->done_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!self->done_.is_open()) return fail_errno("cannot make an eventfd");
   if (auto added =
@@ -27,7 +28,8 @@ Result<std::unique_ptr<Presence>> Presence::open(EventLoop& loop, std::set<std::
   return self;
 }
 
-Presence::Presence(EventLoop& loop, std::set<std::uint32_t> devices, Acts acts, Delays delays)
+Presence::Presence(EventLoop& loop, const std::set<std::uint32_t>& devices, Acts acts,
+                   Delays delays)
     : loop_(loop), acts_(std::move(acts)), delays_(delays) {
   for (const std::uint32_t ifindex : devices)
     sites_[ifindex];

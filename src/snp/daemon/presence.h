@@ -42,11 +42,12 @@ class Presence {
     kFailed,  // it was logged why
   };
 
-  static Result<std::unique_ptr<Presence>> open(EventLoop& loop, std::set<std::uint32_t> devices,
-                                                Acts acts, Delays delays);
-  static Result<std::unique_ptr<Presence>> open(EventLoop& loop, std::set<std::uint32_t> devices,
-                                                Acts acts) {
-    return open(loop, std::move(devices), std::move(acts), Delays());
+  static Result<std::unique_ptr<Presence>> open(EventLoop& loop,
+                                                const std::set<std::uint32_t>& devices, Acts acts,
+                                                Delays delays);
+  static Result<std::unique_ptr<Presence>> open(EventLoop& loop,
+                                                const std::set<std::uint32_t>& devices, Acts acts) {
+    return open(loop, devices, std::move(acts), Delays());
   }
   Presence(const Presence&) = delete;
   Presence& operator=(const Presence&) = delete;
@@ -79,7 +80,7 @@ class Presence {
     Result<> result;
   };
 
-  Presence(EventLoop& loop, std::set<std::uint32_t> devices, Acts acts, Delays delays);
+  Presence(EventLoop& loop, const std::set<std::uint32_t>& devices, Acts acts, Delays delays);
   void begin(State from, State to, const std::function<Result<>(std::uint32_t)>& act);
   void begin_coming();
   void leave_if_due();

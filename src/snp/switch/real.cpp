@@ -4,6 +4,7 @@
 
 namespace snp::switch_ {
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): filled in before main()
 constinit RealCalls RealCalls::instance{};
 
 // Several threads may come here at once: each stores the same values.
