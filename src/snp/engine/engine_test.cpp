@@ -14,6 +14,7 @@
 
 #include "snp/device/drivers/sim/sim_device.h"
 #include "snp/engine/clock.h"
+#include "snp/netdma/thread_channel.h"
 
 #include "test/support/fake_app.h"
 
@@ -44,11 +45,16 @@ struct Events final : chimney::TargetEvents {
 
 // Control thread and application of one end.
 struct Side {
-  Side(device::sim::Wire& wire, std::size_t end_index, std::uint32_t shards)
+  Side(device::sim::Wire& wire, std::size_t end_index, std::uint32_t shards,
+       const netdma::CopierSettings* copies = nullptr)
       : end(end_index), records(new ipc::FlowRecord[8]) {
     device::PacketDevice* const device = &wire.end(end);
     EngineConfig config;
     config.shards = shards;
+    if (copies != nullptr) {
+      config.open_channel = [](std::uint32_t) { return std::move(*netdma::open_thread_channel()); };
+      config.copies = *copies;
+    }
     auto started = Engine::start(config, {&device, 1}, bulletin, records.get());
     EXPECT_TRUE(started) << started.error().message;
     engine = std::move(*started);
@@ -164,6 +170,48 @@ TEST(Engine, CarriesDataOnTwoShardsAndEndsCleanly) {
   a.engine->detach(*a.arena);
   b.engine->detach(*b.arena);
   a.wait_for([&] { return a.events.finished_of.contains(0) || wire.counters().sent > 0; });
+}
+
+// Threads that copy beside the shards, switched off and on; at the end with copies in flight.
+TEST(Engine, CopiesWithThreads) {
+  netdma::CopierSettings copies;
+  copies.is_enabled = true;
+  copies.min_bytes = 1;
+  copies.is_worth.fill(true);
+  device::sim::Wire wire(two_queues(0.001), monotonic_now);
+  Side a(wire, 0, 2, &copies), b(wire, 1, 2, &copies);
+  for (chimney::ConnectionId id = 0; id < 2; ++id) {
+    a.open(id, id);
+    b.open(id, id);
+  }
+  constexpr std::uint64_t kTotal = 1'500'000;
+  std::vector<std::thread> threads;
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    threads.emplace_back([&, i] { send_pattern(a, i, i, kTotal); });
+    threads.emplace_back([&, i] { receive_pattern(b, i, i, kTotal); });
+  }
+  const auto copied = [&] {
+    return b.engine->netdma_stats().of(stats::CopyOutcome::kEngine).bytes;
+  };
+  b.wait_for([&] { return copied() > 100'000; });
+  copies.is_enabled = false;
+  b.engine->set_copies(copies);
+  copies.is_enabled = true;
+  b.engine->set_copies(copies);
+  for (auto& thread : threads)
+    thread.join();
+  EXPECT_EQ(b.engine->netdma_stats().metrics[stats::NetdmaMetric::kStrayCompletions], 0u);
+
+  const std::vector<std::byte> data(30'000);
+  a.app->write(0, data);
+  a.ring(0);
+  a.app->write(1, data);
+  a.ring(1);
+  b.engine->terminate(1);
+  b.wait_for([&] { return b.events.homecomers.contains(1); });
+  EXPECT_GE(b.events.homecomers[1].rx_range.end, ipc::kFirstPosition + kTotal);
+  b.engine->detach(*b.arena);
+  a.engine->detach(*a.arena);
 }
 
 TEST(Engine, SleepsWhenIdle) {
