@@ -48,7 +48,7 @@ def prepare(lab):
         lab.start_snpd(*ends, settings={"chimney": "enabled", **lab.settings})
 
 
-def transfer(lab, *, seconds=None, size=None, v6=False, timeout=120):
+def transfer(lab, *, seconds=None, size=None, v6=False, timeout=120, congestion_control="cubic"):
     """One stream from a to b: {"bytes", "seconds"} of the receiver, which compared every byte."""
     length = ["--seconds", seconds] if seconds else []
     receiver = lab.b.start([sys.executable, SCRIPT, "receive", PORT, *length],
@@ -56,7 +56,8 @@ def transfer(lab, *, seconds=None, size=None, v6=False, timeout=120):
     receiver.wait_listening(PORT)
     length = ["--seconds", seconds + 30] if seconds else ["--bytes", size]
     sender = lab.a.start([sys.executable, SCRIPT, "send", lab.b.v6 if v6 else lab.b.v4, PORT,
-                          *length], attached="a" in lab.pair, name="send")
+                          *length, "--congestion-control", congestion_control],
+                         attached="a" in lab.pair, name="send")
     result = json.loads(receiver.result(timeout))
     if size is not None:
         sender.result(timeout)

@@ -1,9 +1,9 @@
 """One stream of known bytes over one connection, every byte compared.
 
     stream.py receive PORT [--seconds S]            prints {"bytes", "seconds"}
-    stream.py send HOST PORT (--bytes N | --seconds S)
+    stream.py send HOST PORT (--bytes N | --seconds S) [--congestion-control cubic]
 
-The sender's congestion control is CUBIC. The receiver reads until the end of file, or for S seconds from the first byte; its figures are what
+The receiver reads until the end of file, or for S seconds from the first byte; its figures are what
 arrived in that time. It fails with one line when a byte is wrong. Ordinary blocking socket calls.
 """
 
@@ -49,7 +49,8 @@ def send(arguments):
     total, end = 0, time.monotonic() + (arguments.seconds or 0)
     with socket.create_connection((arguments.host, arguments.port)) as connection:
         # Per socket: the system may not let a namespace choose a default.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION,
+                              arguments.congestion_control.encode())
         while total < arguments.bytes if arguments.bytes is not None else time.monotonic() < end:
             left = CHUNK if arguments.bytes is None else min(CHUNK, arguments.bytes - total)
             try:
@@ -72,6 +73,7 @@ def main():
         command.add_argument("port", type=int)
         command.add_argument("--seconds", type=float)
     sender.add_argument("--bytes", type=int)
+    sender.add_argument("--congestion-control", default="cubic")
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -2,7 +2,7 @@
 // probing cycles), its round-trip time (the least of ten seconds) and how much fits into it, sets
 // rate and window. Sections named below are the draft's.
 //
-// Two departures. Where no queue is to be seen (Bbr::has_queue) more losses are put up with. And
+// Departures. Where no queue is to be seen (Bbr::has_queue) more losses are put up with. And
 // the delivery rate is told by a few marks in a round trip, not by each packet, so losses are
 // judged when a mark is delivered: what was lost since it was sent, of what was in flight then.
 #include "snp/tcp/cc/algorithms.h"
@@ -16,7 +16,9 @@ using AckPhase = Bbr::AckPhase;
 
 constexpr double kPacingMargin = 0.99;  // a queue that a rounding built would never drain
 constexpr double kLossThreshold = 0.02;
-constexpr double kRandomLoss = 0.05;  // where no queue is to be seen
+// Where no queue is to be seen: of a short flight chance may take more than that.
+constexpr double kRandomLoss = 0.05;
+constexpr std::uint32_t kRandomSegments = 2;
 constexpr double kBeta = 0.7;
 constexpr double kFullGrowth = 1.25;
 constexpr std::uint8_t kFullRounds = 3;
@@ -99,10 +101,12 @@ void start_up(const CongestionState& cc, Bbr& own, const Acked& acked) noexcept 
 }
 
 // 5.5.10.2.
-bool is_inflight_too_high(const Bbr& own, const Acked& acked) noexcept {
-  const double threshold = own.has_queue() ? kLossThreshold : kRandomLoss;
-  return acked.rate.has_mark &&
-         static_cast<double>(acked.rate.lost) > threshold * acked.rate.in_flight;
+bool is_inflight_too_high(const CongestionState& cc, const Bbr& own, const Acked& acked) noexcept {
+  if (!acked.rate.has_mark) return false;
+  const double most = own.has_queue()
+                          ? kLossThreshold * acked.rate.in_flight
+                          : kRandomLoss * acked.rate.in_flight + kRandomSegments * cc.mss;
+  return static_cast<double>(acked.rate.lost) > most;
 }
 
 // What was lost of it did not fit.
@@ -139,7 +143,7 @@ void update_max_bw(Bbr& own, const RateSample& rate) noexcept {
 // 5.5.10.3.
 void adapt_lower_bounds(const CongestionState& cc, Bbr& own, const Acked& acked) noexcept {
   if (own.is_probing_bw() || !own.is_loss_in_round) return;
-  if (!own.has_queue() && !is_inflight_too_high(own, acked)) return;
+  if (!own.has_queue() && !is_inflight_too_high(cc, own, acked)) return;
   if (own.bw_shortterm == Bbr::kNoRateLimit) own.bw_shortterm = own.max_bw();
   if (own.inflight_shortterm == Bbr::kNoLimit) own.inflight_shortterm = cc.cwnd;
   own.bw_shortterm = std::max(
@@ -210,10 +214,10 @@ void check_full_bw(Bbr& own, const Acked& acked) noexcept {
 }
 
 // 5.3.1.3.
-void check_startup_done(Bbr& own, const Acked& acked) noexcept {
+void check_startup_done(const CongestionState& cc, Bbr& own, const Acked& acked) noexcept {
   if (own.state != State::kStartup) return;
   if (own.is_loss_round_start && acked.is_recovering && own.loss_events >= kStartupLossEvents &&
-      is_inflight_too_high(own, acked)) {
+      is_inflight_too_high(cc, own, acked)) {
     own.is_full_bw_reached = true;
     own.inflight_longterm =
         std::max(static_cast<std::uint32_t>(std::min(own.bdp(1), 1e9)), own.inflight_latest);
@@ -253,7 +257,7 @@ bool adapt_longterm_model(const CongestionState& cc, Bbr& own, const Acked& acke
       return true;
     }
   }
-  if (is_inflight_too_high(own, acked)) {
+  if (is_inflight_too_high(cc, own, acked)) {
     if (!own.is_probe_sample) return false;
     handle_inflight_too_high(cc, own, acked, now);
     return own.state == State::kDown;
@@ -430,7 +434,7 @@ void on_acked(CongestionState& cc, const Acked& acked, Instant now) noexcept {
   update_congestion_signals(cc, own, acked);
   update_ack_aggregation(cc, own, acked, now);
   check_full_bw(own, acked);
-  check_startup_done(own, acked);
+  check_startup_done(cc, own, acked);
   check_drain_done(cc, own, acked, now);
   update_probe_bw(cc, own, acked, now);
   update_min_rtt(cc, own, acked, now);

@@ -27,7 +27,7 @@ class BbrModel : public ::testing::Test {
   void pass_round() {
     const std::uint32_t round_delivered = delivered_;
     const std::uint32_t round_lost = lost_;
-    const double rtt_s = kRttUs * 1e-6 + queue_ / rate_;
+    const double rtt_s = kRttUs * 1e-6 + standing_s_ + queue_ / rate_;
     const double sent = std::min<double>(cc_.cwnd, static_cast<double>(cc_.pacing_rate) * rtt_s);
     const double arrives = std::min(sent, rate_ * rtt_s) * (1 - random_loss_);
     queue_ = std::max(0.0, std::min<double>(cc_.cwnd, sent + queue_) - rate_ * rtt_s);
@@ -73,6 +73,7 @@ class BbrModel : public ::testing::Test {
   const CongestionAlgorithm& algorithm_ = congestion_algorithm_or_default("bbr");
   CongestionState cc_;
   Instant now_{seconds(100)};
+  double standing_s_ = 0;  // a queue that others keep
   double rate_ = kRate, queue_ = 0, queue_most_ = 1e9, random_loss_ = 0;
   bool is_app_limited_ = false, was_recovering_ = false;
   std::uint32_t delivered_ = 0, lost_ = 0;
@@ -126,7 +127,7 @@ TEST_F(BbrModel, ASlowerPathIsForgottenInTwoCycles) {
 // 5.3.4: half of what is estimated to fit, for 200 ms.
 TEST_F(BbrModel, ProbesTheRoundTripEveryFiveSeconds) {
   pass(seconds(2));
-  queue_ = 0.3 * kBdp;
+  standing_s_ = 5e-3;
   int probes = 0;
   std::uint32_t least = 0xffffffff;
   for (const Instant end = now_ + seconds(20); now_ < end;) {
