@@ -10,7 +10,7 @@ Worth judge_size(const Figures& figures, const SizeFigures& size) noexcept {
   if (size.bytes == 0 || size.copy_ns <= 0) return Worth::kNotMeasured;
   if (!figures.is_asynchronous) return Worth::kSynchronous;
   if (size.hand_over_ns > kMostOfCopy * size.copy_ns) return Worth::kDear;
-  if (size.engine_ns > kMostSlowdown * size.copy_ns) return Worth::kSlow;
+  if (size.engine_ns > 2 * size.copy_ns + kPacketWorkNs) return Worth::kSlow;
   return Worth::kYes;
 }
 

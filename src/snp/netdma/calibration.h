@@ -18,9 +18,9 @@ inline constexpr std::array<std::uint32_t, 9> kCalibrationSizes = {64,   256,   
 struct SizeFigures {
   std::uint32_t bytes = 0;
   double copy_ns = 0;            // the caller copies, with plain stores
-  double copy_read_ns = 0;       // and reads what it wrote, as the application will
+  double copy_read_ns = 0;       // and another CPU, as the application's, reads it
   double streaming_ns = 0;       // the caller copies past its caches
-  double streaming_read_ns = 0;  // and reads what it wrote
+  double streaming_read_ns = 0;  // and the other CPU reads it
   double hand_over_ns = 0;       // the caller's part of an engine's copy: submit and reap
   double engine_ns = 0;          // an engine's copy, when the next one always waits
 };
@@ -59,9 +59,10 @@ struct Calibration {
 // A hand-over must save a quarter of the copy: what is measured on a quiet machine must still hold
 // on a busy one.
 inline constexpr double kMostOfCopy = 0.75;
-// An engine may be slower than the CPU by so much: while it copies, the caller does the rest of the
-// packet's work, which is several times the copy (doc/netdma.md).
-inline constexpr double kMostSlowdown = 4;
+// While the engine copies one packet's payload the shard does the rest of the next packet's work,
+// in which the kernel copies the payload once (recvmsg) and spends as much as this on the packet.
+// An engine that needs longer holds the stream up.
+inline constexpr double kPacketWorkNs = 2000;
 // Streaming stores must gain a tenth, the reader's side included.
 inline constexpr double kMostOfPlain = 0.9;
 
