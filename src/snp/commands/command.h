@@ -76,5 +76,6 @@ extern const CommandSpec kReg, kRegQuery, kRegAdd, kRegDelete, kRegExport, kRegI
 extern const CommandSpec kPolicy, kPolicyShow, kPolicyCheck, kPolicyLoad;
 extern const CommandSpec kNetsh, kNetstat;
 extern const CommandSpec kRss, kRssHash, kRssShow, kRssSet, kRssRebalance;
+extern const CommandSpec kNetdma, kNetdmaShow, kNetdmaCalibrate;
 
 }  // namespace snp::commands

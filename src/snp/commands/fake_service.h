@@ -47,6 +47,11 @@ class FakeService : public Service {
     was_dry = is_dry;
     return balance;
   }
+  NetdmaReport netdma() override { return copying; }
+  void calibrate_netdma(Done done) override {
+    ++calibrations;
+    done(answer);
+  }
   [[nodiscard]] const settings::Settings& settings() const override { return values; }
   [[nodiscard]] const settings::Settings& stored_settings() const override { return stored; }
   [[nodiscard]] bool is_storing() const override { return true; }
@@ -69,6 +74,8 @@ class FakeService : public Service {
   StatsReport report;
   RssReport scaling;
   RssBalance balance;
+  NetdmaReport copying;
+  int calibrations = 0;
   std::optional<bool> was_dry;
   settings::Settings values, stored;
   std::optional<FourTuple> moved;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "snp/commands/command.h"
+#include "snp/commands/netdma_words.h"
 #include "snp/commands/netsh.h"
 #include "snp/commands/table.h"
 
@@ -146,10 +147,30 @@ Result<std::string> show_chimneystats(Service& service, const NetshValues& value
 }
 
 Result<std::string> show_netdmastats(Service& service, const NetshValues& /*values*/) {
-  for (const FeatureState& feature : service.features())
-    if (feature.name == kNetdmaFeature)
-      return fmt::format("{}: {}\n", feature.name, feature.statement);
-  return fail(Errc::kUnsupported, "nothing is known of NetDMA");
+  const NetdmaReport report = service.netdma();
+  stats::CopyCount by[2];  // the CPU, the engine
+  for (std::size_t i = 0; i < stats::kCopyOutcomes; ++i) {
+    const auto outcome = static_cast<stats::CopyOutcome>(i);
+    const stats::CopyCount count = report.counts.of(outcome);
+    stats::CopyCount& sum = by[path_of(outcome) == "engine" ? 1 : 0];
+    sum.copies += count.copies;
+    sum.bytes += count.bytes;
+  }
+  const auto counted = [&](stats::NetdmaMetric metric) {
+    return std::to_string(report.counts.metrics[metric]);
+  };
+  return underlined("NetDMA Statistics") +
+         row("NetDMA State", report.is_enabled ? "enabled" : "disabled") +
+         row("Copy Engine", report.engine.empty() ? "none" : report.engine) +
+         row("Channels", std::to_string(report.channels)) +
+         row("Channels in Quarantine", std::to_string(report.quarantined)) +
+         row("Copies by the Engine", std::to_string(by[1].copies)) +
+         row("Bytes Copied by the Engine", std::to_string(by[1].bytes)) +
+         row("Copies by the CPU", std::to_string(by[0].copies)) +
+         row("Bytes Copied by the CPU", std::to_string(by[0].bytes)) +
+         row("Copies Waited for at Once", counted(stats::NetdmaMetric::kWaitsAtOnce)) +
+         row("Engine Stopped", counted(stats::NetdmaMetric::kAborts)) +
+         fmt::format("** {}.\n", state_of(report));
 }
 
 // --- applications ---

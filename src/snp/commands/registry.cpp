@@ -6,11 +6,11 @@ namespace snp::commands {
 namespace {
 
 constexpr const CommandSpec* kAll[] = {
-    &kConnections, &kWhy,         &kOffload,      &kUpload,        &kStats,  &kStatus,
-    &kSettings,    &kSettingsGet, &kSettingsSet,  &kSettingsReset, &kReg,    &kRegQuery,
-    &kRegAdd,      &kRegDelete,   &kRegExport,    &kRegImport,     &kPolicy, &kPolicyShow,
-    &kPolicyCheck, &kPolicyLoad,  &kNetsh,        &kNetstat,       &kRss,    &kRssHash,
-    &kRssShow,     &kRssSet,      &kRssRebalance,
+    &kConnections, &kWhy,         &kOffload,      &kUpload,        &kStats,      &kStatus,
+    &kSettings,    &kSettingsGet, &kSettingsSet,  &kSettingsReset, &kReg,        &kRegQuery,
+    &kRegAdd,      &kRegDelete,   &kRegExport,    &kRegImport,     &kPolicy,     &kPolicyShow,
+    &kPolicyCheck, &kPolicyLoad,  &kNetsh,        &kNetstat,       &kRss,        &kRssHash,
+    &kRssShow,     &kRssSet,      &kRssRebalance, &kNetdma,        &kNetdmaShow, &kNetdmaCalibrate,
 };
 
 const Argument* find_argument(const CommandSpec& command, std::string_view name) {

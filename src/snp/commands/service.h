@@ -11,8 +11,10 @@
 #include "snp/base/result.h"
 #include "snp/chimney/policy.h"
 #include "snp/chimney/reason.h"
+#include "snp/netdma/calibration.h"
 #include "snp/rss/hash_type.h"
 #include "snp/settings/settings.h"
+#include "snp/stats/netdma_stats.h"
 #include "snp/wire/address.h"
 
 namespace snp::commands {
@@ -173,6 +175,20 @@ struct RssBalance {
   std::vector<std::uint32_t> heavy_buckets;
 };
 
+// The copy engine of the shards.
+struct NetdmaReport {
+  bool is_enabled = false;
+  std::string backend;         // as set
+  std::string engine;          // what it came to: "thread", "dmadev wq0.0"; empty: there is none
+  std::string fault;           // why there is none that could be used; empty: nothing went wrong
+  std::uint32_t channels = 0;  // one per shard
+  std::uint32_t quarantined = 0;
+  std::uint32_t min_bytes = 0, sync_below_bytes = 0;
+  bool is_break_even_ignored = false;
+  netdma::Calibration calibration;
+  stats::NetdmaSnapshot counts;
+};
+
 class Service {
  public:
   using Done = std::function<void(Result<>)>;
@@ -198,6 +214,9 @@ class Service {
   virtual StatusReport status() = 0;
   virtual RssReport rss() = 0;
   virtual RssBalance rebalance(bool is_dry) = 0;
+  virtual NetdmaReport netdma() = 0;
+  // Takes a second; netdma() has the figures then.
+  virtual void calibrate_netdma(Done done) = 0;
   // What is in effect, and what will be when snpd starts again.
   [[nodiscard]] virtual const settings::Settings& settings() const = 0;
   [[nodiscard]] virtual const settings::Settings& stored_settings() const = 0;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "snp/commands/command.h"
+#include "snp/daemon/copy_engines.h"
 #include "snp/daemon/engine_process.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/host_scaling.h"
@@ -35,6 +36,7 @@ class Control final : public commands::Service {
     PolicyBook& policy;
     Coexistence& coexistence;
     HostScaling& host_scaling;
+    CopyEngines& copy_engines;
   };
   explicit Control(Parts parts);
 
@@ -64,6 +66,8 @@ class Control final : public commands::Service {
   commands::StatusReport status() override;
   commands::RssReport rss() override;
   commands::RssBalance rebalance(bool is_dry) override;
+  commands::NetdmaReport netdma() override;
+  void calibrate_netdma(Done done) override;
   [[nodiscard]] const settings::Settings& settings() const override { return parts_.settings; }
   [[nodiscard]] const settings::Settings& stored_settings() const override { return stored_; }
   [[nodiscard]] bool is_storing() const override { return !config_path_.empty(); }

@@ -1,6 +1,7 @@
 // What commands ask of the host: its sockets, devices and TCP.
 #include <algorithm>
 
+#include "snp/commands/netdma_words.h"
 #include "snp/daemon/control.h"
 #include "snp/host/device_offloads.h"
 #include "snp/host/sysctl.h"
@@ -42,15 +43,26 @@ std::vector<commands::DeviceRow> Control::devices() {
   return rows;
 }
 
+commands::NetdmaReport Control::netdma() {
+  commands::NetdmaReport report;
+  parts_.copy_engines.fill(report);
+  report.counts = parts_.engine.netdma_stats();
+  report.quarantined =
+      static_cast<std::uint32_t>(report.counts.metrics[stats::NetdmaMetric::kQuarantined]);
+  return report;
+}
+
+void Control::calibrate_netdma(Done done) {
+  parts_.copy_engines.calibrate(std::move(done));
+}
+
 // The one place where a feature says whether it is there.
 std::vector<commands::FeatureState> Control::features() {
   return {
       {commands::kRssFeature, true,
        "spreads the packets of offloaded connections over the shards, and those of the host over "
        "CPUs as far as each device can; 'snp rss show' says how."},
-      {commands::kNetdmaFeature, false,
-       "stored, but not operational: this version has no copy engine, the CPU copies received "
-       "data."},
+      {commands::kNetdmaFeature, true, commands::state_of(netdma()) + "."},
   };
 }
 

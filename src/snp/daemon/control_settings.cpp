@@ -44,6 +44,14 @@ constexpr Setting kScalingSettings[] = {
 constexpr Setting kHostScalingSettings[] = {Setting::kRssBackend, Setting::kRssAvoidCpus,
                                             Setting::kRssBalancing};
 
+// What shards ask their copy engines for.
+constexpr Setting kCopySettings[] = {
+    Setting::kNetdma,
+    Setting::kNetdmaMinBytes,
+    Setting::kNetdmaSyncBelowBytes,
+    Setting::kNetdmaBreakEven,
+};
+
 std::uint32_t clamp32(std::int64_t value) {
   return static_cast<std::uint32_t>(std::min<std::int64_t>(value, 0xffffffff));
 }
@@ -102,6 +110,9 @@ void Control::apply_settings(const settings::Settings& wanted) {
   const bool is_host_scaling =
       is_scaling || std::any_of(std::begin(kHostScalingSettings), std::end(kHostScalingSettings),
                                 [&](Setting id) { return !wanted.is_same(id, parts_.settings); });
+  const bool is_copying =
+      std::any_of(std::begin(kCopySettings), std::end(kCopySettings),
+                  [&](Setting id) { return !wanted.is_same(id, parts_.settings); });
   for (const SettingInfo& info : settings::all_settings()) {
     if (wanted.is_same(info.id, parts_.settings)) continue;
     if (info.change == Change::kRestart) continue;
@@ -112,6 +123,7 @@ void Control::apply_settings(const settings::Settings& wanted) {
   set_log_level(parts_.settings.text(Setting::kLogLevel));
   parts_.policy.follow(parts_.settings);
   publish_settings();
+  if (is_copying) parts_.engine.set_copies(parts_.copy_engines.copier_settings());
   if (is_scaling)
     if (auto done = parts_.offloader.follow_scaling(); !done)
       spdlog::error("receive-side scaling stays as it was: {}", done.error().message);

@@ -10,6 +10,7 @@
 #include <spdlog/spdlog.h>
 
 #include "snp/daemon/control.h"
+#include "snp/daemon/copy_engines.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/offloader.h"
 #include "snp/daemon/presence.h"
@@ -60,12 +61,15 @@ Result<Devices> open_devices(const Inheritance& inheritance) {
 }
 
 Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inheritance,
-                                                     const Devices& devices) {
+                                                     const Devices& devices,
+                                                     CopyEngines& copy_engines) {
   const settings::Settings& values = inheritance.config;
   engine::EngineConfig config;
   config.shards = static_cast<std::uint32_t>(values.number(Setting::kShards));
   config.spin_us = static_cast<std::uint32_t>(values.number(Setting::kSpinUs));
   config.time_wait = seconds(values.number(Setting::kTimeWaitS));
+  config.open_channel = [&](std::uint32_t shard) { return copy_engines.take_channel(shard); };
+  config.copies = copy_engines.copier_settings();
   std::vector<device::PacketDevice*> borrowed;
   for (const auto& device : devices)
     borrowed.push_back(device.get());
@@ -118,7 +122,8 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   if (!network) return tl::unexpected(network.error());
   auto devices = open_devices(inheritance);
   if (!devices) return tl::unexpected(devices.error());
-  auto engine = start_engine(inheritance, *devices);
+  CopyEngines copy_engines(values, static_cast<std::uint32_t>(values.number(Setting::kShards)));
+  auto engine = start_engine(inheritance, *devices, copy_engines);
   if (!engine) return tl::unexpected(engine.error());
   std::set<std::uint32_t> ifindexes;
   for (const auto& device : *devices)
@@ -136,8 +141,10 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
                        coexistence, std::move(ifindexes), inheritance.max_connections,
                        (inheritance.restarts << 20) + 1});
   HostScaling host_scaling(**loop, values, inheritance.hash_key, scaled_devices(*devices));
+  const auto recalibrated = [&] { (*engine)->set_copies(copy_engines.copier_settings()); };
+  if (auto started = copy_engines.start(**loop, recalibrated); !started) return started;
   Control control({inheritance, **loop, **engine, **network, keeper, offloader, values, policy,
-                   coexistence, host_scaling});
+                   coexistence, host_scaling, copy_engines});
   if (auto started = control.start(); !started) return started;
   spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
                values.number(Setting::kShards), values.text(Setting::kChimney));

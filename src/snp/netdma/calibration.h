@@ -34,8 +34,8 @@ struct Figures {
 };
 
 enum class Worth : std::uint8_t {
-  kYes,
   kNotMeasured,
+  kYes,
   kFailed,       // the engine did not do what it was asked during the measurement
   kSynchronous,  // it works in the caller's own time
   kDear,         // the hand-over costs the caller more than it saves
