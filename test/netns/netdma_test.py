@@ -1,0 +1,119 @@
+"""NetDMA with real programs: an engine in software copies what arrives while connections move between
+host and engine, the engine process is killed, and settings change. The programs verify every byte."""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from netlab import Lab, wait_until  # noqa: E402
+
+import control  # noqa: E402
+
+PORT = 7300
+CONNECTIONS = 6
+AN_ENGINES_TRIAL = 2.2  # what an engine has for longer the next one resumes
+SETTINGS = {"automatic_bytes": 0, "automatic_calls": 0, "netdma_backend": "thread",
+            "netdma_break_even": "ignored", "netdma_min_bytes": 512, "shards": 2}
+
+
+class Netdma(unittest.TestCase):
+    def start(self, **settings):
+        self.lab = Lab()
+        self.lab.__enter__()
+        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.seed = int.from_bytes(os.urandom(4), "little")
+        self.dice = random.Random(self.seed)
+        self.lab.start_snpd(settings={**SETTINGS, **settings})
+        self.ends = (self.lab.a, self.lab.b)
+        peer = str(self.lab.bin / "torture_peer")
+        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "edge", "--rate",
+                   20_000_000]
+        self.server = self.lab.b.start([peer, "listen", PORT, *options], attached=True,
+                                       name="listen")
+        self.server.wait_listening(PORT)
+        self.client = self.lab.a.start([peer, "connect", self.lab.b.v4, PORT, *options],
+                                       attached=True, name="connect")
+        wait_until(lambda: all(len(control.flows(end, PORT)) == CONNECTIONS for end in self.ends),
+                   20, "the streams")
+        for end in self.ends:
+            for flow in control.flows(end, PORT):
+                wait_until(lambda: control.ask(end, "offload", FLOW=flow)[0], 20,
+                           f"offload of {flow}", every=0.02)
+
+    def finish(self):
+        self.server.expect_running()
+        os.kill(self.client.pid, signal.SIGTERM)  # it finishes its streams then
+        client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
+                          for process in (self.client, self.server))
+        self.assertEqual(len(client), CONNECTIONS)
+        for number, end in client.items():
+            self.assertGreater(end["sent"], 0, f"seed {self.seed}")
+            self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
+            self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
+        for end in self.ends:
+            wait_until(lambda: end.snp_json("netdma", "show")["counters"]["frames_kept"] == 0, 5,
+                       "no frame of a device is left behind")
+
+    @staticmethod
+    def copied(end):
+        """Bytes that the engine of an end has copied."""
+        return sum(row["bytes"] for row in end.snp_json("netdma", "show")["copies"]
+                   if row["outcome"] == "engine")
+
+    def expect_copying(self, end):
+        before = self.copied(end)
+        wait_until(lambda: self.copied(end) > before + 100_000, 20, "the engine copies")
+
+    def test_hand_overs(self):
+        self.start()
+        for end in self.ends:
+            self.expect_copying(end)
+        moved = 0
+        for _ in range(60):
+            end = self.dice.choice(self.ends)
+            flow, row = self.dice.choice(list(control.flows(end, PORT).items()))
+            verb = "upload" if row["offload_state"] == "Offloaded" else "offload"
+            moved += control.ask(end, verb, FLOW=flow)[0]
+            time.sleep(self.dice.random() * 0.03)
+        self.assertGreater(moved, 30, f"seed {self.seed}")
+        self.finish()
+
+    def test_the_engine_process_is_killed(self):
+        self.start()
+        time.sleep(AN_ENGINES_TRIAL)
+        for end in self.ends:
+            self.expect_copying(end)
+            before = end.snp_json("status")["pid"]
+            os.kill(before, signal.SIGKILL)
+            wait_until(lambda: end.snp("status", check=False).returncode == 0
+                       and end.snp_json("status")["pid"] != before, 20, "the next engine")
+            self.expect_copying(end)
+        self.finish()
+
+    def test_settings_change_live(self):
+        self.start()
+        self.expect_copying(self.lab.b)
+        for name, value in (("netdma", "disabled"), ("netdma_min_bytes", "1M")):
+            old = self.lab.b.snp("settings", "get", name).stdout.split()[-1]
+            self.lab.b.snp("settings", "set", name, value)
+            time.sleep(0.1)  # what was under way is finished
+            before = self.copied(self.lab.b)
+            time.sleep(0.3)
+            self.assertEqual(self.copied(self.lab.b), before, name)
+            self.lab.b.snp("settings", "set", name, old)
+            self.expect_copying(self.lab.b)
+        # Waits at once: less room than this is always left.
+        self.lab.b.snp("settings", "set", "netdma_sync_below_bytes", "1G")
+        wait_until(lambda: self.lab.b.snp_json("netdma", "show")["counters"]["waits_at_once"] > 10,
+                   10, "copies are waited for")
+        self.finish()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
