@@ -122,6 +122,7 @@ class Card final : public Backend {
   Result<> remember(const CardTable& before, std::uint32_t queues);
   Result<> write(const CardTable& before, CardTable next);
   void set_fields(HashTypes types);
+  void remark(const std::string& what);
 
   std::string device_;
   std::uint32_t ifindex_;
@@ -156,7 +157,7 @@ Result<> Card::write(const CardTable& before, CardTable next) {
   next.key.clear();
   next.function = 0;
   if (auto table_alone = write_card_table(card_, next); !table_alone) return table_alone;
-  remark_ = "the card keeps its own key or hash function";
+  remark("the card keeps its own key or hash function");
   return {};
 }
 
@@ -168,9 +169,11 @@ void Card::set_fields(HashTypes types) {
     if (!now || *now == wanted) continue;
     if (!write_card_fields(card_, kind.flow, wanted)) kept += std::string(" ") + kind.name;
   }
-  if (kept.empty()) return;
-  if (!remark_.empty()) remark_ += "; ";
-  remark_ += "the card hashes as it likes:" + kept;
+  if (!kept.empty()) remark("the card hashes as it likes:" + kept);
+}
+
+void Card::remark(const std::string& what) {
+  remark_ += (remark_.empty() ? "" : "; ") + what;
 }
 
 Result<> Card::apply(const HostDistribution& wanted) {
@@ -188,8 +191,9 @@ Result<> Card::apply(const HostDistribution& wanted) {
   if (now->function != 0) next.function = kCardToeplitz;
   if (auto done = remember(*now, queues); !done) return done;
   remark_.clear();
-  if (auto done = write(*now, next); !done) return with_context(device_, done.error());
+  // In this order: virtio_net tells its card of fields only together with the next table.
   set_fields(wanted.types);
+  if (auto done = write(*now, next); !done) return with_context(device_, done.error());
   queues_ = next.queues;
   buckets_ = wanted.table.size();
   cpu_of_queue_.clear();
@@ -290,10 +294,6 @@ std::unique_ptr<Backend> make_card(std::string device, std::uint32_t ifindex, Et
 Result<> restore_card(const std::string& /*device*/, std::uint32_t ifindex, const EthtoolCall& card,
                       Journal& journal) {
   Result<> failure;
-  for (const JournalLine& line : journal.of("card", ifindex)) {
-    const auto done = put_back(card, line);
-    if (!done && done.error().code != Errc::kNotFound) failure = done;
-  }
   for (const JournalLine& line : journal.of("fields", ifindex)) {
     const auto kind = std::ranges::find(kFlows, line.words.front(), &FlowKind::name);
     const auto fields =
@@ -302,6 +302,10 @@ Result<> restore_card(const std::string& /*device*/, std::uint32_t ifindex, cons
     // A card that does not let itself be asked did not let itself be changed.
     if (read_card_fields(card, kind->flow) != *fields)
       (void)write_card_fields(card, kind->flow, *fields);
+  }
+  for (const JournalLine& line : journal.of("card", ifindex)) {
+    const auto done = put_back(card, line);
+    if (!done && done.error().code != Errc::kNotFound) failure = done;
   }
   if (!failure) return failure;
   if (auto done = journal.remove("fields", ifindex); !done) return done;
