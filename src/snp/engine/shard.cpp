@@ -59,8 +59,10 @@ std::size_t Shard::receive(Instant now) noexcept {
     }
     received += count;
   }
-  if (is_copying_) [[unlikely]]
+  if (is_copying_) [[unlikely]] {
     copier_->push();
+    process_copied(now);  // a quick engine costs no turn
+  }
   return received;
 }
 
