@@ -74,6 +74,7 @@ class Host {
         written_((config.seed + flow * 1000) * 2 + index),
         expected_((config.seed + flow * 1000) * 2 + 1 - index),
         expected_bytes_(config.hosts[1 - index].bytes),
+        timer_tick_(config.timer_tick),
         tx_(config_.ring),
         rx_(config_.ring) {
     const HostConfig& peer = config.hosts[1 - index];
@@ -183,8 +184,15 @@ class Host {
 
   [[nodiscard]] std::uint64_t received() const { return received_; }
 
+  [[nodiscard]] Instant next_timeout() const {
+    const Instant next = connection_->next_timeout();
+    if (timer_tick_ == Duration{} || next == kNever) return next;
+    const Duration ticks = next.time_since_epoch() / timer_tick_ * timer_tick_;
+    return Instant(ticks + timer_tick_);
+  }
+
   [[nodiscard]] Instant next_event() const {
-    Instant next = connection_->next_timeout();
+    Instant next = next_timeout();
     if (!is_shut_) next = std::min(next, next_write_);
     if (received_ != expected_bytes_ || !is_peer_closed_) next = std::min(next, next_read_);
     return next;
@@ -219,6 +227,7 @@ class Host {
  private:
   Pattern written_, expected_;
   std::uint64_t expected_bytes_;
+  Duration timer_tick_;
   std::vector<std::byte> tx_, rx_, read_;
   std::uint64_t sent_ = 0, received_ = 0;
   bool is_shut_ = false, is_peer_closed_ = false;
@@ -332,7 +341,7 @@ bool Simulation::step() {
     if (!finish_copies(i, now_)) return false;
     if (host.next_handover_ <= now_ && !hand_over(i)) return false;
     if (i < 2 && held_until(i) <= now_ && !deliver(i)) return false;
-    if (host.connection().next_timeout() <= now_) {
+    if (host.next_timeout() <= now_) {
       host.connection().on_timeout(now_);
       if (!drain(i)) return false;
     }

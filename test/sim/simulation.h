@@ -52,6 +52,7 @@ struct Config {
   std::vector<Change> changes;      // in the order of their times
   double handovers_per_s = 0;       // of each host, at random moments
   Duration handover_time{};         // packets that arrive meanwhile are held
+  Duration timer_tick{};            // timers fire at multiples of it, as a shard's do; 0: exactly
   Duration limit = seconds(3600);
   bool trace = false;  // prints every packet
 };

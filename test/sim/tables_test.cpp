@@ -102,6 +102,7 @@ Config endless(const char* congestion_control, Duration delay, std::uint64_t see
   config.congestion_control = congestion_control;
   config.hosts[0].bytes = kEndless;
   config.hosts[1].bytes = 0;
+  config.timer_tick = Duration(1 << 20);  // of a shard's timing wheel
   for (HostConfig& host : config.hosts) {
     host.ring = 1u << 22;
     host.max_segment_payload = 16 * 1448;

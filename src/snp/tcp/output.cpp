@@ -50,7 +50,7 @@ std::uint32_t Connection::effective_mss() const noexcept {
 // The user's limit (SO_MAX_PACING_RATE) bounds what the algorithm wants.
 std::uint64_t Connection::pacing_rate() const noexcept {
   const std::uint64_t limit = cached_.max_pacing_rate;
-  const bool is_short = rtt_.min_rtt_us() != 0 && rtt_.min_rtt_us() < kPacedBurstUs;
+  const bool is_short = rtt_.min_rtt_us() != 0 && rtt_.min_rtt_us() < kLeastPacedRttUs;
   if (cc_.pacing_rate == 0 || is_short) return limit;
   return limit == 0 ? cc_.pacing_rate : std::min(limit, cc_.pacing_rate);
 }

@@ -17,8 +17,10 @@
 namespace snp::tcp {
 
 // A paced burst is that long: the clock that ends the pause after it is no finer. A path whose
-// round trip is shorter is left to the window, which bounds bursts better there.
+// round trip is not a few times longer is left to the window: its ACKs are the better clock there,
+// one that a late timer cannot stop.
 inline constexpr std::uint32_t kPacedBurstUs = 1000;
+inline constexpr std::uint32_t kLeastPacedRttUs = 4 * kPacedBurstUs;
 
 // What an ACK told.
 struct Acked {
