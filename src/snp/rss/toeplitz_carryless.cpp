@@ -2,6 +2,8 @@
 // of (K << k) >> 32 over the bits k of w, counted from the most significant one: bits 32 to 63 of
 // the carry-less product of K and w mirrored. Products of mirrored factors are mirrored, so we
 // mirror K beforehand and only the 32 bits of the sum at the end.
+#include <cstring>
+
 #include "snp/base/assert.h"
 #include "snp/rss/toeplitz.h"
 
@@ -30,6 +32,10 @@ std::uint32_t mirror32(std::uint32_t value) noexcept {
 // Most significant byte first; what is missing at the end counts as zero.
 std::uint32_t word_at(std::span<const std::uint8_t> input, std::size_t offset) noexcept {
   std::uint32_t word = 0;
+  if (offset + 4 <= input.size()) [[likely]] {
+    std::memcpy(&word, input.data() + offset, 4);
+    return __builtin_bswap32(word);
+  }
   for (std::size_t i = 0; i < 4; ++i)
     word = word << 8 | (offset + i < input.size() ? input[offset + i] : 0u);
   return word;
