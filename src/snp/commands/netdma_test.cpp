@@ -25,7 +25,7 @@ NetdmaReport report_of_thread() {
   figures.is_asynchronous = true;
   for (std::size_t i = 0; i < figures.sizes.size(); ++i) {
     const std::uint32_t bytes = netdma::kCalibrationSizes[i];
-    figures.sizes[i] = {bytes, bytes / 10.0, 1, 2, 3, 500, bytes / 8.0};
+    figures.sizes[i] = {bytes, bytes / 3.0, 1, 2, 3, 500, bytes / 8.0};
   }
   report.calibration = netdma::judge(figures);
   return report;
@@ -55,9 +55,13 @@ TEST(NetdmaWords, SaysWhichSizesTheEngineHasAndWhy) {
   NetdmaReport report = report_of_thread();
   EXPECT_FALSE(has_engine(report, size_class_of(4096)));
   EXPECT_EQ(why_of(report, size_class_of(4096)),
-            "the CPU copies: 4096 bytes cost it 410 ns, handing them over 500 ns");
+            "the CPU copies: 4096 bytes cost it 1365 ns, handing them over 1500 ns");
   EXPECT_TRUE(has_engine(report, size_class_of(9000)));
   EXPECT_EQ(state_of(report), "the engine copies, from 8.0K on");
+
+  report.calibration.classes.back() = netdma::Worth::kSlow;
+  EXPECT_EQ(state_of(report), "the engine copies, from 8.0K on, not all sizes");
+  report = report_of_thread();
 
   report.min_bytes = 20'000;
   EXPECT_FALSE(has_engine(report, size_class_of(9000)));

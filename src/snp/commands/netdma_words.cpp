@@ -30,6 +30,16 @@ std::string first_size(const NetdmaReport& report) {
   return "";
 }
 
+// A class that the CPU copies, above one that the engine copies.
+bool has_gap(const NetdmaReport& report) {
+  bool is_above = false;
+  for (std::size_t i = 0; i < stats::kSizeClasses; ++i) {
+    if (is_above && !has_engine(report, i)) return true;
+    is_above = is_above || has_engine(report, i);
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string_view path_of(stats::CopyOutcome outcome) noexcept {
@@ -59,7 +69,8 @@ std::string state_of(const NetdmaReport& report) {
     return "the CPU copies: the engine failed and is in quarantine";
   const std::string from = first_size(report);
   if (from == "0") return "the engine copies all sizes";
-  if (!from.empty()) return "the engine copies, from " + from + " on";
+  if (!from.empty())
+    return "the engine copies, from " + from + " on" + (has_gap(report) ? ", not all sizes" : "");
   // The largest is where an engine would gain first.
   return "bypassed: " + why_of(report, stats::kSizeClasses - 1);
 }

@@ -5,11 +5,15 @@
 namespace snp::netdma {
 namespace {
 
+double whole_hand_over(const SizeFigures& size) noexcept {
+  return size.hand_over_ns + kShardWorkNs;
+}
+
 Worth judge_size(const Figures& figures, const SizeFigures& size) noexcept {
   if (!figures.failure.empty()) return Worth::kFailed;
   if (size.bytes == 0 || size.copy_ns <= 0) return Worth::kNotMeasured;
   if (!figures.is_asynchronous) return Worth::kSynchronous;
-  if (size.hand_over_ns > kMostOfCopy * size.copy_ns) return Worth::kDear;
+  if (whole_hand_over(size) > kMostOfCopy * size.copy_ns) return Worth::kDear;
   if (size.engine_ns > 2 * size.copy_ns + kPacketWorkNs) return Worth::kSlow;
   return Worth::kYes;
 }
@@ -94,12 +98,12 @@ std::string explain(const Calibration& calibration, std::size_t size_class) {
       return "the CPU copies: this engine works in the shard's own time";
     case Worth::kDear:
       return "the CPU copies: " + bytes + " cost it " + ns(size->copy_ns) + ", handing them over " +
-             ns(size->hand_over_ns);
+             ns(whole_hand_over(*size));
     case Worth::kSlow:
       return "the CPU copies: the engine needs " + ns(size->engine_ns) + " for " + bytes +
              ", the CPU " + ns(size->copy_ns);
     default:
-      return "the engine copies: handing " + bytes + " over costs " + ns(size->hand_over_ns) +
+      return "the engine copies: handing " + bytes + " over costs " + ns(whole_hand_over(*size)) +
              ", copying them " + ns(size->copy_ns);
   }
 }

@@ -12,18 +12,18 @@ using stats::size_class_of;
 using testing::Each;
 using testing::HasSubstr;
 
-// A CPU that copies 10 bytes a nanosecond after 5 ns; an engine that costs its caller `hand_over`
-// and needs `lag` longer than the CPU.
+// A CPU that copies a byte a nanosecond after 5 ns; an engine that costs its caller `hand_over`,
+// the shard's work included, and needs `lag` longer than the CPU.
 Figures machine(double hand_over_ns, double lag_ns = 0) {
   Figures figures;
   figures.is_asynchronous = true;
   for (std::size_t i = 0; i < figures.sizes.size(); ++i) {
     SizeFigures& size = figures.sizes[i];
     size.bytes = kCalibrationSizes[i];
-    size.copy_ns = 5 + size.bytes / 10.0;
-    size.copy_read_ns = size.streaming_read_ns = size.bytes / 20.0;
+    size.copy_ns = 5 + size.bytes;
+    size.copy_read_ns = size.streaming_read_ns = size.bytes / 2.0;
     size.streaming_ns = 2 * size.copy_ns;
-    size.hand_over_ns = hand_over_ns;
+    size.hand_over_ns = hand_over_ns - kShardWorkNs;
     size.engine_ns = size.copy_ns + lag_ns;
   }
   return figures;
@@ -37,8 +37,8 @@ TEST(Calibration, EachClassOfTheStatisticsIsMeasured) {
 }
 
 TEST(Calibration, TheBreakEvenIsWhereTheHandOverSavesAQuarter) {
-  // 300 ns of hand-over: three quarters of 405 ns (4000 bytes) are more, of 305 ns are less.
-  const Calibration calibration = judge(machine(300));
+  // 3000 ns of hand-over: three quarters of 4101 ns (4096 bytes) are more, of 3005 ns are less.
+  const Calibration calibration = judge(machine(3000));
   EXPECT_EQ(calibration.min_bytes, size_class_floor(size_class_of(4096)));
   EXPECT_FALSE(calibration.is_worth(3000));
   EXPECT_TRUE(calibration.is_worth(4096));
@@ -48,7 +48,7 @@ TEST(Calibration, TheBreakEvenIsWhereTheHandOverSavesAQuarter) {
 
 TEST(Calibration, ADearerHandOverNeverLowersTheBreakEven) {
   std::uint32_t before = 0;
-  for (double hand_over = 1; hand_over < 20'000; hand_over *= 1.3) {
+  for (double hand_over = 1; hand_over < 200'000; hand_over *= 1.3) {
     const std::uint32_t now = judge(machine(hand_over)).min_bytes;
     EXPECT_GE(now, before) << hand_over;
     before = now;
@@ -60,9 +60,9 @@ TEST(Calibration, AnEngineThatWouldHoldTheStreamUpIsLeftAlone) {
   // The packet's work hides the engine's lag, and the more of it the larger the packet is.
   EXPECT_EQ(judge(machine(1, kPacketWorkNs)).min_bytes, 0u);
   const Calibration slow = judge(machine(1, kPacketWorkNs + 1000));
-  EXPECT_EQ(slow.classes[size_class_of(9000)], Worth::kSlow);
-  EXPECT_EQ(slow.classes[size_class_of(16384)], Worth::kYes);
-  EXPECT_EQ(slow.min_bytes, size_class_floor(size_class_of(16384)));
+  EXPECT_EQ(slow.classes[0], Worth::kSlow);
+  EXPECT_EQ(slow.classes[size_class_of(1500)], Worth::kYes);
+  EXPECT_EQ(slow.min_bytes, size_class_floor(size_class_of(1500)));
   EXPECT_EQ(judge(machine(1, 1e6)).min_bytes, kNoSize);
 }
 
@@ -89,7 +89,7 @@ TEST(Calibration, TheThresholdLiesAboveTheLastClassThatLoses) {
 
 TEST(Calibration, EverySizeOfAClassMustBeWorthIt) {
   // 64 bytes lose by it, 256 win: both are of the lowest class.
-  const Calibration calibration = judge(machine(20));
+  const Calibration calibration = judge(machine(190));
   EXPECT_EQ(calibration.classes[0], Worth::kDear);
   EXPECT_THAT(explain(calibration, 0), HasSubstr("64 bytes"));
 }
@@ -121,13 +121,13 @@ TEST(Calibration, StreamingCountsTheReadersSideToo) {
 }
 
 TEST(Calibration, SaysWhyWithItsFigures) {
-  const Calibration calibration = judge(machine(300));
+  const Calibration calibration = judge(machine(3000));
   EXPECT_EQ(explain(calibration, size_class_of(1500)),
-            "the CPU copies: 1500 bytes cost it 155 ns, handing them over 300 ns");
+            "the CPU copies: 1500 bytes cost it 1505 ns, handing them over 3000 ns");
   EXPECT_EQ(explain(calibration, size_class_of(65536)),
-            "the engine copies: handing 65536 bytes over costs 300 ns, copying them 6559 ns");
+            "the engine copies: handing 65536 bytes over costs 3000 ns, copying them 65541 ns");
   EXPECT_EQ(explain(judge(machine(1, 1e6)), size_class_of(65536)),
-            "the CPU copies: the engine needs 1006559 ns for 65536 bytes, the CPU 6559 ns");
+            "the CPU copies: the engine needs 1065541 ns for 65536 bytes, the CPU 65541 ns");
 }
 
 }  // namespace
