@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from netlab import Lab, wait_until  # noqa: E402
+from netlab import Lab, default_build, wait_until  # noqa: E402
 
 import control  # noqa: E402
 
@@ -69,6 +69,19 @@ class Netdma(unittest.TestCase):
     def expect_copying(self, end):
         before = self.copied(end)
         wait_until(lambda: self.copied(end) > before + 100_000, 20, "the engine copies")
+
+    @unittest.skipUnless((default_build() / "lib/libsnp_netdma_dpdk.so").exists(), "without DPDK")
+    def test_devices_of_dpdk(self):
+        """One for each shard, and a spare one to measure with meanwhile."""
+        self.start(netdma_backend="dmadev:dma_skeleton,dma_skeleton1,dma_skeleton2")
+        for end in self.ends:
+            self.expect_copying(end)
+            self.assertEqual(end.snp_json("netdma", "show")["channels"], 2)
+        calibrated = self.lab.b.snp_json("netdma", "calibrate")
+        self.assertEqual(calibrated["calibration"]["failure"], "")
+        for end in self.ends:
+            self.expect_copying(end)
+        self.finish()
 
     def test_hand_overs(self):
         self.start()
