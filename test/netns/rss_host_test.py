@@ -219,6 +219,38 @@ class Backends(Base):
         return cpus
 
 
+class Doctor(Base):
+    def ask(self):
+        done = self.end.snp("doctor", "--json", check=False)
+        answer = json.loads(done.stdout)
+        self.assertEqual(done.returncode == 0, answer["good"])
+        for finding in answer["findings"]:
+            self.assertIn(finding["kind"], ("good", "note", "wrong"))
+            if finding["kind"] == "wrong":
+                self.assertTrue(finding["hint"], finding)
+        return answer
+
+    def test_it_looks_at_the_machine_alone_and_with_snpd(self):
+        alone = self.ask()
+        self.assertTrue(alone["good"], alone)
+        self.assertIn("none serves", alone["findings"][-1]["text"])
+        self.start()
+        well = self.ask()
+        self.assertTrue(well["good"], well)
+        self.assertIn(f"device {DEVICE}", [f["about"] for f in well["findings"]])
+        self.set("backend", "card")  # which veth has not
+        ill = self.ask()
+        self.assertFalse(ill["good"])
+        wrong = [f for f in ill["findings"] if f["kind"] == "wrong"]
+        self.assertEqual([f["about"] for f in wrong], [f"scaling of {DEVICE}"])
+        self.set("backend", "automatic")
+        self.end.run(["ip", "link", "set", "dev", DEVICE, "down"])
+        self.assertFalse(self.ask()["good"])
+        text = self.end.snp("doctor", check=False).stdout
+        self.assertIn(f"ip link set dev {DEVICE} up", text)
+        self.end.run(["ip", "link", "set", "dev", DEVICE, "up"])
+
+
 class Killed(Base):
     def kill_engine(self):
         old = self.end.snp_json("status")["pid"]
@@ -268,6 +300,8 @@ class Killed(Base):
         os.kill(keeper, signal.SIGKILL)
         self.end.snpd.popen.wait(10)
         self.end.snpd = None
+        wait_until(lambda: "@snp.control" not in self.end.run(["cat", "/proc/net/unix"]).stdout, 10,
+                   "the end of both")
         self.assertEqual(self.mask(), ours, "nobody is left who could put it back")
         self.assertTrue(mine and mine <= self.journals())
         self.start()  # automatic: nothing for veth

@@ -22,6 +22,7 @@ class Variant:
     snpd: bool = False
     attached: bool = False
     chimney: str = "enabled"
+    settings: dict = field(default_factory=dict)
 
 
 KERNEL = Variant("kernel")  # without us: no snpd, no preloaded library
@@ -29,7 +30,6 @@ AGAIN = Variant("again")  # the same once more: what a ratio is worth here
 CHIMNEY = Variant("chimney", snpd=True, attached=True)
 UNATTACHED = Variant("unattached", snpd=True)
 DISABLED = Variant("disabled", snpd=True, attached=True, chimney="disabled")
-VARIANTS = {v.name: v for v in (KERNEL, AGAIN, CHIMNEY, UNATTACHED, DISABLED)}
 
 
 @dataclass
@@ -48,7 +48,8 @@ class Bench:
         if self.variant.snpd:
             cores = {self.lab.a: self.client_core, self.lab.b: self.server_core}
             self.lab.start_snpd(*self.ends, cpus=cores,
-                                settings={"chimney": self.variant.chimney, **self.settings})
+                                settings={"chimney": self.variant.chimney,
+                                          **self.variant.settings, **self.settings})
         return self
 
     @property
@@ -115,6 +116,7 @@ class Point:
     rounds: int = 0  # 0: as the command line says
     local: bool = False  # both programs on one host
     one_core: bool = False  # both on the client's core
+    base: str = "kernel"  # the variant that the others are compared with
 
 
 def request_response(connections):

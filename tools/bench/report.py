@@ -22,15 +22,15 @@ def summarise(point, runs):
     for variant, rounds in runs.items():
         variants[variant] = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
     ratios = {}
-    base = runs.get("kernel")
+    base = runs.get(point.base)
     for variant, rounds in runs.items():
-        if base is None or variant == "kernel":
+        if base is None or variant == point.base:
             continue
         ratios[variant] = {
             name: statistics.median(new[name] / old[name] for new, old in zip(rounds, base))
             for name in rounds[0] if all(old[name] for old in base)}
     return {"point": point.name, "figure": point.figure, "unit": point.unit, "medians": variants,
-            "ratios_to_kernel": ratios, "rounds": runs}
+            "base": point.base, "ratios_to_kernel": ratios, "rounds": runs}
 
 
 def number(value):
@@ -58,7 +58,7 @@ def markdown(report):
 
 
 def _line(row, variant):
-    old, new = row["medians"]["kernel"], row["medians"][variant]
+    old, new = row["medians"][row["base"]], row["medians"][variant]
     ratios = row["ratios_to_kernel"][variant]
 
     def pair(name, with_ratio=False):

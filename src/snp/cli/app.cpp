@@ -84,6 +84,8 @@ Result<Json> answer(const CommandSpec& command, const Json& arguments) {
   Result<Json> prepared = command.prepare != nullptr ? command.prepare(arguments) : arguments;
   if (!prepared || command.handle == nullptr) return prepared;
   Result<Json> result = ask(command, *prepared);
+  if (!result && result.error().code == Errc::kNotFound && command.without_snpd != nullptr)
+    return command.without_snpd(*prepared);
   if (!result || command.deliver == nullptr) return result;
   if (auto done = command.deliver(arguments, *result); !done) return tl::unexpected(done.error());
   return result;
@@ -97,7 +99,8 @@ int perform(const Words& words) {
   }
   const std::string text = words.is_json ? result->dump(2) + "\n" : words.command->render(*result);
   const bool is_written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
-  return is_written ? kDone : kFailed;
+  const bool is_good = words.command->is_success == nullptr || words.command->is_success(*result);
+  return is_written && is_good ? kDone : kFailed;
 }
 
 // `snp run [--] PROGRAM [ARGUMENTS]`: everything after PROGRAM is the program's own.

@@ -51,6 +51,11 @@ struct CommandSpec {
   // In snp, with the answer: writes the file that is named.
   Result<> (*deliver)(const Json& arguments, const Json& result) = nullptr;
 
+  // In snp, instead of handle() when no snpd serves; without it that is an error.
+  Result<Json> (*without_snpd)(const Json& arguments) = nullptr;
+  // Whether the answer is success, for the exit status; without it every answer is.
+  bool (*is_success)(const Json& result) = nullptr;
+
   [[nodiscard]] bool is_change(const Json& given) const {
     return changes != nullptr ? changes(given) : changes_things;
   }
@@ -74,7 +79,7 @@ extern const CommandSpec kConnections, kOffload, kUpload, kWhy, kStats, kStatus;
 extern const CommandSpec kSettings, kSettingsGet, kSettingsSet, kSettingsReset;
 extern const CommandSpec kReg, kRegQuery, kRegAdd, kRegDelete, kRegExport, kRegImport;
 extern const CommandSpec kPolicy, kPolicyShow, kPolicyCheck, kPolicyLoad;
-extern const CommandSpec kNetsh, kNetstat;
+extern const CommandSpec kNetsh, kNetstat, kDoctor;
 extern const CommandSpec kRss, kRssHash, kRssShow, kRssSet, kRssRebalance;
 extern const CommandSpec kNetdma, kNetdmaShow, kNetdmaCalibrate;
 

@@ -41,7 +41,7 @@ class FakeService : public Service {
     return {{kRssFeature, true, "works."}, {kNetdmaFeature, false, "no copy engine."}};
   }
   StatsReport stats() override { return report; }
-  StatusReport status() override { return {}; }
+  StatusReport status() override { return state; }
   RssReport rss() override { return scaling; }
   RssBalance rebalance(bool is_dry) override {
     was_dry = is_dry;
@@ -72,6 +72,7 @@ class FakeService : public Service {
   std::vector<std::string> logged;
   std::vector<ConnectionRow> rows;
   StatsReport report;
+  StatusReport state;
   RssReport scaling;
   RssBalance balance;
   NetdmaReport copying;

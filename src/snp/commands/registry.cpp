@@ -11,6 +11,7 @@ constexpr const CommandSpec* kAll[] = {
     &kRegAdd,      &kRegDelete,   &kRegExport,    &kRegImport,     &kPolicy,     &kPolicyShow,
     &kPolicyCheck, &kPolicyLoad,  &kNetsh,        &kNetstat,       &kRss,        &kRssHash,
     &kRssShow,     &kRssSet,      &kRssRebalance, &kNetdma,        &kNetdmaShow, &kNetdmaCalibrate,
+    &kDoctor,
 };
 
 const Argument* find_argument(const CommandSpec& command, std::string_view name) {

@@ -41,8 +41,7 @@ constexpr Setting kScalingSettings[] = {
 };
 
 // What decides about the CPUs of the host's packets, besides.
-constexpr Setting kHostScalingSettings[] = {Setting::kRssBackend, Setting::kRssAvoidCpus,
-                                            Setting::kRssBalancing};
+constexpr Setting kHostScalingSettings[] = {Setting::kRssBackend, Setting::kRssAvoidCpus};
 
 // What shards ask their copy engines for.
 constexpr Setting kCopySettings[] = {
@@ -128,6 +127,7 @@ void Control::apply_settings(const settings::Settings& wanted) {
     if (auto done = parts_.offloader.follow_scaling(); !done)
       spdlog::error("receive-side scaling stays as it was: {}", done.error().message);
   if (is_host_scaling) parts_.host_scaling.follow();
+  parts_.host_scaling.plan();
   if (is_policy) follow_policy();
 }
 

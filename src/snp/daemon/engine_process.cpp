@@ -19,6 +19,7 @@
 #include "snp/device/pcap_queue.h"
 #include "snp/engine/engine.h"
 #include "snp/host/network.h"
+#include "snp/rss/backends/thread_times.h"
 
 namespace snp::daemon {
 namespace {
@@ -133,7 +134,9 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   // A hand-over is some 0.2 ms of work during which a connection is quiet: nobody's slice comes
   // between. The shards started before and keep their share.
   ::setpriority(PRIO_PROCESS, 0, -15);
-  ReceiveScaling scaling(*inheritance.steering, values, inheritance.hash_key);
+  ReceiveScaling scaling(
+      *inheritance.steering, values, inheritance.hash_key,
+      [times = rss::ThreadTimes("snp-shard-")](Instant now) mutable { return times.sample(now); });
   if (auto followed = scaling.follow(); !followed) return followed;
   Coexistence coexistence(**loop, values);
   Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,

@@ -32,8 +32,10 @@ class HostScaling {
   ~HostScaling() { stop(); }
 
   void start();
-  // After a change of settings.
+  // After a change of settings that say how packets are spread.
   void follow();
+  // After any other: what is due from now on.
+  void plan();
   rss::BalancerReport rebalance(bool is_dry);
   void stop();
   // One row a device.
@@ -41,7 +43,6 @@ class HostScaling {
 
  private:
   void look_for_cpus();
-  void plan();
   void turn();
   void balance();
 

@@ -55,7 +55,8 @@ Result<> HostSite::choose() {
   if (!cpus) return tl::unexpected(cpus.error());
   set_ = std::move(*cpus);
   facts_ = rss::look_at(device_, ifindex_, rss::ethtool_of(device_), env_.sysfs);
-  auto choice = choose_backend(backend_for(env_.settings, device_), facts_, set_.size());
+  auto choice = choose_backend(backend_for(env_.settings, device_), facts_, set_.size(),
+                               is_shaped(env_.settings));
   if (!choice) return tl::unexpected(choice.error());
   choice_ = std::move(*choice);
   return {};

@@ -87,6 +87,15 @@ std::string backend_for(const settings::Settings& settings, const std::string& d
   return general;
 }
 
+bool is_shaped(const settings::Settings& settings) {
+  constexpr Setting kShape[] = {
+      Setting::kRssBaseCpu, Setting::kRssMaxCpus,   Setting::kRssProfile, Setting::kRssBalancing,
+      Setting::kRssIpv4,    Setting::kRssIpv6,      Setting::kRssKey,     Setting::kRssTableSize,
+      Setting::kRssBackend, Setting::kRssAvoidCpus,
+  };
+  return std::ranges::any_of(kShape, [&](Setting id) { return !settings.is_default(id); });
+}
+
 bool is_avoided(const settings::Settings& settings, rss::CpuId cpu) {
   const auto& avoided = settings.list(Setting::kRssAvoidCpus);
   return std::ranges::find(avoided, std::to_string(cpu)) != avoided.end();

@@ -29,6 +29,8 @@ rss::ProcessorKeywords keywords_of(const settings::Settings& settings);
 
 // What rss_backend says for a device: "automatic", or the name of a backend.
 std::string backend_for(const settings::Settings& settings, const std::string& device);
+// Somebody has said how packets are to be spread.
+bool is_shaped(const settings::Settings& settings);
 bool is_avoided(const settings::Settings& settings, rss::CpuId cpu);
 
 // Enabled, with this table over `cpus`, the first of which gets what has no hash. Pre: `cpus` is

@@ -60,7 +60,7 @@ Result<> Offloader::follow_scaling() {
 }
 
 rss::BalancerReport Offloader::rebalance(bool is_dry) {
-  rss::BalancerReport report = env_.scaling.balance(is_dry);
+  rss::BalancerReport report = env_.scaling.balance(is_dry, engine::monotonic_now());
   if (!is_dry) note_elephants(report);
   if (is_dry || report.moves.empty()) return report;
   for (const auto& [id, flow] : flows_) {

@@ -25,7 +25,13 @@ XdpMode mode_for(const DeviceFacts& device) {
   return device.is_physical ? XdpMode::kNative : XdpMode::kGeneric;
 }
 
-Choice automatic(const DeviceFacts& device) {
+Choice automatic(const DeviceFacts& device, bool is_shaped) {
+  if (has_card_table(device) && !is_shaped)
+    return {BackendKind::kNone,
+            {},
+            false,
+            "the card spreads by itself, by " + card_in_words(device) +
+                "; any setting of the spreading, or rss_backend card, makes the table ours"};
   if (has_card_table(device))
     return {BackendKind::kCard, {}, false, "it has " + card_in_words(device)};
   if (!device.is_physical)
@@ -67,8 +73,8 @@ DeviceFacts look_at(const std::string& device, std::uint32_t ifindex, const Etht
   return facts;
 }
 
-Result<Choice> choose_backend(std::string_view wanted, const DeviceFacts& device,
-                              std::size_t cpus) {
+Result<Choice> choose_backend(std::string_view wanted, const DeviceFacts& device, std::size_t cpus,
+                              bool is_shaped) {
   if (wanted == "none") return Choice{BackendKind::kNone, {}, false, "rss_backend says so"};
   if (wanted == "card" && !has_card_table(device))
     return fail(Errc::kUnsupported, device.name + ": " + why_no_card(device));
@@ -80,7 +86,7 @@ Result<Choice> choose_backend(std::string_view wanted, const DeviceFacts& device
   if (wanted == "rps") return Choice{BackendKind::kRps, {}, false, "rss_backend says so"};
   if (wanted == "cpumap")
     return Choice{BackendKind::kCpumap, mode_for(device), false, "rss_backend says so"};
-  return automatic(device);
+  return automatic(device, is_shaped);
 }
 
 }  // namespace snp::rss

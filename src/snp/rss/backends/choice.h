@@ -34,7 +34,10 @@ struct Choice {
 };
 
 // `wanted`: the setting rss_backend for this device, "automatic" or a name of a backend. `cpus`:
-// how many CPUs the set has. kUnsupported: it was asked for, and the device cannot do it.
-Result<Choice> choose_backend(std::string_view wanted, const DeviceFacts& device, std::size_t cpus);
+// how many CPUs the set has. `is_shaped`: somebody has said how packets are to be spread; as long
+// as nobody has, a card that spreads them by itself is right. kUnsupported: it was asked for, and
+// the device cannot do it.
+Result<Choice> choose_backend(std::string_view wanted, const DeviceFacts& device, std::size_t cpus,
+                              bool is_shaped);
 
 }  // namespace snp::rss

@@ -124,23 +124,27 @@ TEST(CpusOfSysfs, HaveNodeCoreAndDistance) {
 
 TEST(Choice, EachDeviceGetsWhatItCanAndASentence) {
   DeviceFacts card{"eth0", 2, "ixgbe", true, 8, 128, true, ""};
-  EXPECT_EQ(choose_backend("automatic", card, 4)->kind, BackendKind::kCard);
-  EXPECT_EQ(choose_backend("automatic", card, 1)->kind, BackendKind::kNone);
-  EXPECT_EQ(choose_backend("cpumap", card, 4)->mode, XdpMode::kNative);
+  EXPECT_EQ(choose_backend("automatic", card, 4, true)->kind, BackendKind::kCard);
+  const auto left = choose_backend("automatic", card, 4, false);  // it does so already
+  EXPECT_EQ(left->kind, BackendKind::kNone);
+  EXPECT_NE(left->why.find("by itself"), std::string::npos);
+  EXPECT_EQ(choose_backend("card", card, 4, false)->kind, BackendKind::kCard);
+  EXPECT_EQ(choose_backend("automatic", card, 1, true)->kind, BackendKind::kNone);
+  EXPECT_EQ(choose_backend("cpumap", card, 4, true)->mode, XdpMode::kNative);
   card.card_entries = 0;
-  const auto rps = choose_backend("automatic", card, 4);
+  const auto rps = choose_backend("automatic", card, 4, true);
   EXPECT_EQ(rps->kind, BackendKind::kRps);
   EXPECT_TRUE(rps->waits_for_load);
-  EXPECT_EQ(choose_backend("card", card, 4).error().code, Errc::kUnsupported);
+  EXPECT_EQ(choose_backend("card", card, 4, true).error().code, Errc::kUnsupported);
   card.has_rps = false;
-  EXPECT_EQ(choose_backend("automatic", card, 4)->kind, BackendKind::kNone);
-  EXPECT_EQ(choose_backend("rps", card, 4).error().code, Errc::kUnsupported);
+  EXPECT_EQ(choose_backend("automatic", card, 4, true)->kind, BackendKind::kNone);
+  EXPECT_EQ(choose_backend("rps", card, 4, true).error().code, Errc::kUnsupported);
   const DeviceFacts veth{"veth0", 3, "veth", false, 1, 0, true, ""};
-  EXPECT_EQ(choose_backend("automatic", veth, 4)->kind, BackendKind::kNone);
-  EXPECT_EQ(choose_backend("cpumap", veth, 4)->mode, XdpMode::kGeneric);
-  EXPECT_FALSE(choose_backend("rps", veth, 4)->waits_for_load);
+  EXPECT_EQ(choose_backend("automatic", veth, 4, true)->kind, BackendKind::kNone);
+  EXPECT_EQ(choose_backend("cpumap", veth, 4, true)->mode, XdpMode::kGeneric);
+  EXPECT_FALSE(choose_backend("rps", veth, 4, true)->waits_for_load);
   for (const char* wanted : {"automatic", "none", "rps", "cpumap"})
-    EXPECT_FALSE(choose_backend(wanted, veth, 4)->why.empty());
+    EXPECT_FALSE(choose_backend(wanted, veth, 4, true)->why.empty());
 }
 
 }  // namespace
