@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,11 +23,15 @@ namespace snp::test {
 class NullQueue final : public device::PacketQueue {
  public:
   std::size_t receive(std::span<device::RxFrame> out) noexcept override {
-    const std::size_t count = std::min(out.size(), used_ - next_);
+    for (; next_ > keep_; --next_) {
+      spare_.push_back(std::move(frames_.front()));
+      frames_.pop_front();
+    }
+    keep_ = 0;
+    const std::size_t count = std::min(out.size(), frames_.size() - next_);
     for (std::size_t i = 0; i < count; ++i)
       out[i] = {frames_[next_ + i], device::Checksum::kValid, 0};
     next_ += count;
-    kept_ = std::exchange(keep_, 0);
     return count;
   }
   void keep(std::size_t frames) noexcept override { keep_ = frames; }
@@ -39,18 +44,24 @@ class NullQueue final : public device::PacketQueue {
   [[nodiscard]] int wait_fd() const noexcept override { return -1; }
   [[nodiscard]] device::QueueStats stats() const noexcept override { return {}; }
 
-  // Room for the next frame that arrives; what was received before is forgotten, unless it is kept.
+  // Room for the next frame that arrives. Memory is used again when it was given back.
   std::vector<std::byte>& add() {
-    if (next_ == used_ && kept_ == 0) next_ = used_ = 0;
-    if (used_ == frames_.size()) frames_.emplace_back();
-    return frames_[used_++];
+    if (spare_.empty()) {
+      frames_.emplace_back();
+      spare_.reserve(frames_.size());  // a turn allocates nothing
+    } else {
+      frames_.push_back(std::move(spare_.back()));
+      spare_.pop_back();
+    }
+    return frames_.back();
   }
+  [[nodiscard]] std::size_t kept() const { return next_; }  // received, not given back
   [[nodiscard]] std::uint64_t sent() const { return sent_; }
 
  private:
-  std::vector<std::vector<std::byte>> frames_;
-  std::size_t used_ = 0, next_ = 0;
-  std::size_t keep_ = 0, kept_ = 0;  // for the next receive(), and in the last one
+  std::deque<std::vector<std::byte>> frames_;  // the first next_ are received
+  std::vector<std::vector<std::byte>> spare_;
+  std::size_t next_ = 0, keep_ = 0;
   std::uint64_t sent_ = 0;
 };
 
