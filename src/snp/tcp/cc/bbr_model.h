@@ -104,9 +104,10 @@ struct Bbr {
     return least == 0 || least > min_rtt_us + min_rtt_us / kQueueShare;
   }
 
-  // 5.6.4.2.
+  // 5.6.4.2. Ours: on a path shorter than a burst it is the hosts, which work in batches, that an
+  // ACK waits for.
   [[nodiscard]] double bdp(double gain) const noexcept {
-    return gain * static_cast<double>(bw()) * min_rtt_us * 1e-6;
+    return gain * static_cast<double>(bw()) * std::max(min_rtt_us, kPacedBurstUs) * 1e-6;
   }
   // 5.6.3: what pacing lets go at once.
   [[nodiscard]] static std::uint32_t quantum(const CongestionState& cc) noexcept {
