@@ -23,12 +23,18 @@
 
 // The switch gives reasons by number: it links nothing of chimney.
 using snp::chimney::Reason;
+using snp::switch_::SlotAnswer;
 using snp::switch_::Why;
 static_assert(static_cast<int>(Why::kSharedDescriptor) ==
               static_cast<int>(Reason::kSharedDescriptor));
 static_assert(static_cast<int>(Why::kUnsupportedCall) ==
               static_cast<int>(Reason::kUnsupportedCall));
 static_assert(static_cast<int>(Why::kTooManyWaiters) == static_cast<int>(Reason::kWaiters));
+static_assert(static_cast<int>(SlotAnswer::kNotAskedYet) == static_cast<int>(Reason::kNotAskedYet));
+static_assert(static_cast<int>(SlotAnswer::kTargetFull) == static_cast<int>(Reason::kTargetFull));
+static_assert(static_cast<int>(SlotAnswer::kArenaFull) == static_cast<int>(Reason::kArenaFull));
+static_assert(static_cast<int>(SlotAnswer::kNotEarned) == static_cast<int>(Reason::kNotEarned));
+static_assert(static_cast<int>(SlotAnswer::kIdle) == static_cast<int>(Reason::kIdle));
 
 namespace {
 

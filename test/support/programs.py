@@ -137,9 +137,10 @@ def memcached(end, *, attached, threads=4, port=MEMCACHED_PORT, cpus=None):
 _WRK_UNITS = {"us": 1, "ms": 1000, "s": 1e6, "m": 60e6}
 
 
-def wrk(end, url, *, attached, connections, seconds, cpus=None):
+def wrk(end, url, *, attached, connections, seconds, cpus=None, headers=()):
     """{"requests", "requests_per_second", "p50_us", "p99_us"} of one thread of wrk."""
-    out = end.run(["wrk", "-t", 1, "-c", connections, "-d", seconds, "--latency", url],
+    extra = [word for header in headers for word in ("-H", header)]
+    out = end.run(["wrk", "-t", 1, "-c", connections, "-d", seconds, "--latency", *extra, url],
                   attached=attached, cpus=cpus, timeout=seconds + 60).stdout
     found = {}
     for line in out.splitlines():

@@ -28,6 +28,7 @@ class Variant:
 KERNEL = Variant("kernel")  # without us: no snpd, no preloaded library
 AGAIN = Variant("again")  # the same once more: what a ratio is worth here
 CHIMNEY = Variant("chimney", snpd=True, attached=True)
+AUTOMATIC = Variant("automatic", snpd=True, attached=True, chimney="automatic")
 UNATTACHED = Variant("unattached", snpd=True)
 DISABLED = Variant("disabled", snpd=True, attached=True, chimney="disabled")
 
@@ -87,15 +88,16 @@ class Bench:
     def meter(self):
         return CpuMeter({self.client_core, self.server_core})
 
-    def expect_path(self, moved_bytes):
-        """A figure counts only when the traffic went the way its variant says."""
+    def expect_path(self, moved_bytes, is_worth_it=True):
+        """A figure counts only when the traffic went the way its variant says. Mode automatic
+        offloads what is worth it."""
         if not self.variant.snpd:
             return
         for end in self.ends:
             stats = end.snp_json("stats")
             target = sum(stats[name][way] for name in (["local"] if self.local else ["target"])
                          for way in ("bytes_in", "bytes_out"))
-            wanted = self.variant is CHIMNEY
+            wanted = self.variant is CHIMNEY or (self.variant is AUTOMATIC and is_worth_it)
             if wanted and target < 0.5 * moved_bytes:
                 raise LabError(f"{end.name}: only {target} of {moved_bytes:.0f} bytes went through "
                                f"the target; declined: {stats['declined']}")
@@ -210,6 +212,26 @@ def nginx(connections, size):
     return run
 
 
+def short_connections(connections):
+    """wrk against nginx: a connection for each request, which the server closes after its answer."""
+    def run(bench):
+        server = programs.nginx(bench.server_end, attached=bench.variant.attached,
+                                cpus=bench.server_core)
+        programs.make_file(server.www / "file", 128)
+        meter = bench.meter()
+        result = programs.wrk(bench.client_end, f"http://{bench.server_address}:"
+                              f"{programs.NGINX_PORT}/file", attached=bench.variant.attached,
+                              connections=connections, seconds=max(1, round(bench.seconds)),
+                              cpus=bench.client_core, headers=("Connection: close",))
+        cpu = meter.stop()
+        bench.expect_path(0, is_worth_it=False)
+        server.stop()
+        return {"connections_per_second": result["requests_per_second"],
+                "p50_us": result["p50_us"], "p99_us": result["p99_us"],
+                "cpu_us_per_connection": 1e6 * cpu["busy_seconds"] / result["requests"]}
+    return run
+
+
 def move(end, verb, flow):
     """`snp offload|upload FLOW`, again while the answer is that it must be tried again."""
     deadline = time.monotonic() + FLOW_RETRY_S
@@ -281,6 +303,17 @@ ALL = (
           nginx(64, 1024), local=True),
     Point("local: busy neighbour of the server, 1 connection", "neighbour_percent", "% of alone",
           neighbour(1), local=True),
+    *(Point(f"{'local: ' if local else ''}short: one HTTP request a connection, {n} at a time",
+            "connections_per_second", "connections/s", short_connections(n), (KERNEL, AUTOMATIC),
+            rounds=9, local=local) for local in (False, True) for n in (1, 16)),
+    Point("automatic: request-response 64 B, 16 connections", "requests_per_second", "requests/s",
+          request_response(16), (KERNEL, CHIMNEY, AUTOMATIC)),
+    Point("automatic: redis GET, 50 clients", "requests_per_second", "requests/s",
+          redis(50, "GET"), (KERNEL, CHIMNEY, AUTOMATIC)),
+    Point("automatic: bulk, client receives", "gigabits_per_second", "Gbit/s", bulk("receive"),
+          (KERNEL, CHIMNEY, AUTOMATIC)),
+    Point("local: automatic: redis GET, 64 clients", "requests_per_second", "requests/s",
+          redis(64, "GET"), (KERNEL, CHIMNEY, AUTOMATIC), local=True),
     Point("quiet time of a hand-over, 16 connections", "offload_quiet_p50_us", "us", quiet_time(16),
           (CHIMNEY,), higher_is_better=False, rounds=1),
 )

@@ -173,13 +173,28 @@ Answer ask_rules(const Policy& /*policy*/, const Facts& /*facts*/, const Rule* r
   return {};
 }
 
+// Where earlier connections were not worth it, one has to have carried so many times its price.
+constexpr std::uint64_t kDoubt = 4;
+
+bool is_eager(const Policy& policy, const Rule* rule) {
+  return rule != nullptr ? rule->action == RuleAction::kOffload : policy.mode == Mode::kEnabled;
+}
+
 Answer ask_worth(const Policy& policy, const Facts& facts, const Rule* rule) {
-  const bool is_eager =
-      rule != nullptr ? rule->action == RuleAction::kOffload : policy.mode == Mode::kEnabled;
+  if (is_eager(policy, rule) || facts.is_wanted) return {};
+  if (policy.automatic_bytes == 0 && policy.automatic_calls == 0) return Reason::kNotAskedYet;
+  if (facts.prediction == Prediction::kPays) return {};
   const bool has_moved = policy.automatic_bytes != 0 && facts.bytes >= policy.automatic_bytes;
   const bool has_called = policy.automatic_calls != 0 && facts.calls >= policy.automatic_calls;
-  if (is_eager || facts.is_wanted || has_moved || has_called) return {};
-  return Reason::kNotAskedYet;
+  if (!has_moved && !has_called) return Reason::kNotAskedYet;
+  const std::uint64_t doubt = facts.prediction == Prediction::kDoesNot ? kDoubt : 1;
+  if (facts.gain_us < facts.cost_us * doubt) return Reason::kNotEarned;
+  return {};
+}
+
+std::string detail_of(PolicyStep step, const Policy& policy, const Facts& facts, const Rule* rule) {
+  if (step == PolicyStep::kCoexistence) return facts.feature;
+  return step == PolicyStep::kWorth && !is_eager(policy, rule) ? facts.history : std::string();
 }
 
 Answer ask_room(const Policy& /*policy*/, const Facts& facts, const Rule* /*rule*/) {
@@ -262,9 +277,11 @@ Verdict decide(const Policy& policy, const Facts& facts) noexcept {
   const Rule* rule = find_rule(policy.rules, facts);
   for (const StepRow& row : kSteps)
     if (const Answer answer = row.ask(policy, facts, rule))
-      return {*answer, row.text.step, rule,
-              row.text.step == PolicyStep::kCoexistence ? facts.feature : std::string()};
-  return {Reason::kOffloaded, rule != nullptr ? PolicyStep::kRules : PolicyStep::kWorth, rule, {}};
+      return {*answer, row.text.step, rule, detail_of(row.text.step, policy, facts, rule)};
+  const PolicyStep last = rule != nullptr && rule->action == RuleAction::kOffload
+                              ? PolicyStep::kRules
+                              : PolicyStep::kWorth;
+  return {Reason::kOffloaded, last, rule, detail_of(last, policy, facts, rule)};
 }
 
 }  // namespace snp::chimney

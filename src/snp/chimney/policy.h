@@ -8,6 +8,9 @@
 // The lists of ports are those of the registry (reference 2.2), the tables those of netsh. Both
 // only keep connections in the host: on a list or table of allowed ones, a connection is still to
 // prove worth it. A rule that says `offload` skips that; a list above it, it cannot overrule.
+//
+// Worth it, in mode automatic: what happened to earlier connections of its origin says that it will
+// pay (history.h), or it has carried so much itself that a hand-over would have paid (worth.h).
 #pragma once
 
 #include <cstdint>
@@ -17,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "snp/chimney/history.h"
 #include "snp/chimney/reason.h"
 #include "snp/chimney/rules.h"
 #include "snp/wire/address.h"
@@ -70,7 +74,9 @@ struct Policy {
   std::vector<Application> applications;
   std::vector<PortPairFilter> port_pairs;
   Rules rules;
-  std::uint64_t automatic_bytes = 0, automatic_calls = 0;  // 0: do not look
+  // Before a connection has moved so much it is not looked at. 0: this one is not counted; both 0:
+  // nothing is offloaded without being asked for.
+  std::uint64_t automatic_bytes = 0, automatic_calls = 0;
 
   // Must the facts name the program, its user and cgroup?
   [[nodiscard]] bool asks_for_programs() const noexcept;
@@ -85,9 +91,12 @@ struct Facts {
   FourTuple flow;
   std::string program_path, program_name;  // empty: not known
   std::optional<std::uint32_t> uid;
-  std::string cgroup, interface;             // empty: not known
-  std::uint64_t bytes = 0, calls = 0;        // that the host has carried
-  bool is_wanted = false;                    // by an administrator, or offloaded already
+  std::string cgroup, interface;       // empty: not known
+  std::uint64_t bytes = 0, calls = 0;  // that the host has carried
+  bool is_wanted = false;              // by an administrator, or offloaded already
+  Prediction prediction = Prediction::kUnknown;
+  std::string history;                       // what it is made from, in words; may be empty
+  std::uint64_t gain_us = 0, cost_us = 0;    // of what the host has carried; of a hand-over
   Reason incompatible = Reason::kOffloaded;  // else: the feature that excludes it
   std::string feature;                       // that one, in words
   Reason cannot_move = Reason::kOffloaded;   // else: why
@@ -98,7 +107,8 @@ struct Verdict {
   Reason reason = Reason::kOffloaded;  // kOffloaded: it may be offloaded
   PolicyStep step = PolicyStep::kWorth;
   const Rule* rule = nullptr;  // that matched, whoever decided; lives as long as the policy
-  std::string feature;         // kCoexistence: which one, in words
+  // kCoexistence: which feature, in words. kWorth: what history says, if it is asked.
+  std::string detail;
 
   [[nodiscard]] bool is_yes() const noexcept { return reason == Reason::kOffloaded; }
 };

@@ -173,6 +173,57 @@ constexpr Row kRows[] = {
     {"thresholds of 0 are never reached",
      [](Policy& p, Facts&) { p.automatic_bytes = p.automatic_calls = 0; }, Reason::kNotAskedYet,
      PolicyStep::kWorth},
+    {"history predicts that it pays",
+     [](Policy&, Facts& f) {
+       f.bytes = f.calls = 0;
+       f.prediction = Prediction::kPays;
+     },
+     Reason::kOffloaded, PolicyStep::kWorth},
+    {"thresholds of 0: whatever history predicts",
+     [](Policy& p, Facts& f) {
+       p.automatic_bytes = p.automatic_calls = 0;
+       f.prediction = Prediction::kPays;
+     },
+     Reason::kNotAskedYet, PolicyStep::kWorth},
+    {"a rule keeps what history would offload",
+     [](Policy& p, Facts& f) {
+       p.rules = rules("all => host");
+       f.prediction = Prediction::kPays;
+     },
+     Reason::kPolicy, PolicyStep::kRules},
+    {"enough calls, but they would not have paid",
+     [](Policy&, Facts& f) {
+       f.gain_us = 99;
+       f.cost_us = 100;
+     },
+     Reason::kNotEarned, PolicyStep::kWorth},
+    {"they would have",
+     [](Policy&, Facts& f) {
+       f.gain_us = 100;
+       f.cost_us = 100;
+     },
+     Reason::kOffloaded, PolicyStep::kWorth},
+    {"where earlier ones did not pay, once is not enough",
+     [](Policy&, Facts& f) {
+       f.prediction = Prediction::kDoesNot;
+       f.gain_us = 399;
+       f.cost_us = 100;
+     },
+     Reason::kNotEarned, PolicyStep::kWorth},
+    {"four times is",
+     [](Policy&, Facts& f) {
+       f.prediction = Prediction::kDoesNot;
+       f.gain_us = 400;
+       f.cost_us = 100;
+     },
+     Reason::kOffloaded, PolicyStep::kWorth},
+    {"mode enabled asks no history",
+     [](Policy& p, Facts& f) {
+       p.mode = Mode::kEnabled;
+       f.prediction = Prediction::kDoesNot;
+       f.cost_us = 100;
+     },
+     Reason::kOffloaded, PolicyStep::kWorth},
     {"wanted by an administrator",
      [](Policy&, Facts& f) {
        f.bytes = f.calls = 0;
@@ -228,6 +279,24 @@ TEST(Policy, TheFirstAnswerWins) {
   EXPECT_EQ(decide(policy, of).step, PolicyStep::kSwitchedOff);
   for (std::size_t i = 0; i < kPolicySteps; ++i)
     EXPECT_EQ(static_cast<std::size_t>(all_policy_steps()[i].step), i);
+}
+
+// What history says is told where it was asked, and nowhere else.
+TEST(Policy, TellsWhatPredictedIt) {
+  Policy policy = policy_that_says_yes();
+  Facts of = facts();
+  of.history = "listener 0.0.0.0:80: 9 of the last 9 connections earned their hand-over";
+  of.prediction = Prediction::kPays;
+  EXPECT_EQ(decide(policy, of).detail, of.history);
+  of.prediction = Prediction::kUnknown;
+  of.bytes = of.calls = 0;
+  EXPECT_EQ(decide(policy, of).detail, of.history);
+  of.has_room = false;
+  of.is_wanted = true;
+  EXPECT_EQ(decide(policy, of).detail, "");
+  policy.mode = Mode::kEnabled;
+  of.has_room = true;
+  EXPECT_EQ(decide(policy, of).detail, "");
 }
 
 TEST(Rules, ConditionsHoldOrNot) {

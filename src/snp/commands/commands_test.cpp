@@ -191,8 +191,8 @@ TEST(Policy, LoadsAllOrNothingAndShows) {
   EXPECT_THAT(
       kPolicyShow.render(*shown),
       testing::AllOf(testing::HasSubstr("  9. rules           What says"),
-                     testing::HasSubstr("chimney               automatic\n"),
-                     testing::HasSubstr("enabled_local_ports   -\n"),
+                     testing::HasSubstr("chimney                 automatic\n"),
+                     testing::HasSubstr("enabled_local_ports     -\n"),
                      testing::HasSubstr("rules (/etc/snp/snp.rules):\n    2  port 1 => host")));
 }
 

@@ -27,6 +27,7 @@ class FakeService : public Service {
     return verdict;
   }
   [[nodiscard]] const chimney::Rules& rules() const override { return loaded; }
+  LearnedReport learned() override { return lessons; }
   [[nodiscard]] std::string rules_path() const override { return "/etc/snp/snp.rules"; }
   Result<> load_rules(const std::string& text, const std::string& name) override {
     auto parsed = chimney::parse_rules(text, name, rule_limits(1));
@@ -69,6 +70,7 @@ class FakeService : public Service {
   PolicyAnswer verdict;
   PolicyQuestion asked;
   chimney::Rules loaded;
+  LearnedReport lessons;
   std::vector<std::string> logged;
   std::vector<ConnectionRow> rows;
   StatsReport report;

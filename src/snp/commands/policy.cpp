@@ -6,6 +6,7 @@
 #include "snp/commands/command.h"
 #include "snp/commands/files.h"
 #include "snp/commands/rule_limits.h"
+#include "snp/commands/table.h"
 
 namespace snp::commands {
 
@@ -40,6 +41,8 @@ constexpr Setting kPolicySettings[] = {
     Setting::kChimneyPorts,
     Setting::kAutomaticBytes,
     Setting::kAutomaticCalls,
+    Setting::kAutomaticEagerPercent,
+    Setting::kAutomaticIdleS,
     Setting::kMaxConnections,
 };
 
@@ -49,6 +52,36 @@ Json to_json(const chimney::Rules& rules) {
     rows.push_back(Json{
         {"line", rule.line}, {"rule", rule.text}, {"action", chimney::to_string(rule.action)}});
   return rows;
+}
+
+std::string_view to_string(chimney::Prediction prediction) {
+  switch (prediction) {
+    case chimney::Prediction::kPays:
+      return "at once";
+    case chimney::Prediction::kDoesNot:
+      return "when it has earned it four times over";
+    case chimney::Prediction::kUnknown:
+      break;
+  }
+  return "when it has earned it";
+}
+
+Json to_json(const LearnedReport& report) {
+  Json targets = Json::array();
+  for (const LearnedTarget& target : report.targets)
+    targets.push_back(Json{{"target", target.name},
+                           {"hand_overs", target.hand_overs},
+                           {"hand_over_costs_us", target.cost_us},
+                           {"message_saves_ns", target.gain_per_message_ns},
+                           {"kib_saves_ns", target.gain_per_kib_ns}});
+  Json origins = Json::array();
+  for (const LearnedOrigin& origin : report.origins)
+    origins.push_back(Json{{"origin", origin.name},
+                           {"earned", origin.outcomes.earned},
+                           {"of", origin.outcomes.of},
+                           {"message_bytes", origin.message_bytes},
+                           {"next", std::string(to_string(origin.prediction))}});
+  return Json{{"targets", std::move(targets)}, {"origins", std::move(origins)}};
 }
 
 void handle_show(Service& service, const Json& /*arguments*/, const Answer& answer) {
@@ -61,6 +94,7 @@ void handle_show(Service& service, const Json& /*arguments*/, const Answer& answ
     values[std::string(settings::info_of(id).name)] = service.settings().to_text(id);
   answer(Json{{"order", std::move(order)},
               {"settings", std::move(values)},
+              {"learned", to_json(service.learned())},
               {"rules_file", service.rules_path()},
               {"rules", to_json(service.rules())}});
 }
@@ -73,6 +107,34 @@ std::string render_rules(const Json& rules) {
   return text;
 }
 
+std::string render_learned(const Json& learned) {
+  std::string text = "\nlearned:\n";
+  for (const Json& target : learned.at("targets")) {
+    const auto number = [&](const char* key) { return target.at(key).get<std::uint64_t>(); };
+    text +=
+        fmt::format("  {:<6} a hand-over costs {} us{}; a message saves {:.1f} us, a KiB {:.1f}\n",
+                    target.at("target").get<std::string>(), number("hand_over_costs_us"),
+                    number("hand_overs") == 0 ? " (assumed)" : "",
+                    static_cast<double>(number("message_saves_ns")) / 1000,
+                    static_cast<double>(number("kib_saves_ns")) / 1000);
+  }
+  if (learned.at("origins").empty()) return text;
+  using Align = Table::Align;
+  Table table({{"ORIGIN"},
+               {"EARNED", Align::kRight},
+               {"OF", Align::kRight},
+               {"MESSAGE", Align::kRight},
+               {"THE NEXT ONE IS OFFLOADED"}});
+  for (const Json& origin : learned.at("origins")) {
+    const auto number = [&](const char* key) { return origin.at(key).get<std::uint64_t>(); };
+    table.add_row({origin.at("origin").get<std::string>(), std::to_string(number("earned")),
+                   std::to_string(number("of")),
+                   number("message_bytes") == 0 ? "-" : human_bytes(number("message_bytes")),
+                   origin.at("next").get<std::string>()});
+  }
+  return text + table.to_text();
+}
+
 std::string render_show(const Json& result) {
   std::string text = "The first step that has an answer decides:\n";
   std::size_t number = 0;
@@ -82,12 +144,13 @@ std::string render_show(const Json& result) {
   text += "\n";
   for (const auto& [name, value] : result.at("settings").items()) {
     const auto shown = value.get<std::string>();
-    text += fmt::format("{:<21} {}\n", name, shown.empty() ? "-" : shown);
+    text += fmt::format("{:<23} {}\n", name, shown.empty() ? "-" : shown);
   }
   const std::string file = result.at("rules_file").get<std::string>();
   text += "\nrules" + (file.empty() ? "" : " (" + file + ")") + ":\n";
   const std::string rules = render_rules(result.at("rules"));
-  return text + (rules.empty() ? "  none\n" : rules);
+  text += rules.empty() ? "  none\n" : rules;
+  return text + render_learned(result.at("learned"));
 }
 
 // FILE becomes what snpd must know of it.

@@ -84,7 +84,25 @@ struct PolicyAnswer {
   chimney::PolicyStep step = chimney::PolicyStep::kWorth;
   std::size_t rule_line = 0;  // of the rule that matches; 0: none does
   std::string rule;           // as written
-  std::string feature;        // kCoexistence: which one, in words
+  std::string detail;         // chimney::Verdict's
+};
+
+// What mode automatic has learned.
+struct LearnedTarget {
+  std::string name;
+  std::uint64_t hand_overs = 0;  // that the figures are made of; 0: they are assumed
+  std::uint64_t cost_us = 0;     // of a hand-over: quiet time and CPU
+  std::uint64_t gain_per_message_ns = 0, gain_per_kib_ns = 0;
+};
+struct LearnedOrigin {
+  std::string name;
+  chimney::Outcomes outcomes;
+  std::uint32_t message_bytes = 0;  // 0: not known
+  chimney::Prediction prediction = chimney::Prediction::kUnknown;
+};
+struct LearnedReport {
+  std::vector<LearnedTarget> targets;
+  std::vector<LearnedOrigin> origins;
 };
 
 // Something of the host with which offload does not go together.
@@ -203,6 +221,7 @@ class Service {
   // says), or of one that does not exist.
   virtual PolicyAnswer judge(const PolicyQuestion& question) = 0;
   [[nodiscard]] virtual const chimney::Rules& rules() const = 0;
+  virtual LearnedReport learned() = 0;
   [[nodiscard]] virtual std::string rules_path() const = 0;  // where they are kept; empty: nowhere
   // All of the text or nothing; kept, then in effect. `name` is for the error.
   virtual Result<> load_rules(const std::string& text, const std::string& name) = 0;

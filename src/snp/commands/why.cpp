@@ -34,7 +34,7 @@ Json to_json(const PolicyAnswer& answer) {
   return Json{{"verdict", is_yes ? "offload" : "host"},
               {"reason", is_yes ? "" : std::string(reason.name)},
               {"reason_text", is_yes ? "" : std::string(reason.sentence)},
-              {"reason_detail", answer.feature},
+              {"reason_detail", answer.detail},
               {"hint", is_yes ? "" : std::string(reason.hint)},
               {"step", std::string(step.name)},
               {"question", std::string(step.question)},
@@ -99,7 +99,10 @@ std::string render_policy(const Json& policy) {
   std::string out = "policy: " + text("verdict");
   if (!is_yes) out += ", " + text("reason");
   out += "; step '" + text("step") + "': " + text("question") + "\n";
-  if (!is_yes) out += sentence_of(policy) + "\n";
+  if (!is_yes)
+    out += sentence_of(policy) + "\n";
+  else if (!text("reason_detail").empty())
+    out += text("reason_detail") + "\n";
   if (const auto line = policy.at("rule_line").get<std::uint64_t>(); line > 0)
     out += "rule, line " + std::to_string(line) + ": " + text("rule") + "\n";
   if (!text("hint").empty()) out += "hint: " + text("hint") + "\n";

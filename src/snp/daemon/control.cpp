@@ -28,6 +28,7 @@ using settings::Setting;
 
 constexpr Duration kTick = seconds(5);
 constexpr Duration kBalanceInterval = milliseconds(200);
+constexpr Duration kLookInterval = milliseconds(250);
 constexpr Duration kDeathGrace = milliseconds(100);
 
 // Only an eventfd may be written to as one; anything else could block a shard.
@@ -120,6 +121,13 @@ bool Control::before_sleep() {
     is_tick_due_ = true;
     parts_.loop.call_at(engine::monotonic_now() + kTick, [this] { tick(); });
   }
+  if (!is_look_due_ && parts_.offloader.has_new_stays()) {
+    is_look_due_ = true;
+    parts_.loop.call_at(engine::monotonic_now() + kLookInterval, [this] {
+      is_look_due_ = false;
+      parts_.offloader.look_at_stays();
+    });
+  }
   if (!is_balance_due_ && parts_.offloader.wants_balance()) {
     is_balance_due_ = true;
     parts_.loop.call_at(engine::monotonic_now() + kBalanceInterval, [this] { balance(); });
@@ -136,6 +144,7 @@ void Control::tick() {
   is_tick_due_ = false;
   parts_.offloader.confirm_neighbours();
   parts_.offloader.trim();
+  parts_.offloader.look_at_stays();
 }
 
 void Control::balance() {
@@ -161,7 +170,9 @@ void Control::take_request(Program& program, ipc::SlotId slot_id) {
     case ipc::SlotRequest::kOffload:
       // Of a local connection one end asked, and the other may ask for the first time when it has
       // been brought home again. Who brought it home decides.
-      if (program.note(slot_id).hand_overs > 0) break;
+      if (program.note(slot_id).hand_overs > 0 &&
+          static_cast<Reason>(slot.engine.reason.load()) != Reason::kIdle)
+        break;
       parts_.offloader.offload(program, slot_id, {});
       break;
     case ipc::SlotRequest::kUpload: {

@@ -34,6 +34,7 @@ class Control final : public commands::Service {
     Offloader& offloader;
     settings::Settings& settings;
     PolicyBook& policy;
+    Learning& learning;
     Coexistence& coexistence;
     HostScaling& host_scaling;
     CopyEngines& copy_engines;
@@ -56,6 +57,7 @@ class Control final : public commands::Service {
   [[nodiscard]] const chimney::Rules& rules() const override {
     return parts_.policy.policy().rules;
   }
+  commands::LearnedReport learned() override;
   [[nodiscard]] std::string rules_path() const override;
   Result<> load_rules(const std::string& text, const std::string& name) override;
   Result<std::vector<commands::TcpSocket>> tcp_sockets() override;
@@ -148,6 +150,7 @@ class Control final : public commands::Service {
   bool is_network_check_due_ = false;
   bool is_tick_due_ = false;
   bool is_balance_due_ = false;
+  bool is_look_due_ = false;
   bool is_stopping_ = false;
   bool is_private_process_gone_ = false;
 };

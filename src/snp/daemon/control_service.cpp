@@ -75,6 +75,7 @@ commands::ConnectionRow Control::make_row(Program& program, ipc::SlotId slot_id,
       slot.facts.host_bytes_out.load() + (slot.app.tx_head.load() - ipc::kFirstPosition);
   row.bytes_in += note.local_in;
   row.bytes_out += note.local_out;
+  if (flow != nullptr) row.reason_detail = flow->stay.history;
   row.hand_overs = note.hand_overs;
   row.quiet_us = note.quiet_us;
   fill_engine_part(row, note.flow);
@@ -172,6 +173,13 @@ commands::StatsReport Control::stats() {
     }
   }
   return report;
+}
+
+commands::LearnedReport Control::learned() {
+  parts_.offloader.look_at_stays();
+  for (const auto& [number, program] : programs_)
+    if (!program->has_ended) parts_.learning.refresh(*program);
+  return parts_.learning.report();
 }
 
 commands::RssReport Control::rss() {

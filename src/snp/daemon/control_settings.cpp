@@ -25,6 +25,7 @@ constexpr Setting kPolicySettings[] = {
     Setting::kChimneyPorts,
     Setting::kAutomaticBytes,
     Setting::kAutomaticCalls,
+    Setting::kAutomaticEagerPercent,
     Setting::kMaxConnections,
     Setting::kCoexistFirewall,
     Setting::kCoexistNat,
@@ -143,6 +144,8 @@ void Control::publish_settings() {
                      : mode == "enabled" ? ipc::ChimneyMode::kEnabled
                                          : ipc::ChimneyMode::kAutomatic);
   page.has_eager_rules.store(parts_.policy.policy().has_eager_rules() ? 1 : 0);
+  for (const auto& [number, program] : programs_)
+    if (!program->has_ended) parts_.learning.refresh(*program);
 }
 
 // The switch asks by itself only at its next call; what exists follows the change now. Whoever may
@@ -191,7 +194,7 @@ commands::PolicyAnswer Control::judge(const commands::PolicyQuestion& question) 
   } else {
     verdict = parts_.offloader.judge(question);
   }
-  commands::PolicyAnswer answer{verdict.reason, verdict.step, 0, {}, verdict.feature};
+  commands::PolicyAnswer answer{verdict.reason, verdict.step, 0, {}, verdict.detail};
   if (verdict.rule != nullptr) {
     answer.rule_line = verdict.rule->line;
     answer.rule = verdict.rule->text;

@@ -9,6 +9,7 @@
 
 #include "snp/daemon/keeper_link.h"
 #include "snp/daemon/kept.h"
+#include "snp/daemon/learning.h"
 #include "snp/daemon/options.h"
 #include "snp/ipc/shared_memory.h"
 #include "snp/rss/toeplitz.h"
@@ -22,6 +23,7 @@ struct Inheritance {
   int listener = -1;
   ipc::SharedMemory* records = nullptr;   // FlowRecord[kFlowRecords]
   ipc::SharedMemory* bulletin = nullptr;  // Bulletin
+  LearnedMemory* learned = nullptr;
   steer::Steering* steering = nullptr;
   std::vector<DeviceChoice> devices;
   settings::Settings config;  // at this start of the engine

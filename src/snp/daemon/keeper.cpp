@@ -167,6 +167,10 @@ class Keeper {
     bulletin_ = std::move(*bulletin);
     if (auto sealed = bulletin_.seal_for_readers(); !sealed) return sealed;
     new (bulletin_.data()) ipc::Bulletin;
+    auto learned = ipc::SharedMemory::create("snp.learned", ipc::align_page(sizeof(LearnedMemory)));
+    if (!learned) return tl::unexpected(learned.error());
+    learned_ = std::move(*learned);
+    inheritance_.learned = new (learned_.data()) LearnedMemory;
     inheritance_.records = &records_;
     inheritance_.bulletin = &bulletin_;
     return {};
@@ -394,6 +398,7 @@ class Keeper {
   UniqueFd link_;
   ipc::SharedMemory records_;
   ipc::SharedMemory bulletin_;
+  ipc::SharedMemory learned_;
   std::unique_ptr<steer::Steering> steering_;
   std::vector<std::uint32_t> ifindexes_;  // of the devices
   Kept kept_;

@@ -82,6 +82,7 @@ Reason Offloader::find_second(const Flow& first, Flow& second) {
   }
   if (second.tuple != mirrored(first.tuple)) return Reason::kBusy;  // the slot has changed hands
   if (verdict.rule != nullptr) second.treatment = verdict.rule->treatment;
+  prepare_stay(second, verdict, false);
   return Reason::kOffloaded;
 }
 
@@ -331,6 +332,7 @@ void Offloader::end_local_upload(Flow& flow, const LocalTarget::LastWords& words
   Program& program = *flow.program;
   if (words.is_gone) leave_to_us(flow);
   if (flow.lifecycle.is_orphan() && !words.is_reset) never_linger(flow.socket.get());
+  flow.stay.bytes = words.traffic.in + words.traffic.out;
   if (words.is_hostile) flow.reason = Reason::kHostile;
   flow.is_home = refilled.has_value();
   if (slot_of(flow) != nullptr) {
@@ -362,6 +364,7 @@ void Offloader::leave_to_us(Flow& flow) {
 
 void Offloader::notice_local_close(Flow& flow) {
   if (flow.lifecycle.is_orphan() || !has_closed(slot_of(flow))) return;
+  end_stay(flow);
   leave_to_us(flow);
   local_.on_closed(flow.id);
 }

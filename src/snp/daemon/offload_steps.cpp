@@ -253,6 +253,7 @@ std::optional<Reason> Offloader::start_offload(Program& program, ipc::SlotId slo
   const chimney::Verdict verdict = judge(program, slot_id, *owned, done != nullptr);
   if (!verdict.is_yes()) return verdict.reason;
   if (verdict.rule != nullptr) owned->treatment = verdict.rule->treatment;
+  prepare_stay(*owned, verdict, done != nullptr);
   if (owned->path.is_loopback) return start_local(std::move(owned), done);
   // Before the gate closes: the connection is not quiet meanwhile.
   switch (env_.presence.want(owned->path.ifindex)) {

@@ -189,12 +189,17 @@ void Offloader::run_offload(OffloadJob job) {
     if (flow->lifecycle.state() == OffloadState::kOffloaded) return job.done({});
     return flow->waiting.push_back(std::move(job.done));
   }
+  const Instant cpu_before = engine::thread_cpu_now();
   const std::optional<Reason> started = start_offload(program, job.slot, job.done);
+  if (Flow* flow = find(note.flow); flow != nullptr)
+    flow->cpu_us =
+        static_cast<std::uint32_t>((engine::thread_cpu_now() - cpu_before) / microseconds(1));
   if (!started) return waiting_jobs_.push_back(std::move(job));
   const Reason reason = *started;
   if (reason == Reason::kOffloaded) return;
   program.slot(job.slot).engine.reason.store(static_cast<std::uint16_t>(reason));
-  if (is_worth_a_retry(reason) && ++note.attempts < kAttempts) {
+  const bool may_succeed = is_worth_a_retry(reason) || make_room(program, reason);
+  if (may_succeed && ++note.attempts < kAttempts) {
     const std::uint32_t attempt = note.attempts;
     return retry_later(std::move(job), attempt);
   }
@@ -238,6 +243,7 @@ void Offloader::initiated(chimney::ConnectionId id) {
     notice_close(*flow);
   drive(*flow, Input::kInitiated);
   account(offloads_, *flow, 0);
+  begin_stay(*flow);
   if (slot_of(*flow) != nullptr) flow->program->note(flow->slot).is_queued = false;
   answer(*flow, {});
   settle_shard(*flow);  // the table may have changed meanwhile
@@ -298,6 +304,7 @@ void Offloader::finished(chimney::ConnectionId id) {
 
 // Post: the flow is deleted. The socket's own fate is the caller's.
 void Offloader::drop_flow(Flow& flow) {
+  end_stay(flow);
   ipc::FlowRecord& record = env_.records[flow.id];
   Program& program = *flow.program;
   const ipc::FlowStatus status = record.status.load();

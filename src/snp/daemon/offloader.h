@@ -20,6 +20,7 @@
 #include "snp/daemon/coexistence.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/keeper_link.h"
+#include "snp/daemon/learning.h"
 #include "snp/daemon/local_target.h"
 #include "snp/daemon/pairs.h"
 #include "snp/daemon/peer_index.h"
@@ -48,6 +49,7 @@ struct Surroundings {
   const PolicyBook& policy;
   ReceiveScaling& scaling;
   Coexistence& coexistence;
+  Learning& learning;
   std::set<std::uint32_t> devices;  // ifindexes that are served
   std::uint32_t max_connections = 0;
   ipc::PairNumber first_pair = 1;  // above what the engines before this one have used
@@ -73,6 +75,12 @@ struct Flow {
   Instant quiet_since;
   std::uint64_t first_una = 0, first_rcv = 0;  // positions at the offload
   std::uint64_t progress = 0;                  // una_pos + rcv_pos when last looked at
+  std::uint32_t cpu_us = 0;                    // of this thread, for the offload
+  Stay stay;                                   // with the target
+  bool is_staying = false;                     // it has begun
+  Instant active_at;                           // it had carried something new when looked at then
+  // A rule or an administrator wants it offloaded: it does not make room for others.
+  bool is_kept = false;
   chimney::Reason upload_reason = chimney::Reason::kOffloaded;
   bool is_upload_wanted = false;                         // it waits in the queue, or is on its way
   chimney::Reason reason = chimney::Reason::kOffloaded;  // of what is being done now
@@ -154,6 +162,11 @@ class Offloader final : public chimney::TargetEvents {
     return !is_stopping_ && !flows_.empty() && env_.scaling.is_balancing();
   }
 
+  // Asked for every few seconds while connections are offloaded, and more often when some are new:
+  // what they have carried, for what is learned and for who is idle.
+  void look_at_stays();
+  [[nodiscard]] bool has_new_stays() const { return is_new_until_ > looked_at_; }
+
   // After a change of routes, neighbours or devices.
   void recheck_paths();
   // Asked for every few seconds while connections are offloaded.
@@ -204,6 +217,15 @@ class Offloader final : public chimney::TargetEvents {
   void run_upload(Flow& flow);
   void retry_later(OffloadJob job, std::uint32_t attempt);
   void take_waiting_jobs();
+
+  // What mode automatic learns, and who makes room (offload_worth.cpp).
+  void prepare_stay(Flow& flow, const chimney::Verdict& verdict, bool is_wanted);
+  void begin_stay(Flow& flow);
+  void look_at_stay(Flow& flow);
+  void end_stay(Flow& flow);
+  [[nodiscard]] std::uint64_t carried_bytes(const Flow& flow) const;
+  bool may_make_room(const Flow& flow, Instant latest);
+  bool make_room(const Program& program, chimney::Reason reason);
 
   // Tells the lifecycle what happened, does what it says, tells it what came of that, and so on.
   // The flow may be gone afterwards.
@@ -299,6 +321,7 @@ class Offloader final : public chimney::TargetEvents {
   std::vector<std::string> elephants_;  // of the balancer's last round
   std::map<chimney::Reason, std::uint64_t> declined_;
   std::uint64_t past_bytes_in_ = 0, past_bytes_out_ = 0;  // of flows that are gone
+  Instant looked_at_{}, is_new_until_{};                  // at stays
   bool is_stopping_ = false;
 };
 

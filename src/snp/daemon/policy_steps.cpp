@@ -3,6 +3,9 @@
 #include <array>
 
 #include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include "snp/daemon/offloader.h"
 #include "snp/engine/clock.h"
@@ -12,6 +15,7 @@ namespace {
 
 using chimney::Facts;
 using chimney::Reason;
+using chimney::TargetKind;
 using chimney::Verdict;
 using settings::Setting;
 
@@ -29,6 +33,16 @@ std::string device_of(const host::Path& path) {
 void add_counts(Facts& facts, const ipc::SlotFacts& counted) {
   facts.bytes = counted.host_bytes_in.load() + counted.host_bytes_out.load();
   facts.calls = std::uint64_t{counted.host_calls_in.load()} + counted.host_calls_out.load();
+}
+
+TargetKind target_of(bool is_local) {
+  return is_local ? TargetKind::kLocal : TargetKind::kEngine;
+}
+
+std::uint32_t round_trip_of(int fd) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 ? info.tcpi_rtt : 0;
 }
 
 }  // namespace
@@ -81,6 +95,9 @@ Verdict Offloader::judge(Program& program, ipc::SlotId slot_id, Flow& flow, bool
   facts.has_room = has_room();
   add_interface(facts, flow);
   add_feature(facts, flow);
+  env_.learning.add_worth(facts, env_.learning.origin_of(program, slot_id),
+                          target_of(flow.path.is_loopback), round_trip_of(flow.socket.get()));
+  env_.learning.advise(program, program.slot(slot_id).app.origin.load());
   return chimney::decide(env_.policy.policy(), facts);
 }
 
@@ -91,7 +108,8 @@ Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_
       Reason::kDisabledPort, Reason::kPortNotEnabled,  Reason::kApplicationTable,
       Reason::kPortTable,    Reason::kPolicy,          Reason::kFirewall,
       Reason::kNat,          Reason::kIpsec,           Reason::kForwarding,
-      Reason::kBridge,       Reason::kDeviceProgram,   Reason::kUnwatched};
+      Reason::kBridge,       Reason::kDeviceProgram,   Reason::kUnwatched,
+      Reason::kNotEarned};
   if (std::find(std::begin(kOfPolicy), std::end(kOfPolicy), recorded) == std::end(kOfPolicy))
     return {recorded, {}};
   Flow flow;
@@ -102,13 +120,17 @@ Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_
   add_counts(facts, program.slot(slot_id).facts);
   add_interface(facts, flow);
   add_feature(facts, flow);
+  const bool seems_local = tuple.local.address == tuple.remote.address;
+  env_.learning.add_worth(facts, env_.learning.origin_of(program, slot_id), target_of(seems_local),
+                          program.note(slot_id).round_trip.srtt_us());
   Verdict verdict = chimney::decide(env_.policy.policy(), facts);
-  return {verdict.is_yes() ? Reason::kNotAskedYet : verdict.reason, std::move(verdict.feature)};
+  return {verdict.is_yes() ? Reason::kNotAskedYet : verdict.reason, std::move(verdict.detail)};
 }
 
 Verdict Offloader::judge(const Flow& flow) const {
   Facts facts = facts_of(*flow.program, flow.tuple);
   facts.is_wanted = true;
+  facts.history = flow.stay.history;
   add_interface(facts, flow);
   add_feature(facts, flow);
   return chimney::decide(env_.policy.policy(), facts);
@@ -128,6 +150,8 @@ Verdict Offloader::judge(const commands::PolicyQuestion& question) {
   facts.has_room = has_room();
   add_interface(facts, flow);
   add_feature(facts, flow);
+  env_.learning.add_worth(facts, env_.learning.guess_origin(flow.tuple, facts.program_name),
+                          target_of(flow.path.is_loopback), 0);
   return chimney::decide(env_.policy.policy(), facts);
 }
 

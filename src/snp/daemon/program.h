@@ -2,6 +2,7 @@
 // only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -75,6 +76,11 @@ class Program {
   std::uint32_t flows = 0;          // offloaded, or on their way
   std::uint32_t hand_overs_on = 0;  // asked for or running
   bool has_ended = false;           // process dead, or session lost
+  // What of its origins' tallies (ipc::OriginRow) has been taken.
+  struct Tally {
+    std::uint32_t generation = 0, short_lived = 0;
+  };
+  std::array<Tally, ipc::kOrigins> tallies{};
 
  private:
   std::unordered_map<ipc::SlotId, SlotNote> notes_;

@@ -1,10 +1,11 @@
 // The shared memory between one application process (its switch) and snpd. Layout only; the rules
 // of use are in slot_gate.h, wait_set.h and doorbell.h.
 //
-//   +--------------+-----------------+------------------------+----------------+------------------+
-//   | ArenaHeader  | Slot[kSlots]    | WaitSet[kWaitSets]     | Doorbells      | ring space       |
-//   +--------------+-----------------+------------------------+----------------+------------------+
-//   0              kSlotsOffset      kWaitSetsOffset          kDoorbellsOffset kRingsOffset
+//   +-------------+--------------+--------------------+-----------+--------------------+------------+
+//   | ArenaHeader | Slot[kSlots] | WaitSet[kWaitSets] | Doorbells | OriginRow[kOrigins] | ring
+//   space |
+//   +-------------+--------------+--------------------+-----------+--------------------+------------+
+//   0             kSlotsOffset   kWaitSetsOffset      ...         kOriginsOffset       kRingsOffset
 //
 // One memfd per attached process, made and sealed (size) by snpd, sparse: pages appear when
 // touched. Every word is written by one side only, as its comment says: [app] the switch, [snpd]
@@ -19,10 +20,11 @@
 namespace snp::ipc {
 
 inline constexpr std::uint32_t kArenaMagic = 0x504e5361;
-inline constexpr std::uint32_t kArenaVersion = 3;
+inline constexpr std::uint32_t kArenaVersion = 4;
 inline constexpr std::uint32_t kSlots = 16384;
 inline constexpr std::uint32_t kWaitSets = 1024;
 inline constexpr std::uint32_t kMaxShards = 64;
+inline constexpr std::uint32_t kOrigins = 256;
 inline constexpr std::uint32_t kSlotWords = kSlots / 64;
 inline constexpr std::uint32_t kSlotSummaryWords = kSlotWords / 64;
 static_assert(kSlotSummaryWords == 4);
@@ -30,6 +32,7 @@ static_assert(kSlotSummaryWords == 4);
 using SlotId = std::uint32_t;
 inline constexpr SlotId kNoSlot = 0xffffffff;
 using WaitSetId = std::uint16_t;  // 0: none
+using OriginId = std::uint16_t;   // 0: none
 inline constexpr std::size_t kWaitSetsPerSlot = 4;
 
 // Who carries the connection's calls now (the glossary's offload states).
@@ -100,6 +103,7 @@ struct alignas(64) SlotAppSide {                 // [app]
   std::atomic<SlotRequest> request{SlotRequest::kNone};
   std::atomic<std::uint32_t> options_generation{0};
   std::atomic<std::uint16_t> request_reason{0};  // chimney reason code that goes with kUpload
+  std::atomic<OriginId> origin{0};               // where it came from; set before the first request
 };
 static_assert(sizeof(SlotAppSide) == 64);
 
@@ -197,6 +201,38 @@ struct Doorbells {
   SlotBitmap control;                        // [app sets, control thread drains]
 };
 
+// What snpd says of the next connection of an origin, before it has carried anything.
+enum class OriginAdvice : std::uint32_t {
+  kNone = 0,   // nothing yet: ask once
+  kProve = 1,  // it must prove itself: ask when it has
+  kEager = 2,  // ask at once
+};
+
+// Where connections of this process come from: a listener of its, or the port that it connects to.
+// So that connections which prove nothing need not tell snpd that they were there.
+struct alignas(64) OriginRow {
+  // [app]; the key is stable while a connection names the row, and `generation` grows when it
+  // changes
+  std::array<std::uint8_t, 16> address{};  // as IpAddress; the listener's
+  std::uint16_t port = 0;                  // the listener's, or the remote one
+  std::uint8_t is_listener = 0;
+  std::atomic<std::uint32_t> generation{0};   // 0: the row was never used
+  std::atomic<std::uint32_t> short_lived{0};  // ended in the host without having proved anything
+  std::atomic<std::uint32_t> has_asked{0};    // 1: on kNone, once
+  // [snpd]
+  std::atomic<std::uint32_t> advice{0};  // generation << 2 | OriginAdvice
+};
+static_assert(sizeof(OriginRow) == 64);
+
+constexpr std::uint32_t make_advice(std::uint32_t generation, OriginAdvice advice) noexcept {
+  return generation << 2 | static_cast<std::uint32_t>(advice);
+}
+// Advice that was given to an earlier use of the row is none.
+constexpr OriginAdvice advice_in(std::uint32_t word, std::uint32_t generation) noexcept {
+  return word >> 2 == (generation & 0x3fffffff) ? static_cast<OriginAdvice>(word & 3)
+                                                : OriginAdvice::kNone;
+}
+
 struct ArenaHeader {  // [snpd], before the application sees it
   std::uint32_t magic = kArenaMagic;
   std::uint32_t version = kArenaVersion;
@@ -213,7 +249,9 @@ inline constexpr std::size_t kSlotsOffset = 4096;
 inline constexpr std::size_t kWaitSetsOffset = align_page(kSlotsOffset + sizeof(Slot) * kSlots);
 inline constexpr std::size_t kDoorbellsOffset =
     align_page(kWaitSetsOffset + sizeof(WaitSet) * kWaitSets);
-inline constexpr std::size_t kRingsOffset = align_page(kDoorbellsOffset + sizeof(Doorbells));
+inline constexpr std::size_t kOriginsOffset = align_page(kDoorbellsOffset + sizeof(Doorbells));
+inline constexpr std::size_t kRingsOffset =
+    align_page(kOriginsOffset + sizeof(OriginRow) * kOrigins);
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 

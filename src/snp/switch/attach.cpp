@@ -129,6 +129,7 @@ bool map_session(Session& session, Received& received) noexcept {
   session.slots = &kept_arena->at<ipc::Slot>(ipc::kSlotsOffset);
   session.wait_sets = &kept_arena->at<ipc::WaitSet>(ipc::kWaitSetsOffset);
   session.doorbells = &kept_arena->at<ipc::Doorbells>(ipc::kDoorbellsOffset);
+  session.origins = &kept_arena->at<ipc::OriginRow>(ipc::kOriginsOffset);
   return true;
 }
 

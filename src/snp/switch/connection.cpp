@@ -10,6 +10,7 @@
 #include "snp/switch/epoll_instance.h"
 #include "snp/switch/local.h"
 #include "snp/switch/memory.h"
+#include "snp/switch/origins.h"
 #include "snp/switch/stream.h"
 
 namespace snp::switch_ {
@@ -90,6 +91,33 @@ bool close_offloaded(Connection& c, bool abort) noexcept {
   return true;
 }
 
+// The settings' thresholds, doubled with each time that it has asked.
+bool is_worth_it(const Connection& c, const ipc::Bulletin& board) noexcept {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  const auto& f = c.slot->facts;
+  const std::uint64_t bytes = f.host_bytes_in.load(kRelaxed) + f.host_bytes_out.load(kRelaxed);
+  const std::uint64_t calls =
+      std::uint64_t{f.host_calls_in.load(kRelaxed)} + f.host_calls_out.load(kRelaxed);
+  const std::uint32_t times = c.times_asked.load(kRelaxed);
+  const std::uint64_t enough_bytes = board.automatic_bytes.load(kRelaxed);
+  const std::uint64_t enough_calls = board.automatic_calls.load(kRelaxed);
+  return (enough_bytes != 0 && bytes >= enough_bytes << times) ||
+         (enough_calls != 0 && calls >= enough_calls << times);
+}
+
+// All that a connection leaves behind that proved nothing. One that carried nothing was perhaps
+// never connected.
+void note_short_life(const Connection& c) noexcept {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  const auto& f = c.slot->facts;
+  if (c.origin == 0 || mode_word(c) != c.first_word) return;
+  if (f.host_calls_in.load(kRelaxed) == 0 && f.host_calls_out.load(kRelaxed) == 0) return;
+  const bool has_asked = c.times_asked.load(kRelaxed) != 0;
+  if (has_asked ? answer_in(*c.slot) == SlotAnswer::kNotEarned
+                : !is_worth_it(c, *c.session->bulletin))
+    c.session->origins[c.origin].short_lived.fetch_add(1, kRelaxed);
+}
+
 // True: snpd still needs the slot.
 bool close_inside(Connection& c, bool abort) noexcept {
   for (;;) {
@@ -117,7 +145,9 @@ void retire(Connection& c, int fd) noexcept {
     request_home(c, Why::kSharedDescriptor);  // a child may go on with it
     wait_until_home(c);
   }
+  note_short_life(c);
   const bool snpd_needs_it = close_inside(c, abort);
+  leave_origin(c.origin);
   give_slot(*c.session, c.slot_id, snpd_needs_it);
   pool().give(&c);
 }
@@ -187,60 +217,66 @@ Connection* track(int fd, bool is_nonblocking) noexcept {
   c->descriptors.store(1, std::memory_order_relaxed);
   c->slot->app.fd = fd;
   c->in_use = c->slot->app.in_use.fetch_add(1) + 1;
+  c->first_word = c->slot->engine.mode_word.load(std::memory_order_relaxed);
   c->epoch.store(fork_epoch(), std::memory_order_release);
   set_entry(fd, reinterpret_cast<std::uintptr_t>(c));
   return c;
 }
 
-namespace {
-
-bool is_worth_it(const Connection& c, const ipc::Bulletin& board) noexcept {
-  const auto& f = c.slot->facts;
-  const std::uint64_t bytes = f.host_bytes_in.load(std::memory_order_relaxed) +
-                              f.host_bytes_out.load(std::memory_order_relaxed);
-  const std::uint64_t calls = std::uint64_t{f.host_calls_in.load(std::memory_order_relaxed)} +
-                              f.host_calls_out.load(std::memory_order_relaxed);
-  const std::uint32_t enough_bytes = board.automatic_bytes.load(std::memory_order_relaxed);
-  const std::uint32_t enough_calls = board.automatic_calls.load(std::memory_order_relaxed);
-  return (enough_bytes != 0 && bytes >= enough_bytes) ||
-         (enough_calls != 0 && calls >= enough_calls);
+void set_origin(Connection& c, ipc::OriginId origin) noexcept {
+  c.origin = origin;
+  c.slot->app.origin.store(origin, std::memory_order_relaxed);
 }
 
-// Reasons in the slot, by their stable codes.
-constexpr std::uint16_t kNoAnswer = 0;
-constexpr std::uint16_t kNotAskedYet = 1;
+namespace {
 
-bool may_be_eager(const ipc::Bulletin& board) noexcept {
+// Who may be offloaded later; whoever was and came home stays there, unless it only made room.
+bool may_ask_again(SlotAnswer answer) noexcept {
+  return answer == SlotAnswer::kNotAskedYet || answer == SlotAnswer::kTargetFull ||
+         answer == SlotAnswer::kArenaFull || answer == SlotAnswer::kNotEarned ||
+         answer == SlotAnswer::kIdle;
+}
+
+constexpr std::uint8_t kMostTimes = 24;
+
+bool may_be_eager(const Connection& c, const ipc::Bulletin& board) noexcept {
   return board.chimney.load(std::memory_order_relaxed) == ipc::ChimneyMode::kEnabled ||
-         board.has_eager_rules.load(std::memory_order_relaxed) != 0;
+         board.has_eager_rules.load(std::memory_order_relaxed) != 0 ||
+         is_eager_origin(*c.session, c.origin);
 }
 
 }  // namespace
 
-// snpd decides. It is asked when the connection has proved worth it, and before that once if it may
-// want every connection, or a rule of policy this one, at once.
+// snpd decides. It is asked when the connection has proved worth it, once more each time that it
+// has carried twice as much, and before that once if the mode, a rule or the history of its origin
+// may want it at once.
 void consider_offload(Connection& c) noexcept {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
   const ipc::Bulletin& board = *c.session->bulletin;
-  if (board.chimney.load(std::memory_order_relaxed) == ipc::ChimneyMode::kDisabled) return;
-  const bool has_asked_early = c.has_asked_early.load(std::memory_order_relaxed);
+  if (board.chimney.load(kRelaxed) == ipc::ChimneyMode::kDisabled) return;
+  const bool has_asked_early = c.has_asked_early.load(kRelaxed);
+  const std::uint8_t times = c.times_asked.load(kRelaxed);
   if (is_worth_it(c, board)) {
-    const std::uint16_t answer = c.slot->engine.reason.load();
-    if (has_asked_early && answer == kNoAnswer) return;
-    c.has_asked.store(true, std::memory_order_relaxed);
-    // Only "not yet" may be asked about again: whoever was offloaded and came home stays there.
-    if (has_asked_early && answer != kNotAskedYet) return;
+    const bool was_asked = has_asked_early || times != 0;
+    const SlotAnswer answer = answer_in(*c.slot);
+    if (was_asked && answer == SlotAnswer::kNone) return;
+    if (times == kMostTimes || (was_asked && !may_ask_again(answer))) {
+      c.has_asked.store(true, kRelaxed);
+      return;
+    }
+    c.times_asked.store(static_cast<std::uint8_t>(times + 1), kRelaxed);
   } else {
-    if (!may_be_eager(board) || has_asked_early) return;
-    c.has_asked_early.store(true, std::memory_order_relaxed);
+    if (times != 0 || has_asked_early || !may_be_eager(c, board)) return;
+    c.has_asked_early.store(true, kRelaxed);
   }
-  if (c.session->lost.load(std::memory_order_relaxed)) return;
+  if (c.session->lost.load(kRelaxed)) return;
   if ((c.slot->app.flags.load() & ipc::slot_flag::kStayInHost) != 0) return;
   c.slot->app.request.store(ipc::SlotRequest::kOffload);
   ring_control(*c.session, c.slot_id);
 }
 
 void on_established(Connection& c) noexcept {
-  if (may_be_eager(*c.session->bulletin)) consider_offload(c);
+  consider_offload(c);
 }
 
 void settle_in_host(Connection& c, Why why) noexcept {

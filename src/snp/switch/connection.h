@@ -25,6 +25,19 @@ enum class Why : std::uint16_t {
   kRingFull = 40,
 };
 
+// What snpd answers in the slot (reasons.def), as far as the switch asks again or counts by it.
+enum class SlotAnswer : std::uint16_t {
+  kNone = 0,
+  kNotAskedYet = 1,
+  kTargetFull = 19,
+  kArenaFull = 20,
+  kNotEarned = 54,
+  kIdle = 55,
+};
+inline SlotAnswer answer_in(const ipc::Slot& slot) noexcept {
+  return static_cast<SlotAnswer>(slot.engine.reason.load());
+}
+
 // `epoch` of a connection that stays in the host for good: its calls go straight to the kernel.
 inline constexpr std::uint32_t kSettled = 0xffffffff;
 
@@ -35,14 +48,18 @@ struct alignas(64) Connection {
   std::atomic<std::uint32_t> epoch{
       0};  // fork_epoch() at birth: else another process's, or kSettled
   std::atomic<bool> is_nonblocking{false};
-  std::atomic<bool> has_asked{false};        // for the offload, because it is worth it
-  std::atomic<bool> has_asked_early{false};  // because the mode or a rule may want it at once
+  // For the offload. For good: nobody need be asked again.
+  std::atomic<bool> has_asked{false};
+  std::atomic<bool> has_asked_early{false};  // the mode, a rule or history may want it at once
+  std::atomic<std::uint8_t> times_asked{0};  // because it is worth it: each time at twice as much
   std::atomic<bool> error_taken{false};      // slot's error was reported: then end of file, EPIPE
   std::atomic<bool> timeouts_known{false};
   Lock read_lock, write_lock;      // around the rings' ends, inside the gate
   std::uint64_t window_told = 0;   // rx_tail when the shard was rung last for the window
   std::uint64_t tx_tail_seen = 0;  // a tx_tail of the past: saves a look at the other side's word
   std::uint32_t in_use = 0;        // the slot's word while it is ours
+  std::uint32_t first_word = 0;    // mode word at birth: it is the same unless it ever moved
+  ipc::OriginId origin = 0;
 
   std::atomic<std::uint32_t> descriptors{0};
   std::atomic<std::int64_t> receive_timeout_ns{0}, send_timeout_ns{0};  // 0: none
@@ -128,6 +145,8 @@ inline Connection* tracked(int fd) noexcept {
 
 // Starts to track a TCP socket, if snpd is there and has a slot. Leaves errno alone.
 Connection* track(int fd, bool is_nonblocking) noexcept;
+// Where it came from; once, before it is established.
+void set_origin(Connection& c, ipc::OriginId origin) noexcept;
 // An established connection: asks for the offload at once when policy says so.
 void on_established(Connection& c) noexcept;
 

@@ -13,8 +13,10 @@
 #include "snp/switch/connection.h"
 #include "snp/switch/export.h"
 #include "snp/switch/local.h"
+#include "snp/switch/origins.h"
 #include "snp/switch/real.h"
 #include "snp/switch/stream.h"
+#include "snp/switch/transfer.h"
 
 namespace snp::switch_ {
 namespace {
@@ -42,6 +44,7 @@ bool is_tcp_listener(int fd) noexcept {
   if (entry == 0) {
     const bool tcp = is_tcp(fd);
     set_entry(fd, tcp ? EntryKind::kListener : EntryKind::kNever);
+    expect_timeouts();  // whoever made it may have set one, and accepted sockets inherit it
     return tcp;
   }
   return kind_of(entry) == EntryKind::kTcpSocket || kind_of(entry) == EntryKind::kListener;
@@ -51,7 +54,10 @@ int after_accept(int listener, int fd, int flags) noexcept {
   if (fd < 0) return fd;
   forget_stale(fd);
   if (!is_tcp_listener(listener)) return fd;
-  if (Connection* c = track(fd, (flags & SOCK_NONBLOCK) != 0); c != nullptr) on_established(*c);
+  if (Connection* c = track(fd, (flags & SOCK_NONBLOCK) != 0); c != nullptr) {
+    set_origin(*c, join_listener_origin(*c->session, listener));
+    on_established(*c);
+  }
   return fd;
 }
 
@@ -176,12 +182,12 @@ SNP_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
   if (disconnects) return result;
   const int error = errno;
   const bool goes_on = result < 0 && (error == EINPROGRESS || error == EINTR);
-  if (Connection* c = connection_in(entry); c != nullptr) {
-    if (result == 0) on_established(*c);
-  } else if (kind_of(entry) == EntryKind::kTcpSocket && (result == 0 || goes_on)) {
-    Connection* fresh = track(fd, is_nonblocking(fd));
-    if (fresh != nullptr && result == 0) on_established(*fresh);
-  }
+  Connection* c = connection_in(entry);
+  if (kind_of(entry) == EntryKind::kTcpSocket && (result == 0 || goes_on))
+    c = track(fd, is_nonblocking(fd));
+  if (c != nullptr && c->origin == 0 && (result == 0 || goes_on))
+    set_origin(*c, join_outgoing_origin(*c->session, address, length));
+  if (c != nullptr && result == 0) on_established(*c);
   errno = error;
   return result;
 }

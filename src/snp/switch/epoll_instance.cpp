@@ -121,7 +121,9 @@ long EpollInstance::add(int fd, Connection& c, const epoll_event& event) noexcep
     return sys(SYS_epoll_ctl, epoll_fd_, EPOLL_CTL_ADD, fd, &event);
   }
   const Guard inner(lock_);
+  const auto serial = static_cast<std::uint16_t>(memory->serial + 1);
   auto* entry = new (memory) EpollEntry;
+  entry->serial = serial;
   entry->owner = this;
   entry->connection = &c;
   entry->fd = fd;
@@ -170,12 +172,12 @@ long EpollInstance::modify(EpollEntry& entry, const epoll_event& event) noexcept
   return 0;
 }
 
-void EpollInstance::remove(EpollEntry& entry) noexcept {
+void EpollInstance::remove(EpollEntry& entry, InKernel how) noexcept {
   Connection& c = *entry.connection;
-  if (entry.in_kernel)
-    take_from_kernel(entry);
-  else
+  if (!entry.in_kernel)
     offloaded_.fetch_sub(1);
+  else if (how == InKernel::kTakeOut)
+    take_from_kernel(entry);
   unlist(entry);
   unwatch(c, id_, Keep::kNo);
   if (entry.lane != 0) unwatch_lane(c, entry.word, entry.lane, Keep::kNo);
@@ -196,7 +198,7 @@ void EpollInstance::remove(EpollEntry& entry) noexcept {
 long EpollInstance::put_in_kernel(EpollEntry& entry, int operation) noexcept {
   epoll_event event{};
   event.events = entry.events;
-  event.data.ptr = &entry;
+  event.data.u64 = tag_of(entry);
   const long result = sys(SYS_epoll_ctl, epoll_fd_, operation, entry.fd, &event);
   if (result == 0) entry.in_kernel = true;
   return result;
@@ -288,12 +290,17 @@ void forget_registrations(Connection& c, int fd) noexcept {
   if (c.entries == nullptr) return;
   const Guard guard(epoll_registry().lock);
   const bool is_last = c.descriptors.load() == 1;
+  // The kernel forgets a socket when its last descriptor goes, if nobody else can hold one.
+  constexpr std::uint32_t kPassedOn = ipc::slot_flag::kSharedByFork | ipc::slot_flag::kStayInHost;
+  const bool goes = is_last && (c.slot->app.flags.load() & kPassedOn) == 0;
+  const auto how =
+      goes ? EpollInstance::InKernel::kGoesByItself : EpollInstance::InKernel::kTakeOut;
   for (EpollEntry *e = c.entries, *next = nullptr; e != nullptr; e = next) {
     next = e->same_connection_next;
     if (!is_last && e->fd != fd) continue;
     EpollInstance& owner = *e->owner;
     const Guard inner(owner.lock_);
-    owner.remove(*e);
+    owner.remove(*e, how);
   }
 }
 

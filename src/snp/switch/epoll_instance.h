@@ -4,7 +4,7 @@
 // Lanes tell of local connections, the wait set of the others, and of every change of mode.
 //
 // The real set keeps every other descriptor, and our connections while they are in the host, with a
-// pointer to their registration as data. While a connection is offloaded its kernel registration is
+// tag of their registration as data. While a connection is offloaded its kernel registration is
 // taken out. Locks: the registry's (who is registered where), then the instance's.
 #pragma once
 
@@ -40,7 +40,18 @@ struct EpollEntry {
   EpollEntry* same_slot_next = nullptr;        // of the instance
   EpollEntry* same_connection_next = nullptr;  // of all instances
   EpollEntry* next_free = nullptr;
+  // Of this use of the memory: an event of an earlier one may still be on its way.
+  std::uint16_t serial = 0;
 };
+
+// What a registration has as its data in the real set: its address, above it the serial.
+inline std::uint64_t tag_of(const EpollEntry& entry) noexcept {
+  return reinterpret_cast<std::uintptr_t>(&entry) | std::uint64_t{entry.serial} << 48;
+}
+inline EpollEntry* address_in(std::uint64_t tag) noexcept {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): a tagged pointer
+  return reinterpret_cast<EpollEntry*>(tag & 0xffff'ffff'ffff);
+}
 
 class EpollInstance {
  public:
@@ -72,7 +83,8 @@ class EpollInstance {
 
   long add(int fd, Connection& c, const epoll_event& event) noexcept;
   long modify(EpollEntry& entry, const epoll_event& event) noexcept;
-  void remove(EpollEntry& entry) noexcept;
+  enum class InKernel : bool { kTakeOut, kGoesByItself };
+  void remove(EpollEntry& entry, InKernel how = InKernel::kTakeOut) noexcept;
   EpollEntry* find(int fd, const Connection& c) noexcept;
 
   void list(EpollEntry& entry) noexcept;

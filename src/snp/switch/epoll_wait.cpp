@@ -93,8 +93,8 @@ int EpollInstance::collect(epoll_event* events, int most) noexcept {
 
 // An event of the real set that carries one of our registrations. Pre: locked.
 inline bool EpollInstance::translate_one(epoll_event& event) noexcept {
-  auto& entry = *static_cast<EpollEntry*>(event.data.ptr);
-  if (entry.owner != this) return false;
+  EpollEntry& entry = *address_in(event.data.u64);
+  if (entry.owner != this || tag_of(entry) != event.data.u64) return false;  // of one that is gone
   const std::uint32_t word = mode_word(*entry.connection);
   if (ipc::mode_of(word) == ipc::SlotMode::kInHost) {
     event.data = entry.data;
@@ -122,7 +122,8 @@ int EpollInstance::translate(epoll_event* events, int count) noexcept {
     } else if (p == reinterpret_cast<std::byte*>(this) + kLaneMark) {
       lane_edges_.fetch_add(1, std::memory_order_relaxed);
       if (is_foreign_) write_bell(eventfd_);  // an edge of the parent's: pass it on
-    } else if (!epoll_registry().entries.contains(p) || translate_one(event)) {
+    } else if (!epoll_registry().entries.contains(address_in(event.data.u64)) ||
+               translate_one(event)) {
       events[kept++] = event;
     }
   }

@@ -12,6 +12,7 @@
 #include "snp/switch/epoll_instance.h"
 #include "snp/switch/export.h"
 #include "snp/switch/fork.h"
+#include "snp/switch/origins.h"
 #include "snp/switch/pairs.h"
 #include "snp/switch/real.h"
 
@@ -27,6 +28,7 @@ void in_child() noexcept {
   ++process_facts().epoch;
   process_facts().pid = ::getpid();
   forget_session();
+  forget_origins();
   reset_connection_locks();
   reset_epoll_locks();
   reset_pair_locks();

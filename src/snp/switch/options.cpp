@@ -197,6 +197,10 @@ void set_low_water(Connection& c, std::uint32_t bytes, bool in_host) noexcept {
   if (!in_host && tells_reader(c)) mark_watchers(*c.session, *c.slot, c.slot_id);
 }
 
+constexpr bool is_timeout(int level, int name) noexcept {
+  return level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO);
+}
+
 long set_inside(Connection& c, int fd, int level, int name, const void* value, socklen_t length,
                 bool in_host) noexcept {
   const bool is_keepalive = level == SOL_SOCKET && name == SO_KEEPALIVE;
@@ -204,8 +208,10 @@ long set_inside(Connection& c, int fd, int level, int name, const void* value, s
     const long result = sys(SYS_setsockopt, fd, level, name, value, length);
     if (result != 0) return result;
   }
-  if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
+  if (is_timeout(level, name)) {
+    expect_timeouts();
     c.timeouts_known.store(false);
+  }
   const bool is_name = level == IPPROTO_TCP && name == TCP_CONGESTION;
   if (length < sizeof(std::uint32_t) && !is_name) return 0;
   std::uint32_t word = 0;
@@ -297,6 +303,7 @@ SNP_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* l
 SNP_EXPORT int setsockopt(int fd, int level, int name, const void* value,
                           socklen_t length) noexcept {
   Connection* c = tracked(fd);
+  if (c == nullptr && is_timeout(level, name)) expect_timeouts();
   if (c == nullptr || value == nullptr) return real().setsockopt(fd, level, name, value, length);
   if (is_for_host_only(level, name)) {
     settle_in_host(*c, Why::kUnsupportedCall);

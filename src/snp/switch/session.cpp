@@ -20,6 +20,7 @@ void reset(ipc::Slot& slot, bool was_released) noexcept {
     id.store(0, std::memory_order_relaxed);
   slot.app.request.store(ipc::SlotRequest::kNone, std::memory_order_relaxed);
   slot.app.request_reason.store(0, std::memory_order_relaxed);
+  slot.app.origin.store(0, std::memory_order_relaxed);
   slot.app.options_generation.store(0, std::memory_order_relaxed);
   slot.facts.options = {};
   slot.facts.host_bytes_in.store(0, std::memory_order_relaxed);

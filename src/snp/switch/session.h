@@ -26,6 +26,7 @@ struct Session {
   ipc::Slot* slots = nullptr;
   ipc::WaitSet* wait_sets = nullptr;
   ipc::Doorbells* doorbells = nullptr;
+  ipc::OriginRow* origins = nullptr;
   std::uint32_t shards = 0;
   std::uint32_t fork_epoch = 0;
   int control = -1;       // the AF_UNIX socket; its hang-up means that snpd is gone

@@ -123,9 +123,19 @@ long with_sigpipe(long result, int flags) noexcept {
   return result;
 }
 
+std::atomic<bool>& are_timeouts_expected() noexcept {
+  static constinit std::atomic<bool> expected{false};
+  return expected;
+}
+
 }  // namespace
 
+void expect_timeouts() noexcept {
+  are_timeouts_expected().store(true, std::memory_order_relaxed);
+}
+
 void load_timeouts(Connection& c, int fd) noexcept {
+  if (!are_timeouts_expected().load(std::memory_order_relaxed)) return c.timeouts_known.store(true);
   const auto read = [fd](int name) {
     timeval time{};
     socklen_t length = sizeof time;

@@ -24,5 +24,7 @@ long send_file(Connection& c, int fd, int file, long long* offset, std::size_t c
 // SO_RCVTIMEO and SO_SNDTIMEO are asked from the kernel once; setsockopt calls this with `known`
 // false.
 void load_timeouts(Connection& c, int fd) noexcept;
+// Some socket that is no tracked connection yet may have one: until then none is asked.
+void expect_timeouts() noexcept;
 
 }  // namespace snp::switch_
