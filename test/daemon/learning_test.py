@@ -147,7 +147,7 @@ class Learning(unittest.TestCase):
         why = self.end.snp("why", f"{row['local']}-{row['remote']}").stdout
         self.assertIn("earned their hand-over", why)
         figures = self.end.snp_json("policy", "show")["learned"]["targets"][0]
-        self.assertGreater(figures["hand_overs"], 10)
+        self.assertGreater(figures["hand_overs"], 0)
         # One that does not exist yet would be, too.
         why = self.end.snp_json("why", f"{self.end.v4}:{PORT}-{self.lab.a.v4}:9")["policy"]
         self.assertEqual((why["verdict"], why["step"]), ("offload", "worth"), why)

@@ -33,6 +33,7 @@ static_assert(static_cast<int>(Why::kTooManyWaiters) == static_cast<int>(Reason:
 static_assert(static_cast<int>(SlotAnswer::kNotAskedYet) == static_cast<int>(Reason::kNotAskedYet));
 static_assert(static_cast<int>(SlotAnswer::kTargetFull) == static_cast<int>(Reason::kTargetFull));
 static_assert(static_cast<int>(SlotAnswer::kArenaFull) == static_cast<int>(Reason::kArenaFull));
+static_assert(static_cast<int>(SlotAnswer::kBusy) == static_cast<int>(Reason::kBusy));
 static_assert(static_cast<int>(SlotAnswer::kNotEarned) == static_cast<int>(Reason::kNotEarned));
 static_assert(static_cast<int>(SlotAnswer::kIdle) == static_cast<int>(Reason::kIdle));
 

@@ -52,17 +52,29 @@ Prediction Learning::predict(const Origin& origin) const {
                           eager_percent());
 }
 
+// Hostile words: whatever they say, a window full of outcomes at most.
 void Learning::take_tally(Program& program, ipc::OriginId id) {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
   const ipc::OriginRow& row = row_at(program, id);
   const std::uint32_t generation = row.generation.load(std::memory_order_acquire);
   if (generation == 0) return;
   Program::Tally& taken = program.tallies[id];
-  if (taken.generation != generation) taken = {generation, 0};
-  const std::uint32_t now = row.short_lived.load(std::memory_order_relaxed);
-  const std::uint32_t fresh = now - std::exchange(taken.short_lived, now);
+  if (taken.generation != generation) taken = {.generation = generation};
+  const Program::Tally now{generation, row.short_lived.load(kRelaxed), row.missed.load(kRelaxed),
+                           row.missed_calls.load(kRelaxed), row.missed_bytes.load(kRelaxed)};
+  const Program::Tally before = std::exchange(taken, now);
   const Origin origin = key_of(program, row);
-  for (std::uint32_t i = 0; i < std::min(fresh, chimney::History::kWindow); ++i)
-    memory_.history.add(origin, false, 0, engine::monotonic_now());
+  const auto add = [&](std::uint32_t count, bool has_earned, std::uint32_t message_bytes) {
+    for (std::uint32_t i = 0; i < std::min(count, chimney::History::kWindow); ++i)
+      memory_.history.add(origin, has_earned, message_bytes, engine::monotonic_now());
+  };
+  add(now.short_lived - before.short_lived, false, 0);
+  if (const std::uint32_t missed = now.missed - before.missed; missed != 0) {
+    const Carried all{now.missed_calls - before.missed_calls,
+                      now.missed_bytes - before.missed_bytes};
+    const Carried mean{all.messages / missed, all.bytes / missed};
+    add(missed, memory_.economics.pays(TargetKind::kEngine, mean, 0), mean_of(mean));
+  }
 }
 
 std::optional<Origin> Learning::origin_of(Program& program, ipc::SlotId slot) {

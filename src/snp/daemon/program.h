@@ -78,7 +78,8 @@ class Program {
   bool has_ended = false;           // process dead, or session lost
   // What of its origins' tallies (ipc::OriginRow) has been taken.
   struct Tally {
-    std::uint32_t generation = 0, short_lived = 0;
+    std::uint32_t generation = 0, short_lived = 0, missed = 0;
+    std::uint64_t missed_calls = 0, missed_bytes = 0;
   };
   std::array<Tally, ipc::kOrigins> tallies{};
 

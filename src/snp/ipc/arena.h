@@ -219,6 +219,9 @@ struct alignas(64) OriginRow {
   std::atomic<std::uint32_t> generation{0};   // 0: the row was never used
   std::atomic<std::uint32_t> short_lived{0};  // ended in the host without having proved anything
   std::atomic<std::uint32_t> has_asked{0};    // 1: on kNone, once
+  // Ended in the host with enough to be looked at, before snpd came to it; what these carried.
+  std::atomic<std::uint32_t> missed{0};
+  std::atomic<std::uint64_t> missed_calls{0}, missed_bytes{0};
   // [snpd]
   std::atomic<std::uint32_t> advice{0};  // generation << 2 | OriginAdvice
 };

@@ -91,31 +91,42 @@ bool close_offloaded(Connection& c, bool abort) noexcept {
   return true;
 }
 
-// The settings' thresholds, doubled with each time that it has asked.
-bool is_worth_it(const Connection& c, const ipc::Bulletin& board) noexcept {
+// What the kernel has carried.
+struct HostCarried {
+  std::uint64_t bytes = 0, calls = 0;
+};
+HostCarried host_carried(const Connection& c) noexcept {
   constexpr auto kRelaxed = std::memory_order_relaxed;
   const auto& f = c.slot->facts;
-  const std::uint64_t bytes = f.host_bytes_in.load(kRelaxed) + f.host_bytes_out.load(kRelaxed);
-  const std::uint64_t calls =
-      std::uint64_t{f.host_calls_in.load(kRelaxed)} + f.host_calls_out.load(kRelaxed);
-  const std::uint32_t times = c.times_asked.load(kRelaxed);
-  const std::uint64_t enough_bytes = board.automatic_bytes.load(kRelaxed);
-  const std::uint64_t enough_calls = board.automatic_calls.load(kRelaxed);
-  return (enough_bytes != 0 && bytes >= enough_bytes << times) ||
-         (enough_calls != 0 && calls >= enough_calls << times);
+  return {f.host_bytes_in.load(kRelaxed) + f.host_bytes_out.load(kRelaxed),
+          std::uint64_t{f.host_calls_in.load(kRelaxed)} + f.host_calls_out.load(kRelaxed)};
 }
 
-// All that a connection leaves behind that proved nothing. One that carried nothing was perhaps
-// never connected.
-void note_short_life(const Connection& c) noexcept {
+// The settings' thresholds, doubled with each time that it has asked.
+bool is_worth_it(const HostCarried& carried, const ipc::Bulletin& board,
+                 std::uint32_t times) noexcept {
+  const std::uint64_t enough_bytes = board.automatic_bytes.load(std::memory_order_relaxed);
+  const std::uint64_t enough_calls = board.automatic_calls.load(std::memory_order_relaxed);
+  return (enough_bytes != 0 && carried.bytes >= enough_bytes << times) ||
+         (enough_calls != 0 && carried.calls >= enough_calls << times);
+}
+
+// All that a connection leaves behind that never moved. One that carried nothing was perhaps never
+// connected; one for which snpd found another obstacle says nothing about its worth.
+void note_life_in_host(const Connection& c) noexcept {
   constexpr auto kRelaxed = std::memory_order_relaxed;
-  const auto& f = c.slot->facts;
-  if (c.origin == 0 || mode_word(c) != c.first_word) return;
-  if (f.host_calls_in.load(kRelaxed) == 0 && f.host_calls_out.load(kRelaxed) == 0) return;
-  const bool has_asked = c.times_asked.load(kRelaxed) != 0;
-  if (has_asked ? answer_in(*c.slot) == SlotAnswer::kNotEarned
-                : !is_worth_it(c, *c.session->bulletin))
-    c.session->origins[c.origin].short_lived.fetch_add(1, kRelaxed);
+  const HostCarried carried = host_carried(c);
+  if (c.origin == 0 || carried.calls == 0 || mode_word(c) != c.first_word) return;
+  ipc::OriginRow& row = c.session->origins[c.origin];
+  const SlotAnswer answer = answer_in(*c.slot);
+  if (answer == SlotAnswer::kNotEarned || !is_worth_it(carried, *c.session->bulletin, 0)) {
+    row.short_lived.fetch_add(1, kRelaxed);
+  } else if (answer == SlotAnswer::kNone || answer == SlotAnswer::kNotAskedYet ||
+             answer == SlotAnswer::kBusy) {
+    row.missed_calls.fetch_add(carried.calls, kRelaxed);
+    row.missed_bytes.fetch_add(carried.bytes, kRelaxed);
+    row.missed.fetch_add(1, kRelaxed);
+  }
 }
 
 // True: snpd still needs the slot.
@@ -145,7 +156,7 @@ void retire(Connection& c, int fd) noexcept {
     request_home(c, Why::kSharedDescriptor);  // a child may go on with it
     wait_until_home(c);
   }
-  note_short_life(c);
+  note_life_in_host(c);
   const bool snpd_needs_it = close_inside(c, abort);
   leave_origin(c.origin);
   give_slot(*c.session, c.slot_id, snpd_needs_it);
@@ -256,7 +267,7 @@ void consider_offload(Connection& c) noexcept {
   if (board.chimney.load(kRelaxed) == ipc::ChimneyMode::kDisabled) return;
   const bool has_asked_early = c.has_asked_early.load(kRelaxed);
   const std::uint8_t times = c.times_asked.load(kRelaxed);
-  if (is_worth_it(c, board)) {
+  if (is_worth_it(host_carried(c), board, times)) {
     const bool was_asked = has_asked_early || times != 0;
     const SlotAnswer answer = answer_in(*c.slot);
     if (was_asked && answer == SlotAnswer::kNone) return;

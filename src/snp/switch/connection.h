@@ -31,6 +31,7 @@ enum class SlotAnswer : std::uint16_t {
   kNotAskedYet = 1,
   kTargetFull = 19,
   kArenaFull = 20,
+  kBusy = 21,
   kNotEarned = 54,
   kIdle = 55,
 };

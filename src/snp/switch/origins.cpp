@@ -95,6 +95,9 @@ void describe(Session& session, ipc::OriginId id) noexcept {
   row.port = endpoint.port;
   row.is_listener = origin.key.is_listener ? 1 : 0;
   row.short_lived.store(0, std::memory_order_relaxed);
+  row.missed.store(0, std::memory_order_relaxed);
+  row.missed_calls.store(0, std::memory_order_relaxed);
+  row.missed_bytes.store(0, std::memory_order_relaxed);
   row.has_asked.store(0, std::memory_order_relaxed);
   row.generation.fetch_add(1, std::memory_order_release);
   origin.session.store(&session, std::memory_order_release);
