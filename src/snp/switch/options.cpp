@@ -158,11 +158,22 @@ bool is_mirrored(int level, int name) noexcept {
   }
 }
 
+// A parked socket still knows these, as it knows what was set before it was tracked: while the host
+// carries the connection, and nothing else has been mirrored, there is nothing to do. Programs set
+// them on each connection, and reading the whole mirror is ten system calls.
+bool is_kept_by_socket(int level, int name) noexcept {
+  if (level == SOL_SOCKET) return name == SO_LINGER || name == SO_MAX_PACING_RATE;
+  return name == TCP_NODELAY || name == TCP_CORK || name == TCP_KEEPIDLE || name == TCP_KEEPINTVL ||
+         name == TCP_KEEPCNT || name == TCP_USER_TIMEOUT;
+}
+
 // Inside the gate, after the kernel has taken the option.
 void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
             bool in_host) noexcept {
   ipc::SlotOptions& o = c.slot->facts.options;
   auto& generation = c.slot->app.options_generation;
+  if (in_host && generation.load(std::memory_order_relaxed) == 0 && is_kept_by_socket(level, name))
+    return;
   const bool had_keepalive = o.keepalive != 0 && generation.load(std::memory_order_relaxed) != 0;
   if (generation.load(std::memory_order_relaxed) == 0)
     fill_mirror(o, fd);
