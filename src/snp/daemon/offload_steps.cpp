@@ -70,12 +70,8 @@ Reason Offloader::examine(Program& program, ipc::SlotId slot_id, Flow& flow,
   if (is_stopping_) return Reason::kStopping;
   if (program.has_ended) return Reason::kState;
   const ipc::Slot& slot = program.slot(slot_id);
-  const std::uint32_t flags = slot.app.flags.load();
-  if ((flags & ipc::slot_flag::kStayInHost) != 0) {
-    const auto asked = static_cast<Reason>(slot.app.request_reason.load());
-    return asked == Reason::kOffloaded ? Reason::kUnsupportedCall : asked;
-  }
-  if ((flags & ipc::slot_flag::kClosed) != 0) return Reason::kState;
+  if (const auto asked = reason_to_stay(slot)) return *asked;
+  if ((slot.app.flags.load() & ipc::slot_flag::kClosed) != 0) return Reason::kState;
   flow.in_use = slot.app.in_use.load();
   flow.socket = program.take_socket(slot_id);
   if (!flow.socket.is_open()) return Reason::kNotTcp;
@@ -140,6 +136,9 @@ Reason Offloader::take_rings(Flow& flow) {
 
 Reason Offloader::explain_park(const Flow& flow, const Error& error) {
   spdlog::debug("{}: cannot park: {}", to_string(flow.tuple), error.message);
+  // It was over, or began to be, while we were at it: no failure of anybody's.
+  const auto seen = host::survey(flow.socket.get());
+  if (seen && seen->reason == Reason::kState) return Reason::kState;
   if (error.code == Errc::kBusy) return Reason::kOutOfOrder;
   if (error.code == Errc::kFull) return Reason::kBusy;  // they have grown meanwhile
   return Reason::kParkFailed;

@@ -240,6 +240,7 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Reason examine(Program& program, ipc::SlotId slot, Flow& flow,
                           host::SocketSurvey& survey);
   chimney::Reason find_way(Flow& flow);
+  std::optional<chimney::Reason> obstacle_of_peer(const FourTuple& tuple);
   [[nodiscard]] bool has_room() const;
   chimney::Facts facts_of(Program& program, const FourTuple& flow) const;
   void add_interface(chimney::Facts& facts, const Flow& flow) const;

@@ -101,6 +101,22 @@ Verdict Offloader::judge(Program& program, ipc::SlotId slot_id, Flow& flow, bool
   return chimney::decide(env_.policy.policy(), facts);
 }
 
+// Why the other end of a local connection cannot move. It may have been asked for, and declined,
+// when this end was told that there is nobody, or that somebody is busy.
+std::optional<Reason> Offloader::obstacle_of_peer(const FourTuple& tuple) {
+  PeerIndex::Place place;
+  if (peers_.find(mirrored(tuple), place) != PeerIndex::Answer::kFound) return std::nullopt;
+  const ipc::Slot& slot = place.program->slot(place.slot);
+  if (const auto asked = reason_to_stay(slot)) return asked;
+  const auto reason = static_cast<Reason>(slot.engine.reason.load());
+  constexpr Reason kNoObstacles[] = {Reason::kOffloaded,  Reason::kNotAskedYet, Reason::kLoopback,
+                                     Reason::kBusy,       Reason::kPeerMoves,   Reason::kNotEarned,
+                                     Reason::kTargetFull, Reason::kArenaFull,   Reason::kIdle};
+  if (std::find(std::begin(kNoObstacles), std::end(kNoObstacles), reason) != std::end(kNoObstacles))
+    return std::nullopt;
+  return reason;
+}
+
 Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_id,
                                              const FourTuple& tuple, Reason recorded) {
   constexpr Reason kOfPolicy[] = {
@@ -110,6 +126,11 @@ Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_
       Reason::kNat,          Reason::kIpsec,           Reason::kForwarding,
       Reason::kBridge,       Reason::kDeviceProgram,   Reason::kUnwatched,
       Reason::kNotEarned};
+  if (recorded == Reason::kNotAskedYet)
+    if (const auto asked = reason_to_stay(program.slot(slot_id))) return {*asked, {}};
+  if (recorded == Reason::kLoopback || recorded == Reason::kBusy)
+    if (const auto obstacle = obstacle_of_peer(tuple))
+      return {Reason::kPeerMoves, "its reason is " + std::string(chimney::text_of(*obstacle).name)};
   if (std::find(std::begin(kOfPolicy), std::end(kOfPolicy), recorded) == std::end(kOfPolicy))
     return {recorded, {}};
   Flow flow;

@@ -18,6 +18,12 @@ Result<ipc::SharedMemory> make_arena(std::size_t bytes, std::uint32_t shards) {
   return arena;
 }
 
+std::optional<chimney::Reason> reason_to_stay(const ipc::Slot& slot) noexcept {
+  if ((slot.app.flags.load() & ipc::slot_flag::kStayInHost) == 0) return std::nullopt;
+  const auto asked = static_cast<chimney::Reason>(slot.app.request_reason.load());
+  return asked == chimney::Reason::kOffloaded ? chimney::Reason::kUnsupportedCall : asked;
+}
+
 bool close_gate(ipc::Slot& slot, ipc::SlotMode closed, Duration limit) {
   ipc::set_mode(slot, closed);
   if (!ipc::has_users(slot)) return true;

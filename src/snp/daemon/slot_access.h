@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "snp/base/time.h"
+#include "snp/chimney/reason.h"
 #include "snp/ipc/arena.h"
 #include "snp/ipc/flow_record.h"
 #include "snp/ipc/shared_memory.h"
@@ -39,6 +40,10 @@ inline bool is_open(const ipc::Slot& slot) noexcept {
          (slot.app.flags.load() & ipc::slot_flag::kClosed) == 0 &&
          (slot.engine.status.load() & ipc::slot_status::kReleased) == 0;
 }
+
+// Why the program's side wants the connection to stay in the host for good, as a reason of the
+// table.
+std::optional<chimney::Reason> reason_to_stay(const ipc::Slot& slot) noexcept;
 
 // A new arena for a process, its header written.
 Result<ipc::SharedMemory> make_arena(std::size_t bytes, std::uint32_t shards);
