@@ -124,7 +124,7 @@ TEST(History, TidyDropsWhatADeadEngineLeft) {
   history->tidy(kStart);
   EXPECT_EQ(history->outcomes(kProxy, kStart).of, 0u);
   EXPECT_EQ(history->outcomes(kRedis, kStart).of, 10u);
-  std::memset(static_cast<void*>(history.get()), 0x5a, sizeof(History));
+  std::memset(static_cast<void*>(history.get()), 1, sizeof(History));
   history->tidy(kStart);
   EXPECT_TRUE(history->rows(kStart).empty());
 }
