@@ -54,7 +54,7 @@ class CopyEngines {
   void fill(commands::NetdmaReport& report) const;
 
  private:
-  Result<std::unique_ptr<netdma::Channel>> open_channel(std::uint32_t number) const;
+  [[nodiscard]] Result<std::unique_ptr<netdma::Channel>> open_channel(std::uint32_t number) const;
   void open_all(const CopyBackend& backend, int cpu);
   void on_measured();
 

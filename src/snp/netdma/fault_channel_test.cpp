@@ -43,7 +43,7 @@ class Faults : public testing::Test {
     }
     return contexts;
   }
-  bool is_copied(std::size_t piece, std::uint32_t bytes = kBytes) const {
+  [[nodiscard]] bool is_copied(std::size_t piece, std::uint32_t bytes = kBytes) const {
     return std::memcmp(&destination_[piece * kBytes], &source_[piece * kBytes], bytes) == 0;
   }
 

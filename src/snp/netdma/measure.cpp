@@ -127,9 +127,9 @@ class Measurement {
         ring_(new (std::align_val_t{4096}) std::byte[kRingBytes]) {
     std::memset(source_.get(), 1, kSourceBytes);
     std::memset(ring_.get(), 2, kRingBytes);
-    std::vector<double> costs;
-    for (int i = 0; i < 64; ++i)
-      costs.push_back(ns_since(Clock::now()));
+    std::vector<double> costs(64);
+    for (double& cost : costs)
+      cost = ns_since(Clock::now());
     clock_ns_ = median(costs);
   }
 

@@ -71,6 +71,7 @@ Result<> initialise(const DmadevOptions& options) {
     ::pthread_setaffinity_np(::pthread_self(), sizeof cpus, &cpus);
     std::vector<std::string> words = arguments(options, cpus);
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words)
       argv.push_back(word.data());
     argv.push_back(nullptr);
