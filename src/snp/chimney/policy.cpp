@@ -194,11 +194,17 @@ Answer ask_worth(const Policy& policy, const Facts& facts, const Rule* rule) {
 
 std::string detail_of(PolicyStep step, const Policy& policy, const Facts& facts, const Rule* rule) {
   if (step == PolicyStep::kCoexistence) return facts.feature;
+  if (step == PolicyStep::kVeto) return facts.veto.value_or("");
   return step == PolicyStep::kWorth && !is_eager(policy, rule) ? facts.history : std::string();
 }
 
 Answer ask_room(const Policy& /*policy*/, const Facts& facts, const Rule* /*rule*/) {
   if (!facts.has_room) return Reason::kTargetFull;
+  return {};
+}
+
+Answer ask_veto(const Policy& /*policy*/, const Facts& facts, const Rule* /*rule*/) {
+  if (facts.veto) return Reason::kVetoed;
   return {};
 }
 
@@ -224,6 +230,7 @@ constexpr StepRow kSteps[] = {
     {{PolicyStep::kWorth, "worth", "Is it to be offloaded at once, or has it proved worth it?"},
      ask_worth},
     {{PolicyStep::kRoom, "room", "Has the target room?"}, ask_room},
+    {{PolicyStep::kVeto, "veto", "Does a client refuse it?"}, ask_veto},
 };
 static_assert(std::size(kSteps) == kPolicySteps);
 

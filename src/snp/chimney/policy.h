@@ -3,7 +3,7 @@
 //
 //   chimney disabled? -> its device disabled? -> incompatible feature? -> can it move? -> disabled
 //   ports? -> enabled ports?
-//   -> table of applications? -> table of ports? -> rules -> worth it? -> room?
+//   -> table of applications? -> table of ports? -> rules -> worth it? -> room? -> vetoed?
 //
 // The lists of ports are those of the registry (reference 2.2), the tables those of netsh. Both
 // only keep connections in the host: on a list or table of allowed ones, a connection is still to
@@ -39,8 +39,9 @@ enum class PolicyStep : std::uint8_t {
   kRules,
   kWorth,
   kRoom,
+  kVeto,
 };
-inline constexpr std::size_t kPolicySteps = static_cast<std::size_t>(PolicyStep::kRoom) + 1;
+inline constexpr std::size_t kPolicySteps = static_cast<std::size_t>(PolicyStep::kVeto) + 1;
 
 struct PolicyStepText {
   PolicyStep step;
@@ -101,13 +102,15 @@ struct Facts {
   std::string feature;                       // that one, in words
   Reason cannot_move = Reason::kOffloaded;   // else: why
   bool has_room = true;
+  std::optional<std::string> veto;  // who refuses it, and why
 };
 
 struct Verdict {
   Reason reason = Reason::kOffloaded;  // kOffloaded: it may be offloaded
   PolicyStep step = PolicyStep::kWorth;
   const Rule* rule = nullptr;  // that matched, whoever decided; lives as long as the policy
-  // kCoexistence: which feature, in words. kWorth: what history says, if it is asked.
+  // kCoexistence: which feature, in words. kVeto: who, and why. kWorth: what history says, if it is
+  // asked.
   std::string detail;
 
   [[nodiscard]] bool is_yes() const noexcept { return reason == Reason::kOffloaded; }

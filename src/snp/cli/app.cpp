@@ -10,6 +10,7 @@
 
 #include "snp/cli/bench.h"
 #include "snp/cli/client.h"
+#include "snp/cli/events.h"
 #include "snp/cli/netsh_shell.h"
 #include "snp/cli/run.h"
 #include "snp/commands/command.h"
@@ -134,6 +135,8 @@ int run_app(int argc, char** argv) {
     return perform_run(argc, argv);
   if (argc >= 2 && std::string_view(argv[1]) == "netsh" && !(argc >= 3 && is_help(argv[2])))
     return run_netsh(argc - 2, argv + 2);
+  if (argc >= 2 && std::string_view(argv[1]) == "events" && !(argc >= 3 && is_help(argv[2])))
+    return run_events(argc - 2, argv + 2);
   if (argc >= 2 && std::string_view(argv[1]) == "bench") return run_bench(argv + 2);
   CLI::App app("Offload TCP connections of unmodified programs, look at them, bring them home.",
                "snp");

@@ -12,14 +12,6 @@ namespace {
 
 using commands::Json;
 
-Result<UniqueFd> connect() {
-  auto socket = ipc::connect_control();
-  if (!socket && socket.error().sys_errno == ECONNREFUSED)
-    return fail(Errc::kNotFound,
-                "no snpd serves this network namespace; start one, or let 'snp run' do it");
-  return socket;
-}
-
 Result<std::string> receive_answer(int socket) {
   std::vector<std::byte> buffer(ipc::kMaxMessage);
   std::string text;
@@ -40,8 +32,29 @@ Result<std::string> receive_answer(int socket) {
 
 }  // namespace
 
+Result<UniqueFd> connect_snpd() {
+  auto socket = ipc::connect_control();
+  if (!socket && socket.error().sys_errno == ECONNREFUSED)
+    return fail(Errc::kNotFound,
+                "no snpd serves this network namespace; start one, or let 'snp run' do it");
+  return socket;
+}
+
+Result<Json> receive_result(int socket) {
+  const auto answer = receive_answer(socket);
+  if (!answer) return tl::unexpected(answer.error());
+  try {
+    const Json json = Json::parse(*answer);
+    if (!json.at("ok").get<bool>())
+      return fail(Errc::kInvalid, json.at("error").get<std::string>());
+    return json.at("result");
+  } catch (const Json::exception& error) {
+    return fail(Errc::kProtocol, std::string("snpd's answer is no answer: ") + error.what());
+  }
+}
+
 Result<Json> ask(const commands::CommandSpec& command, const Json& arguments) {
-  const auto socket = connect();
+  const auto socket = connect_snpd();
   if (!socket) return tl::unexpected(socket.error());
   const std::string text =
       Json{{"command", std::string(command.path)}, {"arguments", arguments}}.dump();
@@ -54,16 +67,7 @@ Result<Json> ask(const commands::CommandSpec& command, const Json& arguments) {
                                     std::to_string(ipc::kMaxMessage) + " bytes");
   if (auto sent = ipc::send_message(socket->get(), message); !sent)
     return tl::unexpected(sent.error());
-  const auto answer = receive_answer(socket->get());
-  if (!answer) return tl::unexpected(answer.error());
-  try {
-    const Json json = Json::parse(*answer);
-    if (!json.at("ok").get<bool>())
-      return fail(Errc::kInvalid, json.at("error").get<std::string>());
-    return json.at("result");
-  } catch (const Json::exception& error) {
-    return fail(Errc::kProtocol, std::string("snpd's answer is no answer: ") + error.what());
-  }
+  return receive_result(socket->get());
 }
 
 }  // namespace snp::cli

@@ -140,6 +140,15 @@ struct StatsReport {
   std::vector<ReasonCount> declined;  // offloads that did not happen, by reason
 };
 
+// Who hears of what happens, or may refuse it (doc/events.md).
+struct ClientRow {
+  std::string name;
+  std::uint32_t pid = 0;
+  bool has_veto = false;
+  std::uint64_t events = 0, lost = 0;  // lost: it did not read in time
+  std::uint64_t questions = 0, refusals = 0, unanswered = 0;
+};
+
 struct StatusReport {
   std::uint32_t pid = 0, keeper_pid = 0;
   std::uint64_t uptime_s = 0;
@@ -150,6 +159,7 @@ struct StatusReport {
   std::uint32_t programs = 0, connections = 0, offloaded = 0, max_connections = 0;
   std::uint32_t engine_restarts = 0;
   std::vector<FeatureRow> features;  // that keep connections in the host
+  std::vector<ClientRow> clients;
 };
 
 // How one device spreads the host's packets.

@@ -16,6 +16,16 @@ void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
                             {"is_respected", row.is_respected},
                             {"hint", std::string(reason.hint)}});
   }
+  Json clients = Json::array();
+  for (const ClientRow& row : status.clients)
+    clients.push_back(Json{{"name", row.name},
+                           {"pid", row.pid},
+                           {"has_veto", row.has_veto},
+                           {"events", row.events},
+                           {"lost", row.lost},
+                           {"questions", row.questions},
+                           {"refusals", row.refusals},
+                           {"unanswered", row.unanswered}});
   answer(Json{{"pid", status.pid},
               {"keeper_pid", status.keeper_pid},
               {"uptime_s", status.uptime_s},
@@ -28,7 +38,8 @@ void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
               {"offloaded", status.offloaded},
               {"max_connections", status.max_connections},
               {"engine_restarts", status.engine_restarts},
-              {"features", std::move(features)}});
+              {"features", std::move(features)},
+              {"clients", std::move(clients)}});
 }
 
 // What keeps connections in the host, and how each of them ends: one does not end with another.
@@ -41,10 +52,22 @@ std::string render_feature(const Json& feature) {
   return text;
 }
 
+std::string render_client(const Json& client) {
+  const auto number = [&](const char* key) { return client.at(key).get<std::uint64_t>(); };
+  std::string text = fmt::format("{:<15} {} (pid {}): {} events, {} lost", "client",
+                                 client.at("name").get<std::string>(), number("pid"),
+                                 number("events"), number("lost"));
+  if (client.at("has_veto").get<bool>())
+    text += fmt::format("; veto: {} questions, {} refused, {} not answered", number("questions"),
+                        number("refusals"), number("unanswered"));
+  return text + "\n";
+}
+
 std::string render(const Json& result) {
   std::string text;
   for (const auto& [name, value] : result.items()) {
-    if (name == "features" || (name == "chimney_devices" && value.empty())) continue;
+    if (name == "features" || name == "clients" || (name == "chimney_devices" && value.empty()))
+      continue;
     std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
     if (value.is_array()) {
       shown.clear();
@@ -55,6 +78,8 @@ std::string render(const Json& result) {
   }
   for (const Json& feature : result.at("features"))
     text += render_feature(feature);
+  for (const Json& client : result.at("clients"))
+    text += render_client(client);
   return text;
 }
 

@@ -77,6 +77,7 @@ Result<> Control::start() {
   loop.set_sleep_hooks([this] { return before_sleep(); },
                        [this] { bulletin().control.sleeping.store(0); });
   publish_settings();
+  serve_events();
   if (auto done =
           loop.add(parts_.inheritance.listener, EPOLLIN, [this](std::uint32_t) { accept_all(); });
       !done)
@@ -244,6 +245,10 @@ bool Control::handle_message(Session& session, ipc::ReceivedMessage& received) {
     return on_lane(session, *lane, std::move(received.fds.front()));
   if (const auto* command = std::get_if<CommandRequest>(&message))
     return on_command(session, command->text);
+  if (const auto* subscribe = std::get_if<SubscribeRequest>(&message))
+    return on_subscribe(session, subscribe->text);
+  if (const auto* verdict = std::get_if<VerdictRequest>(&message))
+    return on_verdict(session, verdict->text);
   refuse(session, std::get<Malformed>(message).why);
   return false;
 }
@@ -348,6 +353,7 @@ bool Control::on_lane(Session& session, const LaneRequest& request, UniqueFd eve
 
 void Control::end_session(Session& session) {
   const std::uint64_t number = session.number;
+  if (session.is_client) parts_.events.unsubscribe(number);
   parts_.loop.remove(session.fd());
   ::shutdown(session.fd(), SHUT_RDWR);  // the keeper may hold it, too
   if (Program* program = session.program; program != nullptr) {
@@ -383,7 +389,7 @@ void Control::on_program_gone(std::uint32_t number) {
 // --- commands ---
 
 bool Control::on_command(Session& session, std::string_view text) {
-  if (session.is_command_running) {
+  if (session.is_command_running || session.is_client) {
     refuse(session, "a command before the answer to the last one");
     return false;
   }

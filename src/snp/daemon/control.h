@@ -38,6 +38,7 @@ class Control final : public commands::Service {
     Coexistence& coexistence;
     HostScaling& host_scaling;
     CopyEngines& copy_engines;
+    EventDesk& events;
   };
   explicit Control(Parts parts);
 
@@ -99,6 +100,13 @@ class Control final : public commands::Service {
   bool on_lane(Session& session, const LaneRequest& request, UniqueFd eventfd);
   bool on_wait_set(Session& session, const WaitSetRequest& request, UniqueFd eventfd);
   bool on_command(Session& session, std::string_view text);
+  // control_events.cpp
+  void serve_events();
+  bool on_subscribe(Session& session, std::string_view text);
+  Result<> subscribe(Session& session, std::string_view text);
+  bool on_verdict(Session& session, std::string_view text);
+  Result<> take_verdict(const Session& session, std::string_view text);
+  bool send_event(std::uint64_t session, const std::string& text);
   void run_command(Session& session, std::string_view text);
   void reply(std::uint64_t session, const Result<commands::Json>& result);
   void push_output(Session& session);
@@ -151,6 +159,7 @@ class Control final : public commands::Service {
   bool is_tick_due_ = false;
   bool is_balance_due_ = false;
   bool is_look_due_ = false;
+  bool is_veto_check_due_ = false;
   bool is_stopping_ = false;
   bool is_private_process_gone_ = false;
 };

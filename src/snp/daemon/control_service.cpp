@@ -220,6 +220,7 @@ commands::StatusReport Control::status() {
   report.offloaded = static_cast<std::uint32_t>(parts_.offloader.flow_count());
   report.max_connections = parts_.inheritance.max_connections;
   report.features = parts_.coexistence.rows();
+  report.clients = parts_.events.rows();
   report.engine_restarts = parts_.inheritance.restarts;
   return report;
 }

@@ -33,6 +33,8 @@ constexpr Setting kPolicySettings[] = {
     Setting::kCoexistForwarding,
     Setting::kCoexistBridging,
     Setting::kCoexistDevicePrograms,
+    Setting::kVetoUnanswered,
+    Setting::kVetoRequired,
 };
 
 // What decides about the shard of a connection.

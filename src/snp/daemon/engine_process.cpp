@@ -140,15 +140,16 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   if (auto followed = scaling.follow(); !followed) return followed;
   Coexistence coexistence(**loop, values);
   Learning learning(*inheritance.learned, values);
+  EventDesk events(values);
   Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,
                        &inheritance.records->at<ipc::FlowRecord>(0), values, policy, scaling,
-                       coexistence, learning, std::move(ifindexes), inheritance.max_connections,
-                       (inheritance.restarts << 20) + 1});
+                       coexistence, learning, events, std::move(ifindexes),
+                       inheritance.max_connections, (inheritance.restarts << 20) + 1});
   HostScaling host_scaling(**loop, values, inheritance.hash_key, scaled_devices(*devices));
   const auto recalibrated = [&] { (*engine)->set_copies(copy_engines.copier_settings()); };
   if (auto started = copy_engines.start(**loop, recalibrated); !started) return started;
   Control control({inheritance, **loop, **engine, **network, keeper, offloader, values, policy,
-                   learning, coexistence, host_scaling, copy_engines});
+                   learning, coexistence, host_scaling, copy_engines, events});
   if (auto started = control.start(); !started) return started;
   spdlog::info("serving {} device(s), {} shard(s), chimney {}", devices->size(),
                values.number(Setting::kShards), values.text(Setting::kChimney));

@@ -47,6 +47,11 @@ Message parse_lane(std::span<const std::byte> bytes, std::size_t fds) {
   return LaneRequest{message.pair, message.side, message.lane};
 }
 
+std::string_view text_behind(std::span<const std::byte> bytes) {
+  const auto text = bytes.subspan(sizeof(ipc::MessageHeader));
+  return {reinterpret_cast<const char*>(text.data()), text.size()};
+}
+
 }  // namespace
 
 Message parse_message(std::span<const std::byte> bytes, std::size_t fds) {
@@ -61,11 +66,15 @@ Message parse_message(std::span<const std::byte> bytes, std::size_t fds) {
       return parse_wait_set(bytes, fds);
     case ipc::MessageKind::kLane:
       return parse_lane(bytes, fds);
-    case ipc::MessageKind::kCommand: {
+    case ipc::MessageKind::kCommand:
       if (fds != 0) return Malformed{"command with descriptors"};
-      const auto text = bytes.subspan(sizeof header);
-      return CommandRequest{{reinterpret_cast<const char*>(text.data()), text.size()}};
-    }
+      return CommandRequest{text_behind(bytes)};
+    case ipc::MessageKind::kSubscribe:
+      if (fds != 0) return Malformed{"subscription with descriptors"};
+      return SubscribeRequest{text_behind(bytes)};
+    case ipc::MessageKind::kVerdict:
+      if (fds != 0) return Malformed{"verdict with descriptors"};
+      return VerdictRequest{text_behind(bytes)};
     default:
       return Malformed{"message of an unknown kind"};
   }

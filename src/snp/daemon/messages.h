@@ -27,11 +27,18 @@ struct LaneRequest {
 struct CommandRequest {
   std::string_view text;  // JSON, into the given bytes
 };
+struct SubscribeRequest {
+  std::string_view text;  // JSON, into the given bytes
+};
+struct VerdictRequest {
+  std::string_view text;  // likewise
+};
 struct Malformed {
   const char* why = "";
 };
 
-using Message = std::variant<AttachRequest, WaitSetRequest, LaneRequest, CommandRequest, Malformed>;
+using Message = std::variant<AttachRequest, WaitSetRequest, LaneRequest, CommandRequest,
+                             SubscribeRequest, VerdictRequest, Malformed>;
 
 // `fds`: how many descriptors came with it.
 Message parse_message(std::span<const std::byte> bytes, std::size_t fds);

@@ -250,7 +250,20 @@ std::optional<Reason> Offloader::start_offload(Program& program, ipc::SlotId slo
   owned->program = &program;
   owned->slot = slot_id;
   const chimney::Verdict verdict = judge(program, slot_id, *owned, done != nullptr);
+  if (!verdict.is_yes()) decline_detail_ = verdict.detail;
   if (!verdict.is_yes()) return verdict.reason;
+  owned->is_commanded = done != nullptr;
+  // Before anything is done: meanwhile the connection goes on as it is.
+  switch (ask_clients(*owned)) {
+    case EventDesk::Permission::kGranted:
+      break;
+    case EventDesk::Permission::kAsked:
+      asked_ = program.note(slot_id).question;
+      return std::nullopt;
+    case EventDesk::Permission::kRefused:
+      decline_detail_ = env_.events.refusal(program.note(slot_id).question).value_or("");
+      return Reason::kVetoed;
+  }
   if (verdict.rule != nullptr) owned->treatment = verdict.rule->treatment;
   prepare_stay(*owned, verdict, done != nullptr);
   if (owned->path.is_loopback) return start_local(std::move(owned), done);

@@ -138,11 +138,12 @@ void Offloader::offload(Program& program, ipc::SlotId slot, Done done) {
   offload_queue_.push_back({program.number, slot, note.in_use, std::move(done)});
 }
 
-void Offloader::upload(Flow& flow, Reason reason, Done done) {
+void Offloader::upload(Flow& flow, Reason reason, Done done, std::string detail) {
   if (done) flow.waiting.push_back(std::move(done));
   if (flow.is_upload_wanted) return;
   flow.is_upload_wanted = true;  // until it is home or the engine has said that it must stay
   flow.upload_reason = reason;
+  flow.upload_detail = std::move(detail);
   ++flow.program->hand_overs_on;
   upload_queue_.push_back(flow.id);
 }
@@ -175,11 +176,8 @@ bool Offloader::work() {
 
 void Offloader::run_offload(OffloadJob job) {
   const auto found = programs_.find(job.program);
-  const auto finish = [&](const FourTuple& tuple, Reason reason) {
-    ++offloads_.failed;
-    ++declined_[reason];
-    if (job.done) job.done(reason_as_result(tuple, reason));
-  };
+  decline_detail_.clear();
+  const auto finish = [&](const FourTuple& tuple, Reason reason) { decline(job, tuple, reason); };
   if (found == programs_.end() || found->second->has_ended) return finish({}, Reason::kState);
   Program& program = *found->second;
   SlotNote& note = program.note(job.slot);
@@ -194,6 +192,8 @@ void Offloader::run_offload(OffloadJob job) {
   if (Flow* flow = find(note.flow); flow != nullptr)
     flow->cpu_us =
         static_cast<std::uint32_t>((engine::thread_cpu_now() - cpu_before) / microseconds(1));
+  if (!started && asked_ != 0)
+    return asked_jobs_[std::exchange(asked_, 0)].push_back(std::move(job));
   if (!started) return waiting_jobs_.push_back(std::move(job));
   const Reason reason = *started;
   if (reason == Reason::kOffloaded) return;
@@ -207,6 +207,34 @@ void Offloader::run_offload(OffloadJob job) {
   spdlog::debug("{}: stays in the host: {}", note.tuple ? to_string(*note.tuple) : "connection",
                 chimney::text_of(reason).name);
   finish(note.tuple.value_or(FourTuple{}), reason);
+}
+
+void Offloader::decline(const OffloadJob& job, const FourTuple& tuple, Reason reason) {
+  ++offloads_.failed;
+  ++declined_[reason];
+  if (job.done) job.done(reason_as_result(tuple, reason));
+  const auto program = programs_.find(job.program);
+  if (!env_.events.has_listeners() || program == programs_.end()) return;
+  Flow flow;
+  flow.program = program->second;
+  flow.tuple = tuple;
+  flow.reason = reason;
+  flow.upload_detail = decline_detail_;
+  tell_listeners("declined", flow);
+}
+
+void Offloader::on_settled(QuestionId id) {
+  const auto found = asked_jobs_.find(id);
+  if (found == asked_jobs_.end()) return;
+  for (OffloadJob& job : found->second)
+    offload_queue_.push_back(std::move(job));
+  asked_jobs_.erase(found);
+}
+
+bool Offloader::is_live(const SlotUse& use) {
+  const auto found = programs_.find(use.program);
+  return found != programs_.end() && !found->second->has_ended &&
+         found->second->note(use.slot).in_use == use.in_use;
 }
 
 void Offloader::retry_later(OffloadJob job, std::uint32_t attempt) {
@@ -244,6 +272,7 @@ void Offloader::initiated(chimney::ConnectionId id) {
   drive(*flow, Input::kInitiated);
   account(offloads_, *flow, 0);
   begin_stay(*flow);
+  tell_listeners("offloaded", *flow);
   if (slot_of(*flow) != nullptr) flow->program->note(flow->slot).is_queued = false;
   answer(*flow, {});
   settle_shard(*flow);  // the table may have changed meanwhile
@@ -295,6 +324,7 @@ void Offloader::finished(chimney::ConnectionId id) {
   const bool was_moving = flow->moving_to.has_value();
   if (flow->lifecycle.step() == Step::kTerminating) --uploads_running_;
   flow->reason = Reason::kState;
+  tell_listeners("closed", *flow);
   drive(*flow, Input::kAppClosed);  // it has left, whatever its slot says
   drive(*flow, Input::kFinished);
   if (was_upload_wanted) hand_over_ended(program);

@@ -18,6 +18,7 @@
 #include "snp/chimney/target.h"
 #include "snp/commands/service.h"
 #include "snp/daemon/coexistence.h"
+#include "snp/daemon/event_desk.h"
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/keeper_link.h"
 #include "snp/daemon/learning.h"
@@ -50,6 +51,7 @@ struct Surroundings {
   ReceiveScaling& scaling;
   Coexistence& coexistence;
   Learning& learning;
+  EventDesk& events;
   std::set<std::uint32_t> devices;  // ifindexes that are served
   std::uint32_t max_connections = 0;
   ipc::PairNumber first_pair = 1;  // above what the engines before this one have used
@@ -81,7 +83,9 @@ struct Flow {
   Instant active_at;                           // it had carried something new when looked at then
   // A rule or an administrator wants it offloaded: it does not make room for others.
   bool is_kept = false;
+  bool is_commanded = false;  // offloaded because an administrator said so
   chimney::Reason upload_reason = chimney::Reason::kOffloaded;
+  std::string upload_detail;                             // which table, rule or client
   bool is_upload_wanted = false;                         // it waits in the queue, or is on its way
   chimney::Reason reason = chimney::Reason::kOffloaded;  // of what is being done now
   chimney::Treatment treatment;                          // what a rule says of it
@@ -104,7 +108,10 @@ class Offloader final : public chimney::TargetEvents {
 
   // `done` may be empty. Both answer once, possibly before they return.
   void offload(Program& program, ipc::SlotId slot, Done done);
-  void upload(Flow& flow, chimney::Reason reason, Done done);
+  void upload(Flow& flow, chimney::Reason reason, Done done, std::string detail = {});
+  // Of a question to clients with a veto; and does its connection still exist?
+  void on_settled(QuestionId id);
+  bool is_live(const SlotUse& use);
 
   // Goes on with what the record says, and with the parked socket, for an engine that died. On
   // failure record and socket are as they were.
@@ -214,6 +221,8 @@ class Offloader final : public chimney::TargetEvents {
   };
 
   void run_offload(OffloadJob job);
+  void decline(const OffloadJob& job, const FourTuple& tuple, chimney::Reason reason);
+  void tell_listeners(std::string_view kind, const Flow& flow);
   void run_upload(Flow& flow);
   void retry_later(OffloadJob job, std::uint32_t attempt);
   void take_waiting_jobs();
@@ -237,6 +246,7 @@ class Offloader final : public chimney::TargetEvents {
   // Nothing: what steering needs is coming to the devices; try again then.
   std::optional<chimney::Reason> start_offload(Program& program, ipc::SlotId slot,
                                                const Done& done);
+  EventDesk::Permission ask_clients(const Flow& flow);
   chimney::Reason examine(Program& program, ipc::SlotId slot, Flow& flow,
                           host::SocketSurvey& survey);
   chimney::Reason find_way(Flow& flow);
@@ -311,6 +321,9 @@ class Offloader final : public chimney::TargetEvents {
   std::unordered_map<std::uint32_t, std::function<void()>> gone_;
   std::deque<OffloadJob> offload_queue_;
   std::vector<OffloadJob> waiting_jobs_;  // for the presence
+  std::unordered_map<QuestionId, std::vector<OffloadJob>> asked_jobs_;
+  QuestionId asked_ = 0;        // start_offload() has asked this
+  std::string decline_detail_;  // of the last start_offload()
   std::deque<ipc::FlowId> upload_queue_;
   std::uint32_t initiating_ = 0;  // the shard has not answered yet
   std::uint32_t uploads_running_ = 0;

@@ -93,6 +93,7 @@ Verdict Offloader::judge(Program& program, ipc::SlotId slot_id, Flow& flow, bool
   add_counts(facts, program.slot(slot_id).facts);
   facts.is_wanted = is_wanted;
   facts.has_room = has_room();
+  facts.veto = env_.events.refusal(program.note(slot_id).question);
   add_interface(facts, flow);
   add_feature(facts, flow);
   env_.learning.add_worth(facts, env_.learning.origin_of(program, slot_id),
@@ -125,7 +126,7 @@ Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_
       Reason::kPortTable,    Reason::kPolicy,          Reason::kFirewall,
       Reason::kNat,          Reason::kIpsec,           Reason::kForwarding,
       Reason::kBridge,       Reason::kDeviceProgram,   Reason::kUnwatched,
-      Reason::kNotEarned};
+      Reason::kNotEarned,    Reason::kVetoed};
   if (recorded == Reason::kNotAskedYet)
     if (const auto asked = reason_to_stay(program.slot(slot_id))) return {*asked, {}};
   if (recorded == Reason::kLoopback || recorded == Reason::kBusy)
@@ -139,6 +140,7 @@ Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_
     (void)find_way(flow);
   Facts facts = facts_of(program, tuple);
   add_counts(facts, program.slot(slot_id).facts);
+  facts.veto = env_.events.refusal(program.note(slot_id).question);
   add_interface(facts, flow);
   add_feature(facts, flow);
   const bool seems_local = tuple.local.address == tuple.remote.address;
@@ -152,6 +154,8 @@ Verdict Offloader::judge(const Flow& flow) const {
   Facts facts = facts_of(*flow.program, flow.tuple);
   facts.is_wanted = true;
   facts.history = flow.stay.history;
+  if (slot_of(flow) != nullptr)
+    facts.veto = env_.events.refusal(flow.program->note(flow.slot).question);
   add_interface(facts, flow);
   add_feature(facts, flow);
   return chimney::decide(env_.policy.policy(), facts);
@@ -169,6 +173,7 @@ Verdict Offloader::judge(const commands::PolicyQuestion& question) {
   facts.cannot_move = find_way(flow);
   if (facts.cannot_move == Reason::kNoNeighbour) facts.cannot_move = Reason::kOffloaded;  // later
   facts.has_room = has_room();
+  facts.veto = env_.events.refusal(0);
   add_interface(facts, flow);
   add_feature(facts, flow);
   env_.learning.add_worth(facts, env_.learning.guess_origin(flow.tuple, facts.program_name),
@@ -179,7 +184,8 @@ Verdict Offloader::judge(const commands::PolicyQuestion& question) {
 void Offloader::recheck_policy() {
   for (const auto& [id, flow] : flows_) {
     if (flow->is_upload_wanted || is_orphan(*flow)) continue;
-    if (const Verdict verdict = judge(*flow); !verdict.is_yes()) upload(*flow, verdict.reason, {});
+    if (Verdict verdict = judge(*flow); !verdict.is_yes())
+      upload(*flow, verdict.reason, {}, std::move(verdict.detail));
   }
 }
 

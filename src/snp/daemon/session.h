@@ -46,6 +46,7 @@ class Session {
   UniqueFd pidfd;              // moves to the program when it attaches
   Program* program = nullptr;  // attached
   bool is_command_running = false;
+  bool is_client = false;  // it has subscribed to events
 
  private:
   UniqueFd socket_;

@@ -27,6 +27,10 @@ enum class MessageKind : std::uint16_t {
                    // snpd -> switch: the same of the other side; snpd then rings it once, also
                    // when the other side is gone: what it told before found no descriptor
   kPairGone = 10,  // snpd -> switch: PairGone: no connection of it will come any more
+  // JSON text follows the header; doc/events.md.
+  kSubscribe = 11,  // client -> snpd; answered by kReplyLast
+  kEvent = 12,      // snpd -> client: an event, or a question
+  kVerdict = 13,    // client -> snpd: its answer
 };
 
 struct MessageHeader {
