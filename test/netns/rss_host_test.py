@@ -182,6 +182,25 @@ class Backends(Base):
         os.kill(client.pid, signal.SIGTERM)
         server.result(60), client.result(60)
 
+    def test_offloaded_connections_go_on_behind_a_cpu_map(self):
+        """Our own XDP program is no reason to stay in the host, and the tap comes after it."""
+        self.start(rss_backend=["cpumap"], chimney="enabled")
+        peer = str(self.lab.bin / "torture_peer")
+        options = ["--connections", 6, "--seed", 11, "--style", "level", "--rate", 5_000_000]
+        server = self.end.start([peer, "listen", PORT, *options], attached=True, name="listen")
+        server.wait_listening(PORT)
+        client = self.lab.b.start([peer, "connect", self.end.v4, PORT, *options], name="connect")
+        wait_until(lambda: self.end.snp_json("status")["offloaded"] == 6, 20, "the offloads")
+        time.sleep(1)
+        self.set("backend", "rps")
+        time.sleep(0.5)
+        self.assertEqual(self.end.snp_json("status")["offloaded"], 6)
+        os.kill(client.pid, signal.SIGTERM)
+        received = json.loads(server.result(60).splitlines()[-1])["connections"]
+        sent = json.loads(client.result(60).splitlines()[-1])["connections"]
+        self.assertEqual(sum(end["sent"] for end in sent.values()),
+                         sum(end["received"] for end in received.values()))
+
     def test_bad_values_are_refused_whole(self):
         self.start(rss_backend=["cpumap"])
         before = self.row()
