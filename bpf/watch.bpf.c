@@ -1,9 +1,8 @@
-// What the kernel announces to nobody: a table of iptables was replaced, a packet socket was opened
-// or closed. Told by what both do on the way, to allocate and to free memory for each CPU, which
-// has a trace point. Each program says only that it may have happened; who hears of it looks for
-// himself. In all network namespaces: which one it was is not to be seen here.
+// What the kernel announces to nobody: a table of iptables was replaced. Told by what it does on
+// the way, to free memory that each CPU has, which has a trace point. The program says only that it
+// may have happened; who hears of it looks for himself. In all network namespaces: which one it was
+// is not to be seen here.
 #include <linux/bpf.h>
-#include <stdbool.h>
 
 #include <bpf/bpf_helpers.h>
 
@@ -11,17 +10,10 @@
  * old table are freed when the new one is in its place. Whoever frees them knows them by this. */
 #define RULE_COUNTERS 4096
 
-/* packet_alloc_pending() in af_packet.c: alloc_percpu(unsigned int). */
-#define PENDING_FRAMES sizeof(__u32)
-
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, 4096);
 } snp_calls SEC(".maps");
-
-/* A packet socket is open that somebody wants to see closed. What it frees has no mark, so
- * everything that is freed may be it. */
-bool snp_awaits_close = false;
 
 /* A full ring is no loss: whoever empties it looks at everything. */
 static __always_inline int tell(void) {
@@ -34,17 +26,6 @@ static __always_inline int tell(void) {
 SEC("tp_btf/percpu_free_percpu")
 int snp_rules_freed(__u64 *args) {
   return args[2] % RULE_COUNTERS == 0 ? tell() : 0;
-}
-
-/* caller, reserved, atomic, size, alignment, ...: since Linux 5.19 */
-SEC("tp_btf/percpu_alloc_percpu")
-int snp_packet_open(__u64 *args) {
-  return args[3] == PENDING_FRAMES && args[4] == PENDING_FRAMES ? tell() : 0;
-}
-
-SEC("tp_btf/percpu_free_percpu")
-int snp_packet_shut(__u64 *args) {
-  return snp_awaits_close ? tell() : 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -5,7 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "watch.skel.h"
@@ -19,14 +18,7 @@ struct Row {
 };
 constexpr std::array kPrograms = {
     Row{KernelCall::kTableReplaced, "snp_rules_freed"},
-    Row{KernelCall::kPacketSocket, "snp_packet_open"},
-    Row{KernelCall::kPacketSocket, "snp_packet_shut"},
 };
-// What snp_packet_open reads stands there in this form of the trace point, with the data of whoever
-// attached before it.
-constexpr const char* kAllocation = "btf_trace_percpu_alloc_percpu";
-constexpr unsigned kAllocationArguments = 11;
-
 struct Destroy {
   void operator()(watch_bpf* programs) const noexcept { watch_bpf__destroy(programs); }
   void operator()(ring_buffer* ring) const noexcept { ring_buffer__free(ring); }
@@ -49,26 +41,11 @@ class TracedCalls final : public KernelCalls {
 
   [[nodiscard]] int fd() const noexcept override { return ring_buffer__epoll_fd(ring_.get()); }
   bool drain() override { return ring_buffer__consume(ring_.get()) != 0; }
-  void await_close(bool is_awaited) noexcept override {
-    programs_->bss->snp_awaits_close = is_awaited;
-  }
 
  private:
   ProgramsPtr programs_;  // they go with the last descriptor, so with this process at the latest
   RingPtr ring_;
 };
-
-unsigned count_arguments(const char* trace_point) {
-  const std::unique_ptr<btf, void (*)(btf*)> types(btf__load_vmlinux_btf(), btf__free);
-  if (types == nullptr) return 0;
-  const int name = btf__find_by_name_kind(types.get(), trace_point, BTF_KIND_TYPEDEF);
-  if (name < 0) return 0;
-  const btf_type* pointer =
-      btf__type_by_id(types.get(), btf__type_by_id(types.get(), static_cast<__u32>(name))->type);
-  if (pointer == nullptr) return 0;
-  const btf_type* function = btf__type_by_id(types.get(), pointer->type);
-  return function != nullptr && btf_is_func_proto(function) ? btf_vlen(function) : 0;
-}
 
 void load_only(watch_bpf& programs, KernelCall call) {
   for (bpf_program* program = bpf_object__next_program(programs.obj, nullptr); program != nullptr;
@@ -86,8 +63,6 @@ void load_only(watch_bpf& programs, KernelCall call) {
 Result<std::unique_ptr<KernelCalls>> KernelCalls::open(KernelCall call) {
   if (call == KernelCall::kTableReplaced && libbpf_num_possible_cpus() < 2)
     return fail(Errc::kUnsupported, "with one CPU rules have no counters of their own");
-  if (call == KernelCall::kPacketSocket && count_arguments(kAllocation) != kAllocationArguments)
-    return fail(Errc::kUnsupported, "this kernel's trace point percpu_alloc_percpu is another");
   libbpf_set_print(nullptr);  // our errors say in one line what it would print in twenty
   ProgramsPtr programs(watch_bpf__open());
   if (programs == nullptr) return failed("open", errno);

@@ -12,7 +12,6 @@ namespace snp::host {
 
 enum class KernelCall : std::uint8_t {
   kTableReplaced,  // of iptables
-  kPacketSocket,   // is about to be opened; with await_close() also: may have been closed
 };
 
 class KernelCalls {
@@ -25,7 +24,6 @@ class KernelCalls {
   [[nodiscard]] virtual int fd() const noexcept = 0;  // readable: it has happened
   // Takes all that has come. True: something has.
   virtual bool drain() = 0;
-  virtual void await_close(bool is_awaited) noexcept = 0;
 };
 
 using OpenCalls = std::function<Result<std::unique_ptr<KernelCalls>>()>;

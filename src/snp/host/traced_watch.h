@@ -18,10 +18,6 @@ class TracedWatch : public FeatureWatch {
   bool drain() override { return calls_ != nullptr && calls_->drain(); }
   [[nodiscard]] bool is_blind() const noexcept override { return calls_ == nullptr; }
 
- protected:
-  [[nodiscard]] const UniqueFd& epoll() const noexcept { return epoll_; }
-  [[nodiscard]] KernelCalls* calls() const noexcept { return calls_.get(); }
-
  private:
   UniqueFd epoll_;
   std::unique_ptr<KernelCalls> calls_;  // nullptr: blind
