@@ -279,58 +279,6 @@ TEST(ParkUnpark, ListenerGoesOnAndItsPortCanBeBoundAgain) {
   EXPECT_TRUE(finish(c, exchange(10000)));
 }
 
-// A refilled socket would wait 3 s for its first timer: it is given a sample.
-TEST(ParkUnpark, KnowsTheRoundTripOnceMore) {
-  for (const Family family : {Family::kV4, Family::kV6}) {
-    ParkingLab lab;
-    const Connection c = lab.connect_pair(family);
-    RingPair rings(kRingBytes);
-    const auto parked = lab.park(c, rings);
-    ASSERT_TRUE(parked);
-    EXPECT_GT(parked->state.delegated.srtt_us, 0u);
-    WireTap tap(lab.net());
-    ASSERT_TRUE(lab.unpark(c, *parked, rings));
-    tcp_info info{};
-    ASSERT_TRUE(host::read_tcp_info(c.host.get(), info));
-    EXPECT_GT(info.tcpi_rtt, 0u);
-    EXPECT_LT(info.tcpi_rtt, 100'000u);
-    EXPECT_LT(info.tcpi_rto, 500'000u);
-    EXPECT_EQ(info.tcpi_unacked, 0u);
-    EXPECT_EQ(host::ioctl_count(c.host.get(), SIOCOUTQ), 0u);
-    EXPECT_TRUE(tap.take().empty()) << "nothing of this is for the wire";
-    EXPECT_TRUE(finish(c, exchange(10000)));
-  }
-}
-
-// The last bytes are lost on the way: the next attempt comes soon.
-TEST(ParkUnpark, LostTailIsRepairedWithinASecond) {
-  ParkingLab lab;
-  const Connection c = lab.connect_pair(Family::kV4);
-  RingPair rings(kRingBytes);
-  const auto parked = lab.park(c, rings);
-  ASSERT_TRUE(parked);
-  ASSERT_TRUE(lab.unpark(c, *parked, rings));
-  const Bytes bytes = pattern(1, 100);
-  lab.hold(c);
-  write_all(c.host.get(), bytes);
-  lab.release(c);
-  EXPECT_EQ(read_some(c.peer.get(), bytes.size(), 900), bytes);
-}
-
-// Far away a forged answer would say something false: the true one is waited for.
-TEST(ParkUnpark, LongRoundTripsAreNotForged) {
-  ParkingLab lab;
-  const Connection c = lab.connect_pair(Family::kV4);
-  RingPair rings(kRingBytes);
-  auto parked = lab.park(c, rings);
-  ASSERT_TRUE(parked);
-  parked->state.delegated.srtt_us = parked->state.delegated.min_rtt_us = 20'000;
-  const auto unparked = lab.unpark(c, *parked, rings);
-  ASSERT_TRUE(unparked);
-  EXPECT_FALSE(unparked->needs_forged_segment);
-  EXPECT_TRUE(finish(c, exchange(10000)));
-}
-
 // Timestamps never go backwards, and never into microseconds.
 TEST(ParkUnpark, TimestampClockGoesOn) {
   ParkingLab lab;

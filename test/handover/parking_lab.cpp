@@ -176,7 +176,7 @@ Result<host::Unparked> ParkingLab::unpark(const Connection& c, const host::Parke
     state.cached.local_mac = net_.left().mac;
     state.cached.next_hop_mac = net_.right().mac;
     const std::size_t length =
-        host::make_forged_segment(state, std::span(frame).subspan(kVnetHeader));
+        host::make_forged_segment(state, c.host.get(), std::span(frame).subspan(kVnetHeader));
     inject(std::span(frame).first(kVnetHeader + length));
   }
   for (const Bytes& each : held)

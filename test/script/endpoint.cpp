@@ -300,10 +300,6 @@ Result<CallResult> Endpoint::set_option(const Call& call) {
   return CallResult{};
 }
 
-std::int64_t Endpoint::total(std::uint64_t tcp::Info::*field) const {
-  return static_cast<std::int64_t>(before_.*field + connection_->info().*field);
-}
-
 std::optional<std::int64_t> Endpoint::value_of(std::string_view name) const {
   constexpr std::array<std::pair<std::string_view, TcpState>, 8> kStates{{
       {"TCP_ESTABLISHED", TcpState::kEstablished},
@@ -323,7 +319,7 @@ std::optional<std::int64_t> Endpoint::value_of(std::string_view name) const {
   const std::uint32_t mss = std::max(info.snd_mss, 1u);
   const auto count = [](std::uint64_t n) { return static_cast<std::int64_t>(n); };
   // As Linux tells them (linux/tcp.h): windows in segments, times in microseconds.
-  const std::array<std::pair<std::string_view, std::int64_t>, 26> values{{
+  const std::array<std::pair<std::string_view, std::int64_t>, 27> values{{
       {"tcpi_state", linux_number(info.state)},
       {"tcpi_retransmits", info.retransmits},
       {"tcpi_rto", info.rto_us},
@@ -350,6 +346,7 @@ std::optional<std::int64_t> Endpoint::value_of(std::string_view name) const {
       {"is_readable", (events_ & tcp::kReadable) != 0},
       {"is_peer_closed", (events_ & tcp::kPeerClosed) != 0},
       {"is_urgent", (events_ & tcp::kUrgent) != 0},
+      {"has_successor", (events_ & tcp::kSuccessor) != 0},
       {"is_closed", (events_ & tcp::kClosed) != 0},
   }};
   const auto found = std::find_if(values.begin(), values.end(),

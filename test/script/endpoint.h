@@ -72,7 +72,10 @@ class Endpoint {
   CallResult close();
   Result<CallResult> set_option(const Call& call);
   bool set_number(std::string_view name, std::uint32_t value, const Call& call);
-  [[nodiscard]] std::int64_t total(std::uint64_t tcp::Info::*field) const;
+  template <class Count>
+  [[nodiscard]] std::int64_t total(Count tcp::Info::*field) const {
+    return static_cast<std::int64_t>(before_.*field + connection_->info().*field);
+  }
 
   tcp::Limits limits_;
   CachedState cached_;

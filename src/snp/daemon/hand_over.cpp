@@ -144,7 +144,7 @@ void Offloader::give_frames(const Flow& flow) {
   std::array<std::byte, 256> forged{};
   std::size_t length = 0;
   if (flow.is_home && needs_forged_segment_)
-    length = host::make_forged_segment(handoff_.state, forged);
+    length = host::make_forged_segment(handoff_.state, flow.socket.get(), forged);
   env_.engine.release_frames(flow.id, flow.tuple, std::span(forged).first(length));
 }
 

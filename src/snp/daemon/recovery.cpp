@@ -297,7 +297,7 @@ class Recovery {
                      {base + record.tx_ring, record.tx_size}, tx_range);
     (void)steering_.remove(tuple);
     if (!unparked) return give_up(one, unparked.error().message);
-    if (unparked->needs_forged_segment && !forge(state))
+    if (unparked->needs_forged_segment && !forge(state, one.fd))
       one.why = to_string(tuple) + ": the host could not be told again what the peer had said";
     if (one.is_orphan()) {
       set_end(one, rx_range.length() != 0);
@@ -315,9 +315,9 @@ class Recovery {
     ::setsockopt(one.fd, SOL_SOCKET, SO_LINGER, &how, sizeof how);
   }
 
-  [[nodiscard]] bool forge(const ConnectionState& state) const {
+  [[nodiscard]] bool forge(const ConnectionState& state, int fd) const {
     std::array<std::byte, 256> frame{};
-    const std::size_t length = host::make_forged_segment(state, frame);
+    const std::size_t length = host::make_forged_segment(state, fd, frame);
     return reinjector_ && reinjector_->give(state.constant.ifindex, std::span(frame).first(length));
   }
 

@@ -88,6 +88,8 @@ void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant n
   if (is_copying_) [[unlikely]]
     if (wait_for_copy(flow, parsed.segment, port, now)) return;
   process(flow, parsed.segment, now);
+  if (flow.connection->leaves_to_host()) [[unlikely]]
+    hold(parsed.tuple, frame, port, now);
 }
 
 void Shard::process(Flow& flow, const Segment& segment, Instant now) noexcept {
@@ -110,6 +112,12 @@ void Shard::on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame
     if (passed_on != passed_on_.end() && now < passed_on->second.until)
       return pass_on(frame, port, passed_on->second.shard);
   }
+  hold(tuple, frame, port, now);
+}
+
+// Until its connection comes here, or goes to the host.
+void Shard::hold(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
+                 Instant now) noexcept {
   if (!held_.hold(tuple, frame, port, now)) {
     stats_.add(M::kFramesHeldDropped);
     return;

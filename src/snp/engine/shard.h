@@ -100,6 +100,8 @@ class Shard {
   void on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
                        Instant now) noexcept;
   void process(Flow& flow, const Segment& segment, Instant now) noexcept;
+  void hold(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
+            Instant now) noexcept;
   void expire(Instant now) noexcept;
   void touch(Flow& flow) noexcept;
 

@@ -9,10 +9,13 @@
 namespace snp::engine {
 namespace {
 
-// RFC 9293 3.3.2: what the host can be told to be in. The rest only the target can finish.
-constexpr bool can_go_home(TcpState state) noexcept {
-  return state == TcpState::kEstablished || state == TcpState::kFinWait1 ||
-         state == TcpState::kFinWait2 || state == TcpState::kCloseWait;
+// RFC 9293 3.3.2: what the host can be told to be in. The rest the target finishes, but for a
+// TIME_WAIT that a new connection of the same peer ends.
+bool can_go_home(const Flow& flow) noexcept {
+  const TcpState state = flow.connection->state();
+  if (state == TcpState::kTimeWait) return flow.connection->leaves_to_host();
+  return flow.slot != nullptr && (state == TcpState::kEstablished || state == TcpState::kFinWait1 ||
+                                  state == TcpState::kFinWait2 || state == TcpState::kCloseWait);
 }
 
 // Bursts that are taken from the devices before frames are given back: more than a queue holds.
@@ -166,7 +169,7 @@ void Shard::terminate(Mail& mail, Instant now) noexcept {
   if (!flow.ahead.is_empty()) finish_copies(now);
   if (flow.slot != nullptr) read_slot(flow, now);
   tcp::Connection& connection = *flow.connection;
-  if (flow.slot == nullptr || !can_go_home(connection.state())) {
+  if (!can_go_home(flow)) {
     mail.handoff.state.delegated.state = connection.state();
     return answer(mail, MailKind::kRefused);
   }
@@ -188,7 +191,7 @@ void Shard::hand_out(Mail& mail, Flow& flow, Instant now) noexcept {
                   streams.rx,       streams.tx,
                   streams.rx_range, streams.tx_range};
   mail.flow = &flow;
-  flow.arena->bind(flow.slot_id, nullptr);
+  if (flow.slot != nullptr) flow.arena->bind(flow.slot_id, nullptr);
   forget(flow);
 }
 
@@ -199,7 +202,7 @@ void Shard::move_out(Mail& mail, Instant now) noexcept {
   if (found == by_id_.end()) return answer(mail, MailKind::kDone);  // finished() is on its way
   Flow& flow = *found->second;
   if (flow.slot != nullptr) read_slot(flow, now);
-  if (flow.slot == nullptr || flow.is_hostile || !can_go_home(flow.connection->state())) {
+  if (flow.slot == nullptr || flow.is_hostile || !can_go_home(flow)) {
     mail.handoff.state.delegated.state = flow.connection->state();
     return answer(mail, MailKind::kRefused);
   }

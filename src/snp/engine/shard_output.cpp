@@ -177,7 +177,8 @@ void Shard::send_frame(Flow& flow, const tcp::SegmentPlan& plan, std::uint32_t o
 
 void Shard::take_events(Flow& flow) noexcept {
   const std::uint32_t events = flow.connection->take_events();
-  if ((events & (tcp::kReset | tcp::kTimedOut | tcp::kUrgent)) == 0) [[likely]]
+  constexpr std::uint32_t kLeaves = tcp::kUrgent | tcp::kSuccessor;
+  if ((events & (tcp::kReset | tcp::kTimedOut | kLeaves)) == 0) [[likely]]
     return;
   // Linux, tcp_reset(): a reset after the peer's FIN is a broken pipe.
   if ((events & tcp::kReset) != 0) stats_.add(M::kConnectionsReset);
@@ -185,8 +186,9 @@ void Shard::take_events(Flow& flow) noexcept {
   if ((events & tcp::kReset) != 0)
     set_error(flow, (flow.status & ipc::slot_status::kPeerClosed) != 0 ? EPIPE : ECONNRESET);
   if ((events & tcp::kTimedOut) != 0) set_error(flow, ETIMEDOUT);
-  if ((events & tcp::kUrgent) != 0 && !std::exchange(flow.is_upload_requested, true)) {
-    flow.upload_mail.reason = chimney::Reason::kUrgent;
+  if ((events & kLeaves) != 0 && !std::exchange(flow.is_upload_requested, true)) {
+    flow.upload_mail.reason =
+        (events & tcp::kUrgent) != 0 ? chimney::Reason::kUrgent : chimney::Reason::kNewConnection;
     answer(flow.upload_mail, MailKind::kUploadRequested);
   }
 }
@@ -213,8 +215,12 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   out.snd_mss.store(info.snd_mss, kRelaxed);
   out.rcv_mss.store(info.rcv_mss, kRelaxed);
   out.cwnd_segments.store(info.cwnd_bytes / mss, kRelaxed);
-  out.ssthresh_segments.store(info.ssthresh_bytes / mss, kRelaxed);
-  out.unacked_segments.store((info.unacked_bytes + mss - 1) / mss, kRelaxed);
+  // The kernel's word for none yet is TCP_INFINITE_SSTHRESH.
+  out.ssthresh_segments.store(
+      info.ssthresh_bytes == 0xffffffff ? 0x7fffffff : info.ssthresh_bytes / mss, kRelaxed);
+  const std::uint32_t unacked = (info.unacked_bytes + mss - 1) / mss;
+  const std::uint32_t sacked = (info.sacked_bytes + mss - 1) / mss;
+  out.unacked_segments.store(unacked, kRelaxed);
   out.total_retransmits.store(info.total_retransmits, kRelaxed);
   out.rcv_space.store(info.receive_buffer, kRelaxed);
   out.rcv_wnd.store(info.rcv_wnd, kRelaxed);
@@ -225,13 +231,13 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   out.retransmits.store(info.retransmits, kRelaxed);
   out.probes.store(info.probes, kRelaxed);
   out.backoff.store(info.backoff, kRelaxed);
-  out.sacked_segments.store((info.sacked_bytes + mss - 1) / mss, kRelaxed);
+  out.sacked_segments.store(sacked, kRelaxed);
   out.lost_segments.store((info.lost_bytes + mss - 1) / mss, kRelaxed);
   out.notsent_bytes.store(info.unsent_bytes, kRelaxed);
   out.min_rtt_us.store(info.min_rtt_us, kRelaxed);
   out.rcv_rtt_us.store(info.rcv_rtt_us, kRelaxed);
-  out.segs_in.store(static_cast<std::uint32_t>(info.segments_in), kRelaxed);
-  out.segs_out.store(static_cast<std::uint32_t>(info.segments_out), kRelaxed);
+  out.segs_in.store(info.segments_in, kRelaxed);
+  out.segs_out.store(info.segments_out, kRelaxed);
   out.is_app_limited.store(info.is_delivery_app_limited ? 1 : 0, kRelaxed);
   out.last_data_sent_ms.store(to_ms_ticks(info.last_data_sent), kRelaxed);
   out.last_data_recv_ms.store(to_ms_ticks(info.last_data_received), kRelaxed);
@@ -240,7 +246,16 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   out.delivery_rate.store(info.delivery_rate, kRelaxed);
   out.bytes_acked.store(info.bytes_acked, kRelaxed);
   out.bytes_received.store(info.bytes_received, kRelaxed);
+  out.bytes_sent.store(info.bytes_sent, kRelaxed);
   out.bytes_resent.store(info.bytes_resent, kRelaxed);
+  const auto all = info.data_segments_out;
+  const std::uint32_t once = all - std::min(all, info.total_retransmits);
+  out.data_segs_in.store(info.data_segments_in, kRelaxed);
+  out.data_segs_out.store(all, kRelaxed);
+  out.delivered_segments.store(once + sacked - std::min(unacked, once + sacked), kRelaxed);
+  out.resent_segments.store((info.resent_in_flight_bytes + mss - 1) / mss, kRelaxed);
+  out.dsack_dups.store(info.duplicates_reported, kRelaxed);
+  out.out_of_order.store(info.out_of_order, kRelaxed);
 }
 
 // There is nothing else to do: what the interval held back is told before the shard sleeps.

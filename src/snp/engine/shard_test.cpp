@@ -248,6 +248,13 @@ TEST(Shard, TellsWhatGetsockoptTcpInfoAsksFor) {
   EXPECT_GT(sender.segs_out, 100u);
   EXPECT_EQ(sender.ca_state, 0u);
   EXPECT_EQ(sender.pacing_rate, 0u);
+  EXPECT_EQ(sender.ssthresh_segments, 0x7fffffffu) << "the kernel's word for none";
+  EXPECT_EQ(sender.bytes_sent, 300'000u);
+  EXPECT_EQ(sender.data_segs_out, receiver.data_segs_in);
+  EXPECT_EQ(sender.delivered_segments, sender.data_segs_out);
+  EXPECT_EQ(receiver.bytes_sent, 0u);
+  EXPECT_EQ(receiver.data_segs_out, 0u);
+  EXPECT_EQ(receiver.out_of_order, 0u);
 }
 
 TEST(Shard, ALargeRingCostsWhatIsInUse) {

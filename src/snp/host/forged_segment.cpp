@@ -1,13 +1,28 @@
 // The segment that tells a refilled socket once more what the peer had already said.
 #include <algorithm>
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
+
 #include "snp/base/assert.h"
 #include "snp/host/parking.h"
+#include "snp/host/socket_calls.h"
 #include "snp/wire/header_template.h"
 
 namespace snp::host {
+namespace {
 
-std::size_t make_forged_segment(const ConnectionState& state, std::span<std::byte> out) {
+// The kernel times what was refilled by the age of the echo alone (RFC 7323 4.1), so that is the
+// round trip. Rounded down: the clock goes on until the segment is there.
+std::uint32_t echo_of(const ConnectionState& state, int fd) noexcept {
+  const auto clock = get_option(fd, IPPROTO_TCP, TCP_TIMESTAMP);
+  const std::uint32_t now = clock ? static_cast<std::uint32_t>(*clock) : state.delegated.ts_val;
+  return now - state.delegated.srtt_us / 1000;
+}
+
+}  // namespace
+
+std::size_t make_forged_segment(const ConnectionState& state, int fd, std::span<std::byte> out) {
   SNP_ASSERT(out.size() >= HeaderTemplate::kMaxBytes);
   const DelegatedState& d = state.delegated;
   HeaderFields fields;
@@ -31,7 +46,7 @@ std::size_t make_forged_segment(const ConnectionState& state, std::span<std::byt
   if (state.constant.timestamps) {
     options.has_timestamps = true;
     options.ts_val = d.ts_recent;  // the same again passes PAWS (RFC 7323 5.3)
-    options.ts_ecr = d.ts_val;
+    options.ts_ecr = echo_of(state, fd);
   }
   const HeaderTemplate headers(fields);
   const std::size_t length = headers.write(segment, options, out.data());

@@ -29,12 +29,14 @@ ConnectionState half_closed(TcpState tcp_state, bool v6) {
   return state;
 }
 
+constexpr int kNoSocket = -1;
+
 class ForgedSegment : public testing::TestWithParam<bool> {};
 
 TEST_P(ForgedSegment, RepeatsThePeersFin) {
   const ConnectionState state = half_closed(TcpState::kCloseWait, GetParam());
   std::array<std::byte, 128> frame{};
-  const std::size_t length = make_forged_segment(state, frame);
+  const std::size_t length = make_forged_segment(state, kNoSocket, frame);
   ParsedFrame parsed;
   ASSERT_EQ(parse_frame(std::span(frame).first(length), 0, parsed), FrameVerdict::kTcp);
   EXPECT_EQ(check_tcp(std::span(frame).first(length), parsed), ChecksumVerdict::kValid);
@@ -50,7 +52,7 @@ TEST_P(ForgedSegment, RepeatsThePeersFin) {
 TEST_P(ForgedSegment, RepeatsThePeersAckOfOurFin) {
   const ConnectionState state = half_closed(TcpState::kFinWait2, GetParam());
   std::array<std::byte, 128> frame{};
-  const std::size_t length = make_forged_segment(state, frame);
+  const std::size_t length = make_forged_segment(state, kNoSocket, frame);
   ParsedFrame parsed;
   ASSERT_EQ(parse_frame(std::span(frame).first(length), 0, parsed), FrameVerdict::kTcp);
   EXPECT_EQ(parsed.segment.flags, TcpFlags::kAck);
@@ -61,7 +63,7 @@ TEST_P(ForgedSegment, RepeatsThePeersAckOfOurFin) {
 TEST_P(ForgedSegment, TimeWaitIsToldOfBothFins) {
   const ConnectionState state = half_closed(TcpState::kTimeWait, GetParam());
   std::array<std::byte, 128> frame{};
-  const std::size_t length = make_forged_segment(state, frame);
+  const std::size_t length = make_forged_segment(state, kNoSocket, frame);
   ParsedFrame parsed;
   ASSERT_EQ(parse_frame(std::span(frame).first(length), 0, parsed), FrameVerdict::kTcp);
   EXPECT_EQ(parsed.segment.flags, TcpFlags::kAck | TcpFlags::kFin);
@@ -73,7 +75,7 @@ TEST_P(ForgedSegment, TimeWaitIsToldOfBothFins) {
 TEST_P(ForgedSegment, ResetsWhatIsDead) {
   const ConnectionState state = half_closed(TcpState::kClosed, GetParam());
   std::array<std::byte, 128> frame{};
-  const std::size_t length = make_forged_segment(state, frame);
+  const std::size_t length = make_forged_segment(state, kNoSocket, frame);
   ParsedFrame parsed;
   ASSERT_EQ(parse_frame(std::span(frame).first(length), 0, parsed), FrameVerdict::kTcp);
   EXPECT_EQ(parsed.segment.flags, TcpFlags::kAck | TcpFlags::kRst);

@@ -109,9 +109,9 @@ Result<> send_rest(int fd, const CachedState& cached, const HostSocketMemo& memo
                    const Refilled& refilled, const StreamRing& tx, const StreamRange& tx_range);
 
 // The frame for that: the peer's FIN, if it has sent one, else its ACK of all up to SND.UNA, our
-// FIN among it in FIN_WAIT_2; a reset in CLOSED; with checksums. Returns the length written. Pre:
-// out.size() >= 128.
-std::size_t make_forged_segment(const ConnectionState& state, std::span<std::byte> out);
+// FIN among it in FIN_WAIT_2; a reset in CLOSED; with checksums. It echoes what the refilled socket
+// `fd` would have sent a round trip ago. Returns the length written. Pre: out.size() >= 128.
+std::size_t make_forged_segment(const ConnectionState& state, int fd, std::span<std::byte> out);
 
 // Ends a parked socket for good, in silence: drop it without a packet. The descriptor is closed by
 // its owner. For connections that the engine has finished or aborted.

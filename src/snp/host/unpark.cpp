@@ -24,9 +24,6 @@ constexpr std::uint64_t kBufferSlack = 128 * 1024;
 constexpr std::uint32_t kMostProbedSegments = 8;
 constexpr std::uint32_t kMostProbedBytes = 512;
 constexpr std::uint16_t kMinMss = 88;
-// Longest round trip that a forged answer may stand for: as the difference that CUBIC's HyStart
-// takes for noise, so that the next true sample does not look like a queue that builds up.
-constexpr std::uint32_t kMostForgedRttUs = 4000;
 constexpr int kWriteRetries = 50;
 constexpr int kWriteRetryMs = 2;
 
@@ -94,9 +91,10 @@ Result<Plan> make_plan(const ConnectionState& state, const StreamRing& rx,
   const bool fin_acked = is_fin_acknowledged(d.state);
   const std::uint32_t in_flight = d.snd_max - d.snd_una;
   const std::uint32_t fin_in_flight = plan.fin_repaired && !fin_acked ? 1 : 0;
-  // Without a sample the kernel's first retransmission timeout is 3 s (RFC 6298 5.7). The ACK of
-  // our FIN is such a sample, else the answer to a byte that was acknowledged long ago.
-  plan.measures = !fin_acked && d.min_rtt_us != 0 && d.min_rtt_us <= kMostForgedRttUs;
+  // Without a sample the kernel's first retransmission timeout is 3 s (RFC 6298 5.7). It takes one
+  // from the answer to a byte that was acknowledged long ago, by the echo in it: what was filled in
+  // has no time of its own (Linux, TCPCB_REPAIRED).
+  plan.measures = !fin_acked && state.constant.timestamps && d.srtt_us != 0;
   plan.snd_seq = fin_acked || plan.measures ? d.snd_una - 1 : d.snd_una;
   if (d.snd_max < d.snd_una + fin_in_flight || in_flight - fin_in_flight > tx_range.length())
     return fail(Errc::kInvalid, "unpark: the send sequence numbers do not fit the ring");

@@ -146,7 +146,9 @@ struct alignas(64) SlotInfo {  // [snpd]
   std::atomic<std::uint32_t> segs_in{0}, segs_out{0}, is_app_limited{0};
   std::atomic<std::uint32_t> last_data_sent_ms{0}, last_data_recv_ms{0}, last_recv_ms{0};  // ticks
   std::atomic<std::uint64_t> pacing_rate{0}, delivery_rate{0};  // bytes per second; 0: none
-  std::atomic<std::uint64_t> bytes_acked{0}, bytes_received{0}, bytes_resent{0};
+  std::atomic<std::uint64_t> bytes_acked{0}, bytes_received{0}, bytes_sent{0}, bytes_resent{0};
+  std::atomic<std::uint32_t> data_segs_in{0}, data_segs_out{0}, delivered_segments{0};
+  std::atomic<std::uint32_t> resent_segments{0}, dsack_dups{0}, out_of_order{0};
 };
 static_assert(sizeof(SlotInfo) == 192);
 

@@ -54,6 +54,13 @@ void overlay_tcp_info(const SlotInfo& from, std::uint32_t now_ms, void* value,
   info.tcpi_min_rtt = from.min_rtt_us.load(kRelaxed);
   info.tcpi_delivery_rate = from.delivery_rate.load(kRelaxed);
   info.tcpi_bytes_retrans = from.bytes_resent.load(kRelaxed);
+  info.tcpi_bytes_sent = from.bytes_sent.load(kRelaxed);
+  info.tcpi_data_segs_in = from.data_segs_in.load(kRelaxed);
+  info.tcpi_data_segs_out = from.data_segs_out.load(kRelaxed);
+  info.tcpi_delivered = from.delivered_segments.load(kRelaxed);
+  info.tcpi_retrans = from.resent_segments.load(kRelaxed);
+  info.tcpi_dsack_dups = from.dsack_dups.load(kRelaxed);
+  info.tcpi_rcv_ooopack = from.out_of_order.load(kRelaxed);
   info.tcpi_snd_wnd = from.snd_wnd.load(kRelaxed);
   std::memcpy(value, &info, size);
 }

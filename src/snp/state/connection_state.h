@@ -111,6 +111,7 @@ struct DelegatedState {
   bool loss_probe_sent = false;  // RFC 8985 7: one for what is outstanding, then the timeout
   bool ecn_echo_due = false;     // RFC 3168 6.1.3: our ACKs carry ECE until CWR comes
   bool cwr_due = false;          // RFC 3168 6.1.2: our next new segment carries CWR
+  bool peer_doubted = false;     // it is probed although keepalive is off (reference 4.11)
   bool fin_pending = false;      // the application has shut down writing; its FIN is not sent yet
 };
 

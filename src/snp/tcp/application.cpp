@@ -170,7 +170,14 @@ Info Connection::info() const noexcept {
   info.unsent_bytes = unsent();
   info.rcv_rtt_us = rcv_rtt_us_;
   info.receive_buffer = rx_limit_;
+  info.bytes_sent = bytes_acked_ + board_.outstanding() + bytes_resent_;
+  if (is_fin_sent_ && board_.outstanding() != 0) --info.bytes_sent;  // the FIN is none
   info.bytes_resent = bytes_resent_;
+  info.data_segments_in = data_segments_in_;
+  info.data_segments_out = data_segments_out_;
+  info.resent_in_flight_bytes = board_.resent_in_flight();
+  info.duplicates_reported = dsacks_;
+  info.out_of_order = out_of_order_;
   info.last_data_sent = last_sent_;
   info.last_data_received = last_data_received_;
   info.last_received = last_received_;

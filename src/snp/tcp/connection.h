@@ -58,6 +58,7 @@ enum Event : std::uint32_t {
   kClosed = 1u << 5,        // state is CLOSED (LAST_ACK acknowledged, TIME_WAIT over, aborted)
   kStateChanged = 1u << 6,  // any change of TcpState
   kUrgent = 1u << 7,  // an URG segment came; not accepted, not acknowledged: upload (reference 4.4)
+  kSuccessor = 1u << 8,  // a new connection's SYN came in TIME_WAIT: upload (reference 4.11)
 };
 
 struct Limits {
@@ -78,7 +79,9 @@ struct Info {
   std::uint32_t snd_mss = 0, rcv_mss = 0;
   std::uint32_t cwnd_bytes = 0, ssthresh_bytes = 0, snd_wnd = 0, rcv_wnd = 0;
   std::uint32_t unacked_bytes = 0, retransmits = 0, total_retransmits = 0;
-  std::uint64_t bytes_acked = 0, bytes_received = 0, segments_in = 0, segments_out = 0;
+  std::uint64_t bytes_acked = 0, bytes_received = 0;
+  std::uint32_t segments_in = 0, segments_out = 0;  // modulo 2^32, as the kernel counts
+  std::uint32_t data_segments_in = 0, data_segments_out = 0;
   std::uint64_t pacing_rate = 0;    // bytes per second; 0: not paced
   std::uint64_t delivery_rate = 0;  // bytes per second; 0: not measured
   bool is_delivery_app_limited = false;
@@ -86,12 +89,13 @@ struct Info {
   std::uint8_t probes = 0, backoff = 0;  // unanswered keepalive or persist probes; of the timeout
   std::uint32_t sacked_bytes = 0, lost_bytes = 0, unsent_bytes = 0;
   std::uint32_t rcv_rtt_us = 0, receive_buffer = 0;
-  std::uint64_t bytes_resent = 0;
+  std::uint64_t bytes_sent = 0, bytes_resent = 0;  // again, too; of them again
+  std::uint32_t resent_in_flight_bytes = 0, duplicates_reported = 0, out_of_order = 0;
   Instant last_data_sent{}, last_data_received{}, last_received{};
   std::uint32_t min_rtt_us = 0;
 };
 
-class Connection {
+class alignas(64) Connection {
  public:
   // Starts from the state that the host (or an earlier engine) left. Pre: streams fit the state:
   // tx_range holds snd_una..snd_max and what follows; rx_range ends at rcv_nxt.
@@ -142,6 +146,8 @@ class Connection {
   // written and not acknowledged (TCP_NOTSENT_LOWAT lowers that).
   [[nodiscard]] std::uint32_t receive_buffer() const noexcept { return rx_limit_; }
   [[nodiscard]] std::uint32_t send_buffer() const noexcept;
+  // The last segment, and all that follow, are the host's to be given after the upload.
+  [[nodiscard]] bool leaves_to_host() const noexcept { return has_urgent_ || has_successor_; }
   // Text that came out of order stands in the receive ring, beyond rcv_nxt.
   [[nodiscard]] bool has_gap() const noexcept { return !reassembly_.is_empty(); }
 
@@ -167,7 +173,11 @@ class Connection {
   bool check_urgent(const Segment& seg) noexcept;
   void update_ts_recent(const Segment& seg, Instant now) noexcept;
   [[nodiscard]] bool is_before_ts_recent(std::uint32_t ts_val) const noexcept;
-  void send_challenge_ack(Instant now) noexcept;
+  [[nodiscard]] bool is_successor(const Segment& seg) const noexcept;
+  bool send_challenge_ack(Instant now) noexcept;
+  void challenge_syn(Instant now) noexcept;
+  void doubt_peer(Instant now) noexcept;
+  void trust_peer(Instant now) noexcept;
   void answer_unacceptable(const Segment& seg, Instant now) noexcept;
   void predict() noexcept;  // recomputes may_predict_
 
@@ -309,13 +319,21 @@ class Connection {
     return streams_.tx_range.begin + (seq - snd_una_);
   }
 
-  // What the fast path touches comes first.
+  // What each segment touches comes first, by lines of 64 bytes (layout_test.cpp).
+  // Line 0: any segment, either way.
   TcpState state_;
   bool may_predict_ = false;  // ESTABLISHED, nothing out of order, nothing to repair
   bool ack_now_ = false;
   bool is_frozen_ = false;
   bool timestamps_, sack_;
   std::uint8_t snd_wind_shift_, rcv_wind_shift_;
+  std::uint8_t retransmits_ = 0;     // expiries for the segment at snd_una
+  std::uint8_t persist_probes_ = 0;  // unanswered
+  std::uint8_t persist_backoff_ = 0, keepalive_probes_ = 0;
+  std::uint8_t quick_acks_ = 0;
+  bool is_interactive_ = true;  // answers carry our ACKs (Linux's pingpong)
+  bool was_cwnd_limited_ = false;
+  bool has_rtt_since_probe_ = true;  // RFC 8985 7.3: probes must not keep the estimate from growing
   std::uint32_t events_ = 0;
   SeqNum rcv_nxt_;
   SeqNum rcv_adv_;            // right edge of the window we offered
@@ -325,14 +343,39 @@ class Connection {
   std::uint32_t snd_wnd_, max_snd_wnd_;
   std::uint32_t ts_recent_;
   std::uint32_t unacked_bytes_ = 0;  // received since the last ACK left
-  std::uint32_t rcv_mss_;
-  std::uint32_t rx_limit_ = 0, tx_limit_ = 0;  // bytes of the rings that may be used
-  Streams streams_;
+  // Line 1: what arrives.
   Instant ts_recent_time_;
   Instant last_received_, last_data_received_, last_sent_;
+  std::uint64_t bytes_received_ = 0;
+  std::uint32_t segments_in_ = 0, data_segments_in_ = 0;
+  std::uint32_t rcv_mss_;
+  std::uint32_t rx_limit_ = 0, tx_limit_ = 0;  // bytes of the rings that may be used
+  std::uint32_t snd_mss_ = 536;                // before SACK blocks, after timestamps
+  // Line 2.
+  Streams streams_;
+  // Line 3: what leaves.
   TimerTable timers_;
-  CongestionState cc_;
+  std::uint32_t segments_out_ = 0, data_segments_out_ = 0;
+  // Lines 4 and 5: new data, and its acknowledgment.
+  SeqNum small_end_;  // end of the last small segment sent (Minshall)
+  SeqNum round_end_, limited_end_;
+  std::uint32_t max_in_flight_ = 0;
+  std::uint32_t flight_size_ = 0;    // RFC 5681 FlightSize, when the last ACK came
+  std::uint32_t rtt_sample_us_ = 0;  // of the last ACK; 0: none
+  std::uint32_t told_lost_ = 0;      // of the board's total, to the congestion control
+  std::uint32_t prr_out_ = 0;        // RFC 6937
+  RttEstimator rtt_;
+  Instant retransmission_deadline_ = kNever;  // when the RTO itself expires
+  Instant last_progress_;                     // snd_una moved, or sending began
+  RateSample rate_sample_;                    // of the last ACK
+  Instant round_at_{};                        // when the round that is under way began
+  Instant pacing_at_{};                       // what has left is paid for at this moment
+  std::uint64_t bytes_acked_ = 0;
+  // Line 6, and one of those behind it for what is marked.
+  DeliveryRate rate_;
+  // Lines 14 and 15: of the rest only BBR uses more.
   const CongestionAlgorithm* cc_algorithm_;
+  CongestionState cc_;
 
   // Sending.
   Recovery recovery_ = Recovery::kOpen;
@@ -342,7 +385,6 @@ class Connection {
   bool is_fin_queued_ = false, is_fin_sent_ = false;
   bool is_reset_pending_ = false;
   bool is_closed_by_application_ = false;
-  bool was_cwnd_limited_ = false;
   bool is_first_of_recovery_ = false;
   bool keeps_window_ = false;        // only a probe for a larger segment is being repaired
   bool is_cwr_due_ = false;          // RFC 3168 6.1.2: the next new segment carries CWR
@@ -354,12 +396,7 @@ class Connection {
   bool can_undo_ = false;            // by an echo (RFC 3522)
   bool is_tail_probe_again_ = false;
   bool has_tail_probe_ = false;
-  bool has_rtt_since_probe_ = true;  // RFC 8985 7.3: probes must not keep the estimate from growing
-  std::uint8_t retransmits_ = 0;     // expiries for the segment at snd_una
-  std::uint8_t persist_probes_ = 0;  // unanswered
-  std::uint8_t persist_backoff_ = 0, keepalive_probes_ = 0;
   std::uint8_t reo_wnd_mult_ = 1, reo_wnd_persist_ = 0;
-  std::uint32_t snd_mss_ = 536;       // before SACK blocks, after timestamps
   std::uint32_t mss_limit_ = 0;       // what a path that loses larger segments has carried; 0: none
   std::uint32_t mss_high_ = 0;        // and what it has not, or nobody has tried
   std::uint32_t mtu_probe_ = 0;       // size of the probe that is out; 0: none
@@ -367,39 +404,26 @@ class Connection {
   std::uint8_t mtu_probes_lost_ = 0;  // of the present size
   SeqNum mtu_probe_end_;
   Instant next_mtu_probe_ = kNever;
-  SeqNum small_end_;  // end of the last small segment sent (Minshall)
-  SeqNum recover_;    // RFC 6582 recover, RFC 6675 RecoveryPoint
+  SeqNum recover_;  // RFC 6582 recover, RFC 6675 RecoveryPoint
   SeqNum reset_seq_;
   SeqNum tail_probe_end_;
-  SeqNum round_end_, limited_end_, reo_round_end_;
-  Instant round_at_{};  // when the round that is under way began
-  std::uint32_t max_in_flight_ = 0;
-  std::uint32_t flight_size_ = 0;  // RFC 5681 FlightSize, when the last ACK came
-  std::uint32_t duplicate_acks_ = 0, duplicate_bytes_ = 0;          // without SACK (RFC 6582)
-  std::uint32_t prr_delivered_ = 0, prr_out_ = 0, recover_fs_ = 0;  // RFC 6937
+  SeqNum reo_round_end_;
+  std::uint32_t duplicate_acks_ = 0, duplicate_bytes_ = 0;  // without SACK (RFC 6582)
+  std::uint32_t prr_delivered_ = 0, recover_fs_ = 0;        // RFC 6937
   std::uint32_t undo_ts_ = 0;
   std::uint32_t undo_resent_ = 0;        // bytes sent again since, that no DSACK has named
   SeqNum undo_from_, undo_to_;           // all of them lie between
   std::uint32_t resent_unreported_ = 0;  // bytes ever sent again that no DSACK has named
   CongestionState undo_cc_;              // before the last reduction
-  DeliveryRate rate_;
-  RateSample rate_sample_;       // of the last ACK
-  std::uint32_t told_lost_ = 0;  // of the board's total, to the congestion control
-  Instant pacing_at_{};          // what has left is paid for at this moment
   std::uint32_t max_segment_payload_;
   NewestDelivered rack_;  // RFC 8985 RACK.xmit_ts, RACK.end_seq
   std::uint32_t rack_rtt_us_ = 0;
-  std::uint32_t rtt_sample_us_ = 0;  // of the last ACK; 0: none
-  RttEstimator rtt_;
-  Instant retransmission_deadline_ = kNever;  // when the RTO itself expires
-  Instant last_progress_;                     // snd_una moved, or sending began
 
   // Receiving.
-  bool is_interactive_ = true;  // answers carry our ACKs (Linux's pingpong)
-  std::uint8_t quick_acks_ = 0;
   bool has_duplicate_ = false;  // RFC 2883: duplicate_ goes into the next ACK
   bool is_fin_known_ = false;   // fin_seq_ is the peer's FIN
-  bool has_urgent_ = false;
+  bool has_urgent_ = false, has_successor_ = false;
+  bool is_peer_doubted_ = false;  // a blind attack, or is it gone? (reference 4.11)
   SackBlock duplicate_;
   SeqNum earlier_ack_;
   SeqNum fin_seq_;
@@ -414,21 +438,21 @@ class Connection {
   // Clock, identity, counters.
   std::uint32_t ts_base_;
   Instant start_;
-  Instant last_challenge_;
+  Instant last_challenge_, last_syn_challenge_;
   Duration time_wait_, max_ack_delay_;
   ConstState constant_;
   CachedState cached_;
   std::uint32_t total_retransmits_ = 0;
   std::uint64_t bytes_resent_ = 0;
-  std::uint64_t bytes_acked_ = 0, bytes_received_ = 0, segments_in_ = 0, segments_out_ = 0;
+  std::uint32_t dsacks_ = 0, out_of_order_ = 0;
 
   SackScoreboard board_;
   Reassembly reassembly_;
 };
 
-// Board (6 KB) and intervals (4 KB) stand at the end and are not touched beyond their first lines
-// without loss; what is left is below 2 KB, of which a segment writes about ten lines
-// (layout_test.cpp).
+// Board (6 KB) and intervals (3 KB) stand at the end and are not touched beyond their first lines
+// without loss; what is left is below 2 KB, of which a segment that arrives writes four lines, and
+// one that leaves nine (layout_test.cpp).
 static_assert(sizeof(Connection) <= 12800);
 
 }  // namespace snp::tcp

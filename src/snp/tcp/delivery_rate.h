@@ -111,6 +111,7 @@ class DeliveryRate {
     return sample;
   }
 
+  RateSample last_;
   std::uint32_t delivered_ = 0;  // bytes, modulo 2^32
   std::uint32_t delivered_us_ = 0;
   std::uint32_t first_sent_us_ = 0;
@@ -118,7 +119,6 @@ class DeliveryRate {
   bool is_app_limited_ = false;
   std::uint8_t first_ = 0, count_ = 0;
   std::array<Mark, kMarks> marks_{};
-  RateSample last_;
 };
 
 }  // namespace snp::tcp

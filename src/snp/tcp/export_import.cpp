@@ -30,6 +30,9 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       sack_(state.constant.sack),
       snd_wind_shift_(std::min(state.constant.snd_wind_shift, kMaxWindShift)),
       rcv_wind_shift_(std::min(state.constant.rcv_wind_shift, kMaxWindShift)),
+      retransmits_(state.delegated.retransmits),
+      persist_probes_(state.delegated.persist_probes),
+      keepalive_probes_(state.delegated.keepalive_probes),
       rcv_nxt_(state.delegated.rcv_nxt),
       rcv_adv_(state.delegated.rcv_wup + state.delegated.rcv_wnd),
       last_ack_sent_(seq_min(state.delegated.rcv_wup, state.delegated.rcv_nxt)),
@@ -40,27 +43,25 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       snd_wnd_(state.delegated.snd_wnd),
       max_snd_wnd_(std::max(state.delegated.max_snd_wnd, state.delegated.snd_wnd)),
       ts_recent_(state.delegated.ts_recent),
-      rcv_mss_(536),
-      streams_(streams),
       ts_recent_time_(now - milliseconds(state.delegated.ts_recent_age_ms)),
       last_received_(now - milliseconds(state.delegated.silence_ms)),
       last_data_received_(now),
       last_sent_(now),
-      cc_algorithm_(&congestion_algorithm_or_default(state.cached.congestion_control.data())),
-      retransmits_(state.delegated.retransmits),
-      persist_probes_(state.delegated.persist_probes),
-      keepalive_probes_(state.delegated.keepalive_probes),
+      rcv_mss_(536),
+      streams_(streams),
       small_end_(snd_una_),
-      recover_(snd_una_ - 1),
       round_end_(snd_nxt_),
       limited_end_(snd_una_),
-      max_segment_payload_(limits.max_segment_payload),
       rtt_({state.delegated.srtt_us, state.delegated.rttvar_us, state.delegated.min_rtt_us,
             state.delegated.rto_ms * 1000}),
       last_progress_(now - milliseconds(state.delegated.stall_ms)),
+      cc_algorithm_(&congestion_algorithm_or_default(state.cached.congestion_control.data())),
+      recover_(snd_una_ - 1),
+      max_segment_payload_(limits.max_segment_payload),
       ts_base_(state.delegated.ts_val + 1),  // never the value that was sent last
       start_(now),
       last_challenge_(now - seconds(1)),
+      last_syn_challenge_(now - seconds(3)),
       time_wait_(limits.time_wait),
       max_ack_delay_(limits.max_ack_delay),
       constant_(state.constant),
@@ -162,7 +163,9 @@ void Connection::start_receiving(const DelegatedState& delegated, Instant now) n
   else if (state_ == TcpState::kTimeWait)
     timers_.set(Timer::kEnd, now + time_wait_);
   arm_keepalive(now);
-  if (delegated.keepalive_delta_ms >= 0 && timers_.is_running(Timer::kKeepalive))
+  is_peer_doubted_ = delegated.peer_doubted && state_ != TcpState::kTimeWait;
+  if (delegated.keepalive_delta_ms >= 0 &&
+      (is_peer_doubted_ || timers_.is_running(Timer::kKeepalive)))
     timers_.set(Timer::kKeepalive, now + milliseconds(delegated.keepalive_delta_ms));
 }
 
@@ -217,6 +220,7 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
   out.ecn_echo_due = is_echo_due_;
   out.cwr_due = is_cwr_due_;
   out.loss_probe_sent = has_tail_probe_;
+  out.peer_doubted = is_peer_doubted_;
   out.fin_pending = is_fin_queued_ && !is_fin_sent_;
   return out;
 }

@@ -1,8 +1,18 @@
 // How many cache lines of a Connection the plain cases write: what keeps ten thousand connections
 // cheap is not its size but how little of it a segment touches. Counted by comparing the object
-// before and after. Two lines, as a record made for nothing else has, are out of reach for a
-// connection that keeps RACK's times, rates and timers: the bounds are one
-// more than what is there today (4, 4, 10 and 10), to be argued with before they are raised.
+// before and after; connection.h names the lines.
+//
+// - A segment in order: 0 (numbers), 1 (times and counts), 2 (streams); 3 (timers) for the delayed
+//   ACK. Its ACK: 0 and 3. Four lines for both.
+// - New data: 0 to 3, 4 (round trip, use of the window), 5 (progress), 6 and 7 (rates), the board's
+//   head; its entry there may be in the next.
+// - The ACK of new data: 0 to 6, the congestion window, the board's head.
+//
+// Two lines are out of reach: the numbers of RFC 9293 and the two streams alone are two, the
+// deadlines of six timers another, and a sender keeps RFC 6298's estimate, RFC 8985's times, RFC
+// 9438's curve and a delivery rate. But what belongs together lies together: the four lines of a
+// receiver are two pairs that the processor fetches at once. The bounds are what there is today, to
+// be argued with before they are raised.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -29,7 +39,7 @@ std::size_t lines_written(Connection& connection, Operation&& operation) {
   const Image after = image_of(connection);
   std::size_t lines = 0;
   for (std::size_t at = 0; at < before.size();) {
-    const std::size_t end = std::min(before.size(), at + kLine);  // as if it began with a line
+    const std::size_t end = std::min(before.size(), at + kLine);
     if (std::memcmp(before.data() + at, after.data() + at, end - at) != 0) ++lines;
     at = end;
   }
@@ -64,8 +74,8 @@ TEST(Layout, ASegmentInOrderWritesFewLines) {
       }
       connection.take_events();
     });
-    EXPECT_LE(arrival, 5u);
-    EXPECT_LE(answer, 5u);
+    EXPECT_LE(arrival, 4u);
+    EXPECT_LE(answer, 2u);
   }
 }
 
@@ -88,8 +98,8 @@ TEST(Layout, ASegmentSentAndItsAckWriteFewLines) {
     const std::size_t acknowledged =
         lines_written(connection, [&] { connection.on_segment(ack, steps.now()); });
     connection.take_events();
-    EXPECT_LE(sending, 11u);
-    EXPECT_LE(acknowledged, 11u);
+    EXPECT_LE(sending, 10u);
+    EXPECT_LE(acknowledged, 10u);
   }
 }
 

@@ -8,7 +8,7 @@ namespace snp::tcp {
 
 std::optional<SegmentPlan> Connection::poll_segment(Instant now) noexcept {
   if (is_reset_pending_) return make_reset(now);
-  if (state_ == TcpState::kClosed || has_urgent_) return std::nullopt;
+  if (state_ == TcpState::kClosed || leaves_to_host()) return std::nullopt;
   if (is_earlier_ack_due_) return make_earlier_ack(now);
   if (is_frozen_) {
     if (!ack_now_) return std::nullopt;
@@ -314,7 +314,9 @@ SegmentPlan Connection::make_plan(SeqNum seq, std::uint32_t length, std::uint32_
     is_interactive_ = true;
     quick_acks_ = 0;
   }
-  segments_out_ += length <= mss ? 1 : (length + mss - 1) / mss;
+  const std::uint32_t segments = length <= mss ? 1 : (length + mss - 1) / mss;
+  segments_out_ += segments;
+  if (length != 0) data_segments_out_ += segments;
   plan.ack = rcv_nxt_;
   plan.flags = TcpFlags::kAck;
   if (is_echo_due_) plan.flags |= TcpFlags::kEce;

@@ -56,6 +56,7 @@ void Connection::process_sack(const Segment& seg, Delivery& delivery) noexcept {
                                          (count > 1 && seg.options.sack[1].start <= block.start &&
                                           block.end <= seg.options.sack[1].end));
     if (is_duplicate) {
+      ++dsacks_;
       note_reported_duplicate(block, delivery);
       continue;
     }

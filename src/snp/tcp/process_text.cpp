@@ -117,7 +117,8 @@ void Connection::accept_in_order(std::span<const std::byte> text, std::size_t pl
 void Connection::accept_out_of_order(SeqNum start, std::span<const std::byte> text,
                                      std::size_t placed) noexcept {
   const SeqNum end = start + static_cast<std::uint32_t>(text.size());
-  ack_now_ = true;  // RFC 5681 4.2 MUST: a duplicate ACK for each
+  ack_now_ = true;  // RFC 5681 4.2: a duplicate ACK for each
+  ++out_of_order_;
   switch (reassembly_.add(start, end)) {
     case Reassembly::Added::kNew:
       place(streams_.rx_range.end + (start - rcv_nxt_), text, placed);

@@ -298,6 +298,14 @@ void SackScoreboard::lose_sacked() noexcept {
     if (at(i).fate == Fate::kSacked) set_fate(i, Fate::kLost);
 }
 
+std::uint32_t SackScoreboard::resent_in_flight() const noexcept {
+  std::uint32_t bytes = 0;
+  for (std::uint32_t i = 0; i < count_; ++i)
+    if (at(i).fate == SentRange::Fate::kInFlight && at(i).is_retransmitted)
+      bytes += at(i).end - start_of(i);
+  return bytes;
+}
+
 bool SackScoreboard::first_lost(SeqNum& from, SeqNum& to) const noexcept {
   if (lost_bytes_ == 0) return false;
   for (std::uint32_t i = 0; i < count_; ++i) {

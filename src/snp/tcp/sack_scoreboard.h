@@ -93,6 +93,8 @@ class SackScoreboard {
   [[nodiscard]] std::uint32_t in_flight() const noexcept {
     return outstanding() - sacked_bytes_ - lost_bytes_;
   }
+  // Of those, sent again. Looks at each range.
+  [[nodiscard]] std::uint32_t resent_in_flight() const noexcept;
   // Ever marked lost, modulo 2^32.
   [[nodiscard]] std::uint32_t total_lost() const noexcept { return total_lost_; }
   [[nodiscard]] std::uint32_t ranges() const noexcept { return count_; }

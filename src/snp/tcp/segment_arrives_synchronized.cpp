@@ -1,5 +1,7 @@
 // A segment arrives in a synchronized state: RFC 9293 3.10.7.4, with RFC 7323 5 (PAWS) and RFC
 // 5961.
+#include <algorithm>
+
 #include "snp/tcp/connection.h"
 
 namespace snp::tcp {
@@ -7,6 +9,8 @@ namespace {
 
 // Linux's tcp_invalid_ratelimit: what could be one half of an ACK loop is answered twice a second.
 constexpr Duration kChallengeInterval = milliseconds(500);
+constexpr Duration kSynChallengeInterval = seconds(3);  // reference 4.11
+constexpr Duration kDoubtTime = seconds(5 * 60);        // reference 4.11, until the first probe
 // RFC 7323 5.5: a timestamp older than this has no meaning any more.
 constexpr Duration kPawsHorizon = seconds(24 * 24 * 3600);
 
@@ -19,8 +23,10 @@ constexpr bool is_older(std::uint32_t a, std::uint32_t b) noexcept {
 bool Connection::on_segment(const Segment& seg, Instant now) noexcept {
   if (state_ == TcpState::kClosed || is_frozen_) return false;
   const auto length = static_cast<std::uint32_t>(seg.payload.size());
-  segments_in_ +=
+  const std::uint32_t segments =
       seg.gso_size == 0 || length <= seg.gso_size ? 1 : (length + seg.gso_size - 1) / seg.gso_size;
+  segments_in_ += segments;
+  if (length != 0) data_segments_in_ += segments;
   if (is_predicted(seg)) {
     accept_predicted(seg, now);
     return true;
@@ -31,8 +37,8 @@ bool Connection::on_segment(const Segment& seg, Instant now) noexcept {
 void Connection::predict() noexcept {
   may_predict_ = state_ == TcpState::kEstablished && recovery_ == Recovery::kOpen &&
                  reassembly_.is_empty() && !is_fin_known_ && !is_closed_by_application_ &&
-                 !has_urgent_ && !has_tail_probe_ && board_.sacked_bytes() == 0 &&
-                 duplicate_acks_ == 0 && !is_echo_due_;
+                 !has_urgent_ && !is_peer_doubted_ && !has_tail_probe_ &&
+                 board_.sacked_bytes() == 0 && duplicate_acks_ == 0 && !is_echo_due_;
 }
 
 // Header prediction: in-order data, or an ACK of new data, with nothing unusual about it.
@@ -69,21 +75,27 @@ void Connection::accept_predicted(const Segment& seg, Instant now) noexcept {
 }
 
 bool Connection::segment_arrives_synchronized(const Segment& seg, Instant now) noexcept {
-  if (has_urgent_) return true;  // the host gets this one and all that follow, after the upload
+  if (leaves_to_host()) return true;
+  if (is_successor(seg)) {
+    has_successor_ = true;
+    events_ |= kSuccessor;
+    return true;
+  }
   if (!check_paws(seg, now)) return false;
   if (!check_sequence(seg, now)) return false;  // first
   if (seg.has(TcpFlags::kRst)) {                // second
     check_reset(seg, now);
     return true;
   }
-  if (seg.has(TcpFlags::kSyn)) {  // fourth, as RFC 5961 4.2 wants it
-    send_challenge_ack(now);
+  if (seg.has(TcpFlags::kSyn)) {  // fourth, as RFC 5961 4.2 wants it, at RCV.NXT, too
+    challenge_syn(now);
     return false;
   }
   if (!check_ack(seg, now)) return false;  // fifth
   if (!check_urgent(seg)) return true;     // sixth
   last_received_ = now;
   keepalive_probes_ = 0;
+  if (is_peer_doubted_) trust_peer(now);
   if (timestamps_ && seg.options.has_timestamps) update_ts_recent(seg, now);
   process_ack(seg, now);
   if (state_ != TcpState::kClosed) process_text(seg, now);  // seventh
@@ -151,7 +163,8 @@ void Connection::answer_unacceptable(const Segment& seg, Instant now) noexcept {
 // Second: RFC 5961 3.2.
 void Connection::check_reset(const Segment& seg, Instant now) noexcept {
   if (seg.seg_seq != rcv_nxt_) {
-    if (seg.seg_seq > rcv_nxt_) send_challenge_ack(now);
+    // One, until the peer has shown that it is there, or that it is not.
+    if (seg.seg_seq > rcv_nxt_ && !is_peer_doubted_ && send_challenge_ack(now)) doubt_peer(now);
     return;
   }
   become_closed(state_ == TcpState::kTimeWait || state_ == TcpState::kLastAck ||
@@ -160,10 +173,43 @@ void Connection::check_reset(const Segment& seg, Instant now) noexcept {
                     : static_cast<std::uint32_t>(kReset));
 }
 
-void Connection::send_challenge_ack(Instant now) noexcept {
-  if (now - last_challenge_ < kChallengeInterval) return;
+// RFC 9293 3.6.1, as Linux's tcp_timewait_state_process: newer than what this connection has had.
+// Its peer waits for the host's answer, and TIME_WAIT may end for it.
+bool Connection::is_successor(const Segment& seg) const noexcept {
+  if (state_ != TcpState::kTimeWait || !seg.has(TcpFlags::kSyn) ||
+      seg.has(TcpFlags::kRst | TcpFlags::kAck))
+    return false;
+  if (!timestamps_ || !seg.options.has_timestamps) return seg.seg_seq > rcv_nxt_;
+  return !is_before_ts_recent(seg.options.ts_val) &&
+         (seg.seg_seq > rcv_nxt_ || is_older(ts_recent_, seg.options.ts_val));
+}
+
+bool Connection::send_challenge_ack(Instant now) noexcept {
+  if (now - last_challenge_ < kChallengeInterval) return false;
   last_challenge_ = now;
   ack_now_ = true;
+  return true;
+}
+
+void Connection::challenge_syn(Instant now) noexcept {
+  if (now - last_syn_challenge_ < kSynChallengeInterval || !send_challenge_ack(now)) return;
+  last_syn_challenge_ = now;
+  doubt_peer(now);
+}
+
+// Reference 4.11: somebody says inside the window that the connection is no more. If it was the
+// peer, its answer to our challenge may be lost: it is probed in five minutes at the latest, also
+// when the application has not asked for keepalive.
+void Connection::doubt_peer(Instant now) noexcept {
+  if (state_ == TcpState::kTimeWait) return;
+  is_peer_doubted_ = true;
+  may_predict_ = false;
+  timers_.set(Timer::kKeepalive, std::min(timers_.at(Timer::kKeepalive), now + kDoubtTime));
+}
+
+void Connection::trust_peer(Instant now) noexcept {
+  is_peer_doubted_ = false;
+  arm_keepalive(now);
 }
 
 // Fifth, its beginning: RFC 5961 5.2.
@@ -177,7 +223,7 @@ bool Connection::check_ack(const Segment& seg, Instant now) noexcept {
 // Sixth. Urgent data is the host's: nothing of this segment is taken or acknowledged
 // (reference 4.4, 4.11).
 bool Connection::check_urgent(const Segment& seg) noexcept {
-  if (!seg.has(TcpFlags::kUrg)) return true;
+  if (!seg.has(TcpFlags::kUrg) || is_closed_by_application_) return true;  // nobody would read it
   has_urgent_ = true;
   may_predict_ = false;
   events_ |= kUrgent;

@@ -135,15 +135,21 @@ TEST(Reset, ExactlyAtRcvNxtCloses) {
       .expect_events(kReset | kClosed | kStateChanged);
 }
 
-TEST(Reset, ElsewhereInTheWindowIsChallengedNotTooOften) {
+// Reference 4.11: one challenge, until the peer has shown that it is there.
+TEST(Reset, ElsewhereInTheWindowIsChallengedOnce) {
   Steps()
       .receive({.seq = 100, .flags = kRst})
       .expect({.seq = 0, .len = 0, .ack = 0, .flags = kAck})
       .receive({.seq = 200, .flags = kRst})
       .expect_none()
-      .pass(milliseconds(501))
+      .pass(seconds(60))
       .receive({.seq = 200, .flags = kRst})
-      .expect({.ack = 0})
+      .expect_none()
+      .receive({.seq = 0, .len = 10})
+      .pass(seconds(1))
+      .forget_output()
+      .receive({.seq = 200, .flags = kRst})
+      .expect({.ack = 10})
       .expect_state(TcpState::kEstablished);
 }
 

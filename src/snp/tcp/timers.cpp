@@ -57,6 +57,7 @@ bool Connection::gives_up(std::uint32_t attempts, Instant now) noexcept {
 // RFC 9293 3.8.4. The deadline is not moved with each segment: what came meanwhile is looked at
 // when it expires.
 void Connection::arm_keepalive(Instant now) noexcept {
+  if (is_peer_doubted_) return;
   if (!cached_.keepalive.enabled || state_ == TcpState::kTimeWait || state_ == TcpState::kClosed) {
     timers_.stop(Timer::kKeepalive);
     return;
@@ -66,13 +67,14 @@ void Connection::arm_keepalive(Instant now) noexcept {
 }
 
 void Connection::on_keepalive_timer(Instant now) noexcept {
-  const Keepalive& knobs = cached_.keepalive;
+  Keepalive knobs = cached_.keepalive;
+  if (knobs.probes == 0) knobs.probes = 10;  // reference 4.11
   const Duration silence = now - last_received_;
   if (board_.outstanding() != 0 || unsent() != 0) {  // retransmission and persist watch the peer
     timers_.set(Timer::kKeepalive, now + keepalive_time(knobs.idle_s));
     return;
   }
-  if (silence < keepalive_time(knobs.idle_s)) {
+  if (!is_peer_doubted_ && silence < keepalive_time(knobs.idle_s)) {
     arm_keepalive(now);
     return;
   }

@@ -60,7 +60,8 @@ void Connection::undo() noexcept {
   board_.unmark_lost();
   const std::uint32_t cwnd = std::max(cc_.cwnd, undo_cc_.cwnd);
   const std::uint32_t ssthresh = std::max(cc_.ssthresh, undo_cc_.ssthresh);
-  if (cc_algorithm_->on_undo == nullptr) cc_ = undo_cc_;
+  // RFC 9438 4.9.2: a window that has grown past the old one keeps what it has learned since.
+  if (cc_algorithm_->on_undo == nullptr && cc_.cwnd < undo_cc_.cwnd) cc_ = undo_cc_;
   cc_.cwnd = cwnd;
   cc_.ssthresh = ssthresh;
   cc_.mss = snd_mss_;

@@ -114,6 +114,55 @@ TEST(Cubic, ReachesTheOldWindowAfterK) {
   EXPECT_LT(seconds_taken, 5.5);
 }
 
+// RFC 9438 4.2: what the application did not use is not time on the curve.
+TEST(Cubic, UnusedTimeDoesNotCount) {
+  const CongestionAlgorithm& cubic = congestion_algorithm_or_default("cubic");
+  std::uint32_t grown[2] = {};
+  for (const bool pauses : {false, true}) {
+    CongestionState state;
+    state.mss = kMss;
+    state.cwnd = 100 * kMss;
+    Instant now(seconds(100));
+    cubic.start(state, 100'000, now);
+    cubic.on_congestion(state, Congestion::kLoss, state.cwnd, now);
+    state.cwnd = state.ssthresh;
+    const auto use = [&](int rounds, bool may_grow) {
+      for (; rounds != 0; --rounds) {
+        now += milliseconds(100);
+        cubic.on_acked(state, {.bytes = 10 * kMss, .min_rtt_us = 100'000, .may_grow = may_grow},
+                       now);
+      }
+    };
+    use(10, true);
+    if (pauses) use(100, false);
+    use(10, true);
+    grown[pauses ? 1 : 0] = state.cwnd;
+  }
+  EXPECT_NEAR(grown[0], grown[1], kMss);
+}
+
+// RFC 9438 4.8: K is 0, and the window grows from there as slowly as above a plateau.
+TEST(Cubic, AfterATimeoutThePlateauIsWhereSlowStartEnded) {
+  const CongestionAlgorithm& cubic = congestion_algorithm_or_default("cubic");
+  std::uint32_t after[2] = {};
+  for (const Congestion what : {Congestion::kLoss, Congestion::kTimeout}) {
+    CongestionState state;
+    state.mss = kMss;
+    state.cwnd = 1000 * kMss;
+    Instant now(seconds(100));
+    cubic.start(state, 100'000, now);
+    cubic.on_congestion(state, what, state.cwnd, now);
+    state.cwnd = state.ssthresh;
+    for (int round = 0; round < 10; ++round) {
+      now += milliseconds(100);
+      cubic.on_acked(state, {.bytes = state.cwnd, .min_rtt_us = 100'000}, now);
+    }
+    after[what == Congestion::kTimeout ? 1 : 0] = state.cwnd;
+  }
+  EXPECT_GT(after[0], 780 * kMss) << "on its way back to 1000";
+  EXPECT_LT(after[1], 720 * kMss) << "it has no way back";
+}
+
 // RFC 8257 3.3, 3.4.
 class DctcpWindow : public ::testing::Test {
  protected:

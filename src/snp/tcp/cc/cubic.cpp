@@ -1,6 +1,7 @@
 // CUBIC (RFC 9438). Windows in segments, time in seconds, as in the text.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "snp/tcp/cc/algorithms.h"
 #include "snp/tcp/cc/hystart.h"
@@ -14,10 +15,12 @@ constexpr double kAlpha = 3.0 * (1.0 - kBeta) / (1.0 + kBeta);  // RFC 9438 4.3
 
 struct Cubic {
   double w_max = 0;        // window before the last reduction
+  double cwnd_prior = 0;   // the same, without what fast convergence takes off (RFC 9438 4.1.2)
   double w_est = 0;        // what Reno would have (RFC 9438 4.3)
   double k = 0;            // seconds until the curve is back at w_max
   double credit = 0;       // fraction of a byte of growth, carried over
-  Instant epoch = kNever;  // start of this congestion avoidance stage
+  Instant epoch = kNever;  // start of this congestion avoidance stage, without unused time
+  Instant seen{};          // the last ACK
   HyStart hystart;
 };
 
@@ -51,7 +54,7 @@ void avoid_congestion(CongestionState& state, const Acked& acked, std::uint32_t 
   const double cwnd = static_cast<double>(state.cwnd) / state.mss;
   const double segments = static_cast<double>(bytes) / state.mss;
   // RFC 9438 4.3, equation 4; alpha is 1 once Reno has passed the old window.
-  own.w_est += (own.w_est >= own.w_max ? 1.0 : kAlpha) * segments / cwnd;
+  own.w_est += (own.w_est >= own.cwnd_prior ? 1.0 : kAlpha) * segments / cwnd;
 
   const double t = std::chrono::duration<double>(now - own.epoch).count();
   const double rtt = static_cast<double>(acked.min_rtt_us) * 1e-6;
@@ -66,18 +69,27 @@ void avoid_congestion(CongestionState& state, const Acked& acked, std::uint32_t 
 }
 
 void on_acked(CongestionState& state, const Acked& acked, Instant now) noexcept {
-  if (!acked.may_grow) return;
+  Cubic& own = state.own<Cubic>();
+  const Instant seen = std::exchange(own.seen, now);
+  if (!acked.may_grow) {
+    // RFC 9438 4.2: the time in which the window is not used does not count.
+    if (own.epoch != kNever) own.epoch += now - std::max(seen, own.epoch);
+    return;
+  }
   std::uint32_t bytes = acked.bytes;
-  if (state.is_slow_start()) bytes = state.own<Cubic>().hystart.grow(state, acked);
+  if (state.is_slow_start()) bytes = own.hystart.grow(state, acked);
   if (bytes != 0) avoid_congestion(state, acked, bytes, now);
 }
 
-void on_congestion(CongestionState& state, Congestion /*what*/, std::uint32_t in_flight,
+void on_congestion(CongestionState& state, Congestion what, std::uint32_t in_flight,
                    Instant /*now*/) noexcept {
   Cubic& own = state.own<Cubic>();
   const double cwnd = static_cast<double>(state.cwnd) / state.mss;
-  // RFC 9438 4.7: fast convergence gives room to newcomers.
+  own.cwnd_prior = cwnd;
+  // RFC 9438 4.7: fast convergence gives room to newcomers. 4.8: after a timeout the plateau is
+  // where slow start ends.
   own.w_max = cwnd < own.w_max ? cwnd * (1.0 + kBeta) / 2.0 : cwnd;
+  if (what == Congestion::kTimeout) own.w_max = 0;
   own.epoch = kNever;
   own.hystart.restart();
   // RFC 9438 4.6: of what is used, not of what is allowed.

@@ -1,0 +1,123 @@
+"""TCP_INFO tells the truth whoever carries the connection: the same program asks in the host, offloaded,
+and at home again, over a path with a delay. And a refilled socket knows that delay: it must not begin
+with timers of seconds."""
+
+import json
+import os
+import re
+import signal
+import sys
+import unittest
+from pathlib import Path
+
+from lossy_path import path
+from netlab import Lab, wait_until
+
+PORT = 7300
+HERE = Path(__file__).resolve().parent
+ECHO = HERE.parent / "daemon" / "scripts" / "echo.py"
+CLIENT = HERE / "scripts" / "info_client.py"
+DELAY_MS = 30
+ROUND_TRIP_US = 2 * DELAY_MS * 1000
+SENT = 5 * 20_000  # by each time the client is asked
+
+# What the handshake has agreed, and what follows from it and from the path.
+SAME = ("state", "options", "scales", "snd_mss", "pmtu", "max_pacing_rate")
+NOTHING_WRONG = ("ca_state", "retransmits", "probes", "backoff", "unacked", "sacked", "lost", "retrans",
+                 "total_retrans", "notsent_bytes", "bytes_retrans", "dsack_dups", "rcv_ooopack")
+INFINITE_SSTHRESH = 0x7fffffff
+
+
+class TcpInfo(unittest.TestCase):
+    def setUp(self):
+        one_way = f"delay_ms={DELAY_MS},rate_mbps=100,queue_kb=500"
+        self.lab = Lab(path={"forth": one_way, "back": one_way, "seed": 1})
+        self.lab.__enter__()
+        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab.start_snpd(self.lab.a, settings={"chimney": "disabled"})
+        server = self.lab.b.start([sys.executable, ECHO, "serve", PORT], name="echo")
+        server.wait_listening(PORT)
+        self.client = self.lab.a.start([sys.executable, CLIENT, self.lab.b.v4, PORT], attached=True,
+                                       name="client")
+        wait_until(lambda: "ready" in self.client.output(), 20, "the client is connected")
+        self.answers = 0
+
+    def go(self, chimney, state):
+        self.lab.a.snp("settings", "set", "chimney", chimney)
+        wait_until(lambda: self.row()["offload_state"] == state, 10,
+                   f"the connection is {state}")
+
+    def row(self):
+        (row,) = self.lab.a.snp_json("connections")["connections"]
+        return row
+
+    def ask(self):
+        os.kill(self.client.tree()[-1] if hasattr(self.client, "tree") else self.client.pid,
+                signal.SIGUSR1)
+        self.answers += 1
+        lines = wait_until(lambda: (found := self.client.output().splitlines()[1:])
+                           and len(found) == self.answers and found, 20, "an answer")
+        return json.loads(lines[-1])
+
+    def check(self, info):
+        """What is true of the path and of what was done, whoever tells it."""
+        for name in NOTHING_WRONG:
+            self.assertEqual(info[name], 0, name)
+        for name in ("rtt", "min_rtt", "rcv_rtt"):
+            self.assertGreaterEqual(info[name], 0.95 * ROUND_TRIP_US, name)
+            self.assertLess(info[name], 2 * ROUND_TRIP_US, name)
+        self.assertGreater(info["rto"], info["rtt"] + 190_000)
+        self.assertLess(info["rto"], 600_000)
+        self.assertEqual(info["snd_ssthresh"], INFINITE_SSTHRESH)
+        self.assertGreaterEqual(info["snd_cwnd"], 10)
+        self.assertGreaterEqual(info["snd_wnd"], 14_600)
+        self.assertGreaterEqual(info["rcv_space"], 14_600)
+        self.assertGreaterEqual(info["rcv_ssthresh"], 14_600)
+        self.assertLess(info["last_data_recv"], 5_000)
+        self.assertLess(info["last_data_sent"], 5_000)
+        # Twice the window in a round trip, within the bounds of the path.
+        self.assertGreater(info["delivery_rate"], 10_000)
+        self.assertLess(info["delivery_rate"], 12_500_000)
+
+    def counted(self):
+        """What an asking adds, all of it sent and received by the one who tells."""
+        before, after = self.ask(), self.ask()
+        for info in before, after:
+            self.check(info)
+        gained = {name: after[name] - before[name] for name in after}
+        for name in "bytes_acked", "bytes_received", "bytes_sent":
+            self.assertEqual(gained[name], SENT, name)
+        segments = -(-SENT // after["snd_mss"])
+        for name in "data_segs_in", "data_segs_out", "delivered":
+            self.assertGreaterEqual(gained[name], segments, name)
+            self.assertLess(gained[name], 2 * segments, name)
+        for name in "segs_in", "segs_out":
+            self.assertGreaterEqual(gained[name], segments, name)
+            self.assertLess(gained[name], 4 * segments, name)
+        return after
+
+    def test_all_three_tell_the_same(self):
+        host = self.counted()
+        self.go("enabled", "Offloaded")
+        offloaded = self.counted()
+        self.go("disabled", "InHost")
+        back = self.counted()
+        for name in SAME:
+            self.assertEqual({host[name], offloaded[name], back[name]}, {host[name]}, name)
+
+    def test_a_socket_that_comes_home_knows_the_round_trip(self):
+        self.go("enabled", "Offloaded")
+        self.ask()
+        self.go("disabled", "InHost")
+        # As nothing was sent since, this is what it was told.
+        text = self.lab.a.run(["ss", "-tinH", f"dport = :{PORT}"]).stdout
+        figures = {name: float(value) for name, value in re.findall(r"(\brtt|\brto|minrtt):([0-9.]+)", text)}
+        self.assertNotIn("segs_out", text)
+        self.assertGreaterEqual(figures["rtt"], 0.95 * 2 * DELAY_MS, text)
+        self.assertLess(figures["rtt"], 4 * DELAY_MS, text)
+        self.assertLess(figures["rto"], 600, text)
+        self.ask()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
