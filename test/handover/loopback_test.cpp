@@ -52,10 +52,12 @@ class LoopbackLab {
     const auto bound = host::to_socket_address(any, server_domain, 0);
     EXPECT_EQ(::bind(c.listener.get(), bound.raw(), bound.length), 0);
     EXPECT_EQ(::listen(c.listener.get(), 16), 0);
+    const timeval patience{10, 0};  // nobody waits for ever for what did not come
+    ::setsockopt(c.listener.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     const auto port = host::to_endpoint(*host::local_address(c.listener.get()))->port;
     const auto to = host::to_socket_address({address_of(path), port}, client_domain, 0);
     c.host.reset(::socket(client_domain, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(c.host.get(), to.raw(), to.length), 0);
+    EXPECT_EQ(::connect(c.host.get(), to.raw(), to.length), 0) << std::strerror(errno);
     c.peer.reset(::accept4(c.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     c.tuple = {*host::to_endpoint(*host::local_address(c.host.get())),
                *host::to_endpoint(*host::remote_address(c.host.get()))};

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""doc/rfc-ledger.toml is complete, and every test and file that it names is there."""
+"""doc/rfc-ledger.toml is complete, and every test and file that it names is there; so are those of each
+row of doc/hand-over-rules.md."""
 
 import re
 import tomllib
@@ -7,23 +8,44 @@ import tomllib
 from sources import ROOT, files, finish
 
 LEDGER = "doc/rfc-ledger.toml"
+HAND_OVER = "doc/hand-over-rules.md"
 # RFC 9293 numbers its requirements; appendix B has all of them.
 NUMBERED = {9293: [f"MUST-{n}" for n in range(1, 70)] + [f"SHLD-{n}" for n in range(1, 32)] + ["REC-1"]}
 STANDARDS = {9293, 5681, 6298, 6675, 7323, 8985, 9438, 5961, 6937, 1122}
+PYTHON_TEST = re.compile(r"^    def (test_\w+)\(", re.M)
 GTEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)", re.M)
 KINDS = ({"code", "tests"}, {"reason"}, {"see"})
 COMMON = {"rfc", "id", "clause", "text"}
 
 
 def known_tests():
-    """Suite.Name of every unit test, script/TOPIC/NAME of every packet script."""
+    """Suite.Name of every unit test, script/TOPIC/NAME of every packet script, FOLDER/NAME.test_it of
+    every test with real programs."""
     names = set()
     for path in files(["src", "test"], ("_test.cpp",)):
         names |= {".".join(match) for match in GTEST.findall(path.read_text())}
     scripts = ROOT / "test" / "script"
     names |= {f"script/{path.relative_to(scripts).with_suffix('')}"
               for path in files(["test/script"], (".pkt",))}
+    for folder in ("netns", "daemon"):
+        for path in files([f"test/{folder}"], ("_test.py",)):
+            names |= {f"{folder}/{path.name.removesuffix('_test.py')}.{test}"
+                      for test in PYTHON_TEST.findall(path.read_text())}
     return names
+
+
+def check_rows(text, tests):
+    """A row of a table: | rule | what is done | `test`, `test` |."""
+    rows = [line.strip("|").split("|") for line in text.splitlines()
+            if line.startswith("| ") and not line.startswith("| Rule ")]
+    problems = [] if rows else ["there is no table"]
+    for row in rows:
+        named = re.findall(r"`([^`]+)`", row[-1])
+        if len(row) != 3 or not named:
+            problems.append(f"not rule, deed and tests: {row[0].strip()}")
+        problems += [f"{row[0].strip()}: there is no test {name}" for name in named
+                     if name not in tests]
+    return problems
 
 
 def problems_of(entry, tests, ids):
@@ -62,7 +84,10 @@ def main():
     ledger = tomllib.loads((ROOT / LEDGER).read_text())
     entries = ledger["requirement"]
     tested = sum("tests" in entry for entry in entries)
-    finish([f"{LEDGER}: {problem}" for problem in check(ledger, known_tests())],
+    tests = known_tests()
+    rules = (ROOT / HAND_OVER).read_text()
+    finish([f"{LEDGER}: {problem}" for problem in check(ledger, tests)]
+           + [f"{HAND_OVER}: {problem}" for problem in check_rows(rules, tests)],
            f"{len(entries)} requirements: {tested} tested, "
            f"{sum('reason' in entry for entry in entries)} excepted")
 

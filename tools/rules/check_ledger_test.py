@@ -5,7 +5,7 @@ import copy
 import tomllib
 import unittest
 
-from check_ledger import LEDGER, ROOT, check, known_tests
+from check_ledger import HAND_OVER, LEDGER, ROOT, check, check_rows, known_tests
 
 
 class Ledger(unittest.TestCase):
@@ -47,6 +47,16 @@ class Ledger(unittest.TestCase):
     def test_a_reference_to_nothing(self):
         self.expect("no entry 9293 MUST-99",
                     lambda e: next(x for x in e if "see" in x)["see"].append("9293 MUST-99"))
+
+    def test_rows(self):
+        text = (ROOT / HAND_OVER).read_text()
+        self.assertEqual(check_rows(text, self.tests), [])
+        for row, problem in (("| a rule | a deed | `No.Such` |", "no test No.Such"),
+                             ("| a rule | a deed | |", "not rule, deed and tests"),
+                             ("| a rule | `HandOver.TimestampsGoOn` |", "not rule, deed and tests")):
+            found = check_rows(f"{text}{row}\n", self.tests)
+            self.assertTrue(any(problem in each for each in found), row)
+        self.assertEqual(check_rows("", self.tests), ["there is no table"])
 
 
 if __name__ == "__main__":
