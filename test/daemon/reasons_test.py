@@ -73,6 +73,7 @@ class Reasons(unittest.TestCase):
         stats = self.end.snp_json("stats")
         declined = stats["declined"]
         self.assertNotIn("park-failed", declined)
+        self.assertNotIn("not-tcp", declined)
         self.assertGreater(stats["offload"]["done"] + sum(declined.values()), 0)
 
     def test_the_other_end_is_told_whose_fault_it_is(self):

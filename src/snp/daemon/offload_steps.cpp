@@ -74,7 +74,8 @@ Reason Offloader::examine(Program& program, ipc::SlotId slot_id, Flow& flow,
   if ((slot.app.flags.load() & ipc::slot_flag::kClosed) != 0) return Reason::kState;
   flow.in_use = slot.app.in_use.load();
   flow.socket = program.take_socket(slot_id);
-  if (!flow.socket.is_open()) return Reason::kNotTcp;
+  const bool is_same = is_allocated(flow.in_use) && slot.app.in_use.load() == flow.in_use;
+  if (!flow.socket.is_open()) return is_same ? Reason::kNotTcp : Reason::kState;  // closed
   const auto surveyed = host::survey(flow.socket.get());
   if (!surveyed) return Reason::kNotTcp;
   survey = *surveyed;
