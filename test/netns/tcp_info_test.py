@@ -22,7 +22,7 @@ ROUND_TRIP_US = 2 * DELAY_MS * 1000
 SENT = 5 * 20_000  # by each time the client is asked
 
 # What the handshake has agreed, and what follows from it and from the path.
-SAME = ("state", "options", "scales", "snd_mss", "pmtu", "max_pacing_rate")
+SAME = ("keepalive", "state", "options", "scales", "snd_mss", "pmtu", "max_pacing_rate")
 NOTHING_WRONG = ("ca_state", "retransmits", "probes", "backoff", "unacked", "sacked", "lost", "retrans",
                  "total_retrans", "notsent_bytes", "bytes_retrans", "dsack_dups", "rcv_ooopack")
 INFINITE_SSTHRESH = 0x7fffffff
@@ -68,6 +68,7 @@ class TcpInfo(unittest.TestCase):
             self.assertLess(info[name], 2 * ROUND_TRIP_US, name)
         self.assertGreater(info["rto"], info["rtt"] + 190_000)
         self.assertLess(info["rto"], 600_000)
+        self.assertEqual(info["keepalive"], 1)
         self.assertEqual(info["snd_ssthresh"], INFINITE_SSTHRESH)
         self.assertGreaterEqual(info["snd_cwnd"], 10)
         self.assertGreaterEqual(info["snd_wnd"], 14_600)

@@ -188,6 +188,7 @@ Reason Offloader::dump_end(Flow& flow) {
                            handoff.tx, ipc::kFirstPosition);
   if (!parked) return explain_park(flow, parked.error());
   flow.parked = *parked;
+  note_keepalive(flow.program->slot(flow.slot), record.memo);
   complete(flow.parked.state, flow.path);
   handoff.state = flow.parked.state;
   handoff.rx_range = flow.parked.rx_range;

@@ -178,7 +178,7 @@ std::optional<Input> Offloader::hold(Flow& flow) {
 Reason Offloader::park(Flow& flow) {
   ipc::FlowRecord& record = env_.records[flow.id];
   std::byte* base = flow.program->arena->memory.data();
-  const ipc::Slot& slot = flow.program->slot(flow.slot);
+  ipc::Slot& slot = flow.program->slot(flow.slot);
   handoff_ = {};
   handoff_.id = flow.id;
   // A size that a rule says is used as it is.
@@ -200,6 +200,7 @@ Reason Offloader::park(Flow& flow) {
     return explain_park(flow, parked.error());
   }
   handoff_.state = parked->state;
+  note_keepalive(slot, record.memo);
   const std::string& of_rule = flow.treatment.congestion_control;
   choose_congestion_control(
       of_rule.empty() ? env_.settings.text(Setting::kCongestionControl) : of_rule,

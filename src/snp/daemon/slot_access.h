@@ -54,6 +54,12 @@ inline void follow_shutdown(const ipc::Slot* slot, HostSocketMemo& memo) noexcep
     memo.shutdown_read = 1;
 }
 
+// What a parked socket cannot tell, for a switch that has not mirrored its options yet. Pre: the
+// gate is closed.
+inline void note_keepalive(ipc::Slot& slot, const HostSocketMemo& memo) noexcept {
+  if (slot.app.options_generation.load() == 0) slot.facts.options.keepalive = memo.keepalive;
+}
+
 // Closes the gate and waits until no call of the application is inside: `limit` at most. False:
 // somebody still is; the caller opens the gate again.
 bool close_gate(ipc::Slot& slot, ipc::SlotMode closed, Duration limit);

@@ -174,12 +174,13 @@ void mirror(Connection& c, int fd, int level, int name, std::uint32_t value,
   auto& generation = c.slot->app.options_generation;
   if (in_host && generation.load(std::memory_order_relaxed) == 0 && is_kept_by_socket(level, name))
     return;
-  const bool had_keepalive = o.keepalive != 0 && generation.load(std::memory_order_relaxed) != 0;
+  const bool had_keepalive = o.keepalive != 0;
   if (generation.load(std::memory_order_relaxed) == 0)
     fill_mirror(o, fd);
   else
     read_into_mirror(o, fd, level, name);
-  // A parked socket keeps SO_KEEPALIVE off, whatever the program set (design section 2).
+  // A parked socket keeps SO_KEEPALIVE off, whatever the program set (design section 2); snpd has
+  // noted here what was set before there was a mirror.
   if (!in_host) o.keepalive = had_keepalive;
   if (level == SOL_SOCKET && name == SO_KEEPALIVE) o.keepalive = value != 0;
   // What the kernel answers is its mode of the moment, on for every fresh socket: no wish of
@@ -264,7 +265,7 @@ bool get_option(Connection& c, int fd, int level, int name, void* value,
     put(value, length, &error, sizeof error);
     return true;
   }
-  if (level == SOL_SOCKET && name == SO_KEEPALIVE && c.slot->app.options_generation.load() != 0) {
+  if (level == SOL_SOCKET && name == SO_KEEPALIVE) {
     const int on = c.slot->facts.options.keepalive;
     put(value, length, &on, sizeof on);
     return true;

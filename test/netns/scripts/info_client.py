@@ -1,5 +1,6 @@
-"""info_client.py HOST PORT: one connection to an echo server. For each SIGUSR1: a few exchanges, then
-TCP_INFO as a line of JSON. Until SIGTERM."""
+"""info_client.py HOST PORT: one connection to an echo server, with keepalive from before it was
+connected. For each SIGUSR1: a few exchanges, then TCP_INFO and whether keepalive is on as a line of
+JSON. Until SIGTERM."""
 
 import json
 import signal
@@ -28,6 +29,10 @@ def tcp_info(connection):
     return dict(zip(names, struct.unpack(layout, data), strict=True))
 
 
+def keepalive(connection):
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
 def exchange(connection):
     connection.sendall(bytes(SIZE))
     left = SIZE
@@ -41,15 +46,20 @@ def exchange(connection):
 def main():
     wanted = {signal.SIGUSR1, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
-    with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.connect((sys.argv[1], int(sys.argv[2])))
         exchange(connection)
         print("ready", flush=True)
         while signal.sigwait(wanted) == signal.SIGUSR1:
+            before = keepalive(connection)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for _ in range(EXCHANGES):
                 exchange(connection)
             time.sleep(0.2)  # what is acknowledged late is acknowledged now
-            print(json.dumps(tcp_info(connection)), flush=True)
+            info = tcp_info(connection)
+            info["keepalive"] = before and keepalive(connection)
+            print(json.dumps(info), flush=True)
 
 
 if __name__ == "__main__":
