@@ -112,7 +112,7 @@ class FakeCard {
     if (request.key_size != 0 && !takes_keys) return EOPNOTSUPP;
     const auto* array = reinterpret_cast<const std::byte*>(&request + 1);
     std::vector<std::uint32_t> next(entries);
-    std::memcpy(next.data(), array, entries * 4);
+    if (entries != 0) std::memcpy(next.data(), array, entries * 4);
     for (const std::uint32_t queue : next)
       if (queue >= queues) return EINVAL;
     ++writes;
