@@ -24,7 +24,10 @@
 #include "shared/steer_map.h"
 
 #define IP_MORE_OR_OFFSET 0x3fff /* RFC 791: MF and the fragment offset */
-#define MAX_EXTENSION_HEADERS 8  /* more than that is not a connection we carry */
+#define TCP_DATA_OFFSET 12       /* RFC 9293 3.1 */
+#define TCP_FLAGS 13
+#define TCP_RST 4
+#define MAX_EXTENSION_HEADERS 8 /* more than that is not a connection we carry */
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -35,6 +38,14 @@ struct {
   __type(key, struct snp_flow_key);
   __type(value, struct snp_flow_value);
 } snp_flows SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 65536); /* set before loading */
+  __type(key, __u32);
+  __type(value, struct snp_account);
+} snp_accounts SEC(".maps");
 
 /* How many flows the map holds at least, in all and by bucket; with none, nothing is parsed or
  * looked up. Written by the loader. */
@@ -169,6 +180,45 @@ static __always_inline struct snp_flow_value *find_flow(struct __sk_buff *skb, e
   return find_flow_key(skb, access, net, outgoing, &key);
 }
 
+/* Where the TCP header begins, unless an extension header that nobody sends stands before it. */
+static __always_inline __u32 tcp_offset(struct __sk_buff *skb) {
+  __u8 first = 0;
+  if (skb->protocol == bpf_htons(ETH_P_IPV6)) return ETH_HLEN + sizeof(struct ipv6hdr);
+  bpf_skb_load_bytes(skb, ETH_HLEN, &first, 1);
+  return ETH_HLEN + (first & 15) * 4;
+}
+
+/* A merged frame that was given back and comes in again carries no number of segments. */
+static __always_inline __u64 segments_in(struct __sk_buff *skb) {
+  const __u32 offset = tcp_offset(skb);
+  __u8 data_offset = 0;
+  __u32 headers;
+  if (skb->gso_segs != 0) return skb->gso_segs;
+  if (skb->gso_size == 0) return 1;
+  if (bpf_skb_load_bytes(skb, offset + TCP_DATA_OFFSET, &data_offset, 1) != 0) return 1;
+  headers = offset + (data_offset >> 4) * 4;
+  return skb->len > headers ? (skb->len - headers + skb->gso_size - 1) / skb->gso_size : 1;
+}
+
+static __always_inline void count_taken(struct __sk_buff *skb, const struct snp_flow_value *flow) {
+  struct snp_account *account = bpf_map_lookup_elem(&snp_accounts, &flow->account);
+  if (!account) return;
+  __sync_fetch_and_add(&account->taken_frames, 1);
+  __sync_fetch_and_add(&account->taken_octets, skb->len - ETH_HLEN);
+  __sync_fetch_and_add(&account->taken_segments, segments_in(skb));
+}
+
+static __always_inline void count_fenced(struct __sk_buff *skb, const struct snp_flow_value *flow) {
+  struct snp_account *account = bpf_map_lookup_elem(&snp_accounts, &flow->account);
+  __u8 flags = 0;
+  if (!account) return;
+  bpf_skb_load_bytes(skb, tcp_offset(skb) + TCP_FLAGS, &flags, 1);
+  __sync_fetch_and_add(&account->fenced_frames, 1);
+  __sync_fetch_and_add(&account->fenced_octets, skb->len - ETH_HLEN);
+  __sync_fetch_and_add(&account->fenced_segments, segments_in(skb));
+  if (flags & TCP_RST) __sync_fetch_and_add(&account->fenced_resets, 1);
+}
+
 /* TC_ACT_UNSPEC lets the filters after ours have their say; to tcx it is TCX_NEXT. */
 SEC("tc")
 int snp_ingress(struct __sk_buff *skb) {
@@ -176,8 +226,7 @@ int snp_ingress(struct __sk_buff *skb) {
   if (skb->pkt_type != PACKET_HOST) return TC_ACT_UNSPEC;
   flow = find_flow(skb, DIRECT, ETH_HLEN, false);
   if (!flow || flow->state < SNP_FLOW_HOLD) return TC_ACT_UNSPEC;
-  __sync_fetch_and_add(&flow->ingress_frames, 1);
-  __sync_fetch_and_add(&flow->ingress_bytes, skb->len);
+  count_taken(skb, flow);
   return TC_ACT_SHOT;
 }
 
@@ -191,7 +240,7 @@ int snp_egress(struct __sk_buff *skb) {
   }
   flow = find_flow(skb, DIRECT, ETH_HLEN, true);
   if (!flow || flow->state < SNP_FLOW_HOLD || flow->state == SNP_FLOW_RETURN) return TC_ACT_UNSPEC;
-  __sync_fetch_and_add(&flow->fenced_frames, 1);
+  count_fenced(skb, flow);
   return TC_ACT_SHOT;
 }
 

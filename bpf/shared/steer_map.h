@@ -38,18 +38,35 @@ static inline __u32 snp_flow_bucket(const struct snp_flow_key *key) {
 #define SNP_SHARD_BY_HASH 0xffffffffu
 
 struct snp_flow_value {
-  __u32 state;          /* enum snp_flow_state */
-  __u32 shard;          /* or SNP_SHARD_BY_HASH */
-  __u64 ingress_frames; /* kept from the host */
-  __u64 ingress_bytes;
-  __u64 fenced_frames; /* sent by the host, dropped by the egress fence */
+  __u32 state;   /* enum snp_flow_state */
+  __u32 shard;   /* or SNP_SHARD_BY_HASH */
+  __u32 account; /* index of its snp_account */
+  __u32 zero;
 };
 
+/* What became of a flow's packets. It outlives the flow's entry: who counts late counts here, too.
+ * Octets are those of IP, with its header; segments as the device cuts or has merged them. */
+struct snp_account {
+  __u64 taken_frames; /* kept from the host */
+  __u64 taken_octets;
+  __u64 taken_segments;
+  __u64 fenced_frames; /* sent by the host, dropped by the egress fence */
+  __u64 fenced_octets;
+  __u64 fenced_segments;
+  __u64 fenced_resets;
+  __u64 zero;
+};
+
+/* Of flows that have no account of their own. */
+#define SNP_ACCOUNT_OF_NOBODY 0
+
 #ifdef __cplusplus
-static_assert(sizeof(snp_flow_key) == 36 && sizeof(snp_flow_value) == 32);
+static_assert(sizeof(snp_flow_key) == 36 && sizeof(snp_flow_value) == 16 &&
+              sizeof(snp_account) == 64);
 #else
 _Static_assert(sizeof(struct snp_flow_key) == 36, "no padding: the key is hashed as bytes");
-_Static_assert(sizeof(struct snp_flow_value) == 32, "shared layout");
+_Static_assert(sizeof(struct snp_flow_value) == 16, "shared layout");
+_Static_assert(sizeof(struct snp_account) == 64, "shared layout: a cache line");
 #endif
 
 #endif

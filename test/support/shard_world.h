@@ -28,6 +28,7 @@ using test::FakeApp;
 using test::pattern;
 
 using M = stats::EngineMetric;
+using P = stats::PathMetric;
 
 inline constexpr std::uint32_t kRing = 64 * 1024;
 

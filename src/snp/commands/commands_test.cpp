@@ -1,3 +1,5 @@
+#include <set>
+
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -306,6 +308,69 @@ TEST(Commands, StatsTotalIsTheSum) {
   EXPECT_THAT(kStats.render(*result), testing::HasSubstr("frames_in     12\n"));
   EXPECT_THAT(kStats.render(*result), testing::Not(testing::HasSubstr("turns")));
   EXPECT_EQ(result->at("engine").at("turns"), 0);
+}
+
+TEST(Commands, StatsShowTheLedger) {
+  using stats::Mib;
+  FakeService service;
+  service.report.ledger.host.tcp[Mib::kInSegs] = 10;
+  service.report.ledger.host.ip[1][Mib::kInReceives] = 4;
+  service.report.ledger.paths[1].merge(stats::PathMetric::kTakenFrames, 3);
+  DeviceLedger device;
+  device.name = "eth7";
+  device.link.frames_in = 9;
+  device.paths[1].merge(stats::PathMetric::kTakenFrames, 3);
+  service.report.devices = {device};
+  const auto result = run(service, "stats", Json::object());
+  ASSERT_TRUE(result);
+  const Json expected{{"host", 10}, {"target", 3}, {"local", 0}, {"total", 13}, {"corrected", 0}};
+  EXPECT_EQ(result->at("ledger").at("tcp").at("InSegs"), expected);
+  EXPECT_EQ(result->at("families").at("ipv6").at("ip").at("InReceives").at("total"), 7);
+  EXPECT_EQ(result->at("families").at("ipv4").at("ip").at("InReceives").at("total"), 0);
+  EXPECT_TRUE(result->at("families").at("ipv6").at("tcp").at("InSegs").at("host").is_null());
+  const Json& link = result->at("devices").at(0).at("link").at("InFrames");
+  EXPECT_EQ(link.at("host"), 6);
+  EXPECT_EQ(link.at("target"), 3);
+  EXPECT_THAT(kStats.render(*result), testing::ContainsRegex("InSegs +10 +3 +0 +13\n"));
+
+  const auto by_device = run(service, "stats", Json{{"--by", "device"}});
+  ASSERT_TRUE(by_device);
+  EXPECT_THAT(kStats.render(*by_device), testing::StartsWith("eth7\n"));
+  EXPECT_THAT(kStats.render(*by_device), testing::ContainsRegex("InSegs +- +3 +0 +-\n"));
+  const auto by_family = run(service, "stats", Json{{"--by", "family"}});
+  ASSERT_TRUE(by_family);
+  EXPECT_THAT(kStats.render(*by_family), testing::ContainsRegex("InReceives +4 +3 +0 +7\n"));
+  EXPECT_FALSE(run(service, "stats", Json{{"--by", "colour"}}));
+}
+
+TEST(Commands, StatsExplainEveryCounter) {
+  FakeService service;
+  const auto one = run(service, "stats", Json{{"--explain", true}, {"NAME", "RetransSegs"}});
+  ASSERT_TRUE(one);
+  ASSERT_EQ(one->at("explain").size(), 1u);
+  EXPECT_THAT(kStats.render(*one), testing::HasSubstr("sent again"));
+  const auto all = run(service, "stats", Json{{"--explain", true}});
+  ASSERT_TRUE(all);
+  std::set<std::string> explained;
+  for (const Json& row : all->at("explain"))
+    explained.insert(row.at("name"));
+  const auto stats = run(service, "stats", Json::object());
+  ASSERT_TRUE(stats);
+  for (const char* group : {"tcp", "ip"})
+    for (const auto& [name, row] : stats->at("ledger").at(group).items())
+      EXPECT_TRUE(explained.contains(name)) << name;
+  EXPECT_FALSE(run(service, "stats", Json{{"--explain", true}, {"NAME", "Luck"}}));
+  EXPECT_FALSE(run(service, "stats", Json{{"NAME", "InSegs"}}));
+}
+
+TEST(Commands, NetstatStatisticsAreOfHostAndTarget) {
+  FakeService service;
+  service.report.ledger.host.tcp[stats::Mib::kOutSegs] = 10;
+  service.report.ledger.paths[0].merge(stats::PathMetric::kSegmentsOut, 5);
+  const auto result = run(service, "netstat", Json{{"-s", true}});
+  ASSERT_TRUE(result);
+  EXPECT_THAT(kNetstat.render(*result),
+              testing::HasSubstr("  Segments Sent                       = 15\n"));
 }
 
 TEST(Commands, PathsAreUniqueAndComplete) {

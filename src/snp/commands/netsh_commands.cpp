@@ -143,7 +143,11 @@ Result<std::string> show_chimneystats(Service& service, const NetshValues& value
          row("Chimney", chimney_state(*found, service.settings())) +
          row("Offloaded Connections", std::to_string(found->offloaded)) +
          row("Bytes Received by Them", std::to_string(found->bytes_in)) +
-         row("Bytes Sent by Them", std::to_string(found->bytes_out));
+         row("Bytes Sent by Them", std::to_string(found->bytes_out)) +
+         row("Packets Received by Them", std::to_string(found->frames_in)) +
+         row("Packets Received with Errors", std::to_string(found->errors_in)) +
+         row("Segments Sent by Them", std::to_string(found->segments_out)) +
+         row("Segments Retransmitted by Them", std::to_string(found->retransmits));
 }
 
 Result<std::string> show_netdmastats(Service& service, const NetshValues& /*values*/) {

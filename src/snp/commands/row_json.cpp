@@ -4,7 +4,15 @@ namespace snp::commands {
 
 Json to_json(const ConnectionRow& row) {
   const chimney::ReasonText& reason = chimney::text_of(row.reason);
+  const auto part = [](const CarriedPart& carried) {
+    return Json{{"segments_in", carried.segments_in},
+                {"segments_out", carried.segments_out},
+                {"retransmits", carried.retransmits},
+                {"bytes_in", carried.bytes_in},
+                {"bytes_out", carried.bytes_out}};
+  };
   return Json{
+      {"ledger", {{"host", part(row.host_part)}, {"target", part(row.target_part)}}},
       {"local", to_string(row.flow.local)},
       {"remote", to_string(row.flow.remote)},
       {"pid", row.pid},

@@ -2,6 +2,7 @@
 // answers that take time come through callbacks on the same thread, each exactly once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -14,10 +15,17 @@
 #include "snp/netdma/calibration.h"
 #include "snp/rss/hash_type.h"
 #include "snp/settings/settings.h"
+#include "snp/stats/ledger.h"
 #include "snp/stats/netdma_stats.h"
 #include "snp/wire/address.h"
 
 namespace snp::commands {
+
+// What host or target has carried of a connection, each segment and byte in one of them only.
+struct CarriedPart {
+  std::uint64_t segments_in = 0, segments_out = 0, retransmits = 0;  // as the device cuts them
+  std::uint64_t bytes_in = 0, bytes_out = 0;                         // of payload, each once
+};
 
 struct ConnectionRow {
   FourTuple flow;
@@ -34,6 +42,7 @@ struct ConnectionRow {
   std::uint32_t quiet_us = 0;  // of the last hand-over; 0: there was none
   std::string tcp_state;       // as the engine knows it; empty when in the host
   std::uint32_t srtt_us = 0, retransmits = 0;
+  CarriedPart host_part, target_part;
   // Of the program at the other end; local target only.
   std::uint32_t peer_pid = 0;
   std::string peer_program;
@@ -60,6 +69,8 @@ struct DeviceRow {
   std::uint64_t offloaded = 0;                // connections now
   std::uint64_t bytes_in = 0, bytes_out = 0;  // carried for them
   std::vector<std::string> task_offloads;     // what the device does for the host
+  // Of offloaded connections, so far.
+  std::uint64_t segments_out = 0, retransmits = 0, frames_in = 0, errors_in = 0;
 };
 
 // What a setting asks for and what this version does about it, in one place for all commands.
@@ -132,12 +143,27 @@ struct Metric {
   std::uint64_t value = 0;
 };
 
+// What a device has carried, frames with their Ethernet headers.
+struct LinkPart {
+  std::uint64_t frames_in = 0, bytes_in = 0, frames_out = 0, bytes_out = 0;
+};
+
+struct DeviceLedger {
+  std::uint32_t ifindex = 0;
+  std::string name;
+  LinkPart link;                                            // host and target together
+  std::array<stats::PathCounters, stats::kFamilies> paths;  // of the target
+  std::optional<stats::MibValues> host_ip6;  // Linux counts IPv6 by device, and IPv4 not
+};
+
 struct StatsReport {
   PathStats host, target;  // target: the engine's
   PathStats local;         // the local target's; bytes of both ends are the same bytes
   HandOverStats offload, upload;
   std::vector<Metric> engine;         // what the shards have counted
   std::vector<ReasonCount> declined;  // offloads that did not happen, by reason
+  stats::LedgerSources ledger;
+  std::vector<DeviceLedger> devices;
 };
 
 // Who hears of what happens, or may refuse it (doc/events.md).

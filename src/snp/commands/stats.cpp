@@ -1,4 +1,5 @@
 #include "snp/commands/command.h"
+#include "snp/commands/ledger_json.h"
 #include "snp/commands/table.h"
 
 namespace snp::commands {
@@ -19,24 +20,55 @@ Json to_json(const HandOverStats& stats) {
               {"queued_bytes", stats.queued_bytes}};
 }
 
-void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
-  const StatsReport stats = service.stats();
-  const PathStats total{stats.host.connections + stats.target.connections + stats.local.connections,
-                        stats.host.bytes_in + stats.target.bytes_in + stats.local.bytes_in,
-                        stats.host.bytes_out + stats.target.bytes_out + stats.local.bytes_out};
+constexpr Argument kArguments[] = {
+    {"--by WHAT", "device or family: the ledger of each device, or of IPv4 and of IPv6", false},
+    {"--explain", "what a rising value means, of every counter or of NAME", false},
+    {"NAME", "of a counter, for --explain", false},
+};
+
+void explain(const Json& arguments, const Answer& answer) {
+  const std::string name = argument_text(arguments, "NAME");
+  auto rows = explain_counters(name);
+  if (!rows)
+    return answer(fail(Errc::kNotFound,
+                       "there is no counter '" + name + "'; 'snp stats --explain' lists them all"));
+  answer(Json{{"explain", std::move(*rows)}});
+}
+
+void handle(Service& service, const Json& arguments, const Answer& answer) {
+  if (arguments.contains("--explain")) return explain(arguments, answer);
+  if (arguments.contains("NAME"))
+    return answer(fail(Errc::kInvalid, "a counter's name goes with --explain"));
+  const std::string by = argument_text(arguments, "--by");
+  if (!by.empty() && by != "device" && by != "family")
+    return answer(fail(Errc::kInvalid, "--by takes device or family, not '" + by + "'"));
+  const StatsReport report = service.stats();
+  const PathStats total{
+      report.host.connections + report.target.connections + report.local.connections,
+      report.host.bytes_in + report.target.bytes_in + report.local.bytes_in,
+      report.host.bytes_out + report.target.bytes_out + report.local.bytes_out};
   Json declined = Json::object();
-  for (const ReasonCount& entry : stats.declined)
+  for (const ReasonCount& entry : report.declined)
     declined[std::string(chimney::text_of(entry.reason).name)] = entry.count;
   Json engine = Json::object();
-  for (const Metric& metric : stats.engine)
+  for (const Metric& metric : report.engine)
     engine[metric.name] = metric.value;
-  answer(Json{{"host", to_json(stats.host)},
-              {"target", to_json(stats.target)},
-              {"local", to_json(stats.local)},
+  Json devices = Json::array();
+  for (const DeviceLedger& device : report.devices)
+    devices.push_back(ledger_json(device));
+  answer(Json{{"by", by},
+              {"ledger", ledger_json(report.ledger)},
+              {"families",
+               {{"ipv4", ledger_json(report.ledger, stats::Family::kV4)},
+                {"ipv6", ledger_json(report.ledger, stats::Family::kV6)}}},
+              {"devices", std::move(devices)},
+              {"host", to_json(report.host)},
+              {"target", to_json(report.target)},
+              {"local", to_json(report.local)},
               {"total", to_json(total)},
               {"engine", std::move(engine)},
-              {"offload", to_json(stats.offload)},
-              {"upload", to_json(stats.upload)},
+              {"offload", to_json(report.offload)},
+              {"upload", to_json(report.upload)},
               {"declined", std::move(declined)}});
 }
 
@@ -80,9 +112,23 @@ std::string render_engine(const Json& result) {
   return table.to_text();
 }
 
+std::string render_parts(const Json& result) {
+  std::string text;
+  if (result.at("by").get<std::string>() == "device") {
+    for (const Json& device : result.at("devices"))
+      text += (text.empty() ? "" : "\n") + render_device_ledger(device);
+    return text;
+  }
+  const Json& families = result.at("families");
+  return "IPv4\n\n" + render_ledger(families.at("ipv4")) + "\nIPv6\n\n" +
+         render_ledger(families.at("ipv6"));
+}
+
 std::string render(const Json& result) {
-  std::string text =
-      render_paths(result) + "\n" + render_hand_overs(result) + "\n" + render_engine(result);
+  if (result.contains("explain")) return render_explanations(result.at("explain"));
+  if (!result.at("by").get<std::string>().empty()) return render_parts(result);
+  std::string text = render_paths(result) + "\n" + render_ledger(result.at("ledger")) + "\n" +
+                     render_hand_overs(result) + "\n" + render_engine(result);
   for (const auto& [name, count] : result.at("declined").items())
     text += "declined, " + name + ": " + std::to_string(count.get<std::uint64_t>()) + "\n";
   return text;
@@ -92,8 +138,10 @@ std::string render(const Json& result) {
 
 const CommandSpec kStats{
     .path = "stats",
-    .help = "Show connections and bytes of host and target, and the hand-overs between them.",
-    .arguments = {},
+    .help =
+        "Show what host and target have carried, each segment and byte once, and the hand-overs "
+        "between them.",
+    .arguments = kArguments,
     .changes_things = false,
     .handle = handle,
     .render = render,

@@ -129,7 +129,10 @@ class Control final : public commands::Service {
   void follow_policy();
 
   std::optional<Found> find_slot(const FourTuple& flow);
-  commands::ConnectionRow make_row(Program& program, ipc::SlotId slot, const SlotNote& note);
+  using Marks = std::map<FourTuple, host::SocketMark>;
+  commands::ConnectionRow make_row(Program& program, ipc::SlotId slot, const SlotNote& note,
+                                   const Marks& marks);
+  void fill_ledger(commands::StatsReport& report) const;
   [[nodiscard]] commands::ConnectionRow make_orphan_row(const Flow& flow) const;
   void fill_engine_part(commands::ConnectionRow& row, ipc::FlowId id) const;
   [[nodiscard]] std::uint32_t shards() const {

@@ -7,6 +7,7 @@
 
 #include "snp/daemon/control.h"
 #include "snp/engine/clock.h"
+#include "snp/host/tcp_sockets.h"
 
 namespace snp::daemon {
 namespace {
@@ -16,6 +17,15 @@ using chimney::Reason;
 Failure no_such_flow(const FourTuple& flow) {
   return fail(Errc::kNotFound, "no attached program has a connection " + snp::to_string(flow) +
                                    "; 'snp connections' lists them, 'snp run' attaches a program");
+}
+
+void fill_parts(commands::ConnectionRow& row, const AccountView& view) {
+  const auto part = [](const host::Carried& from) {
+    return commands::CarriedPart{from.segments_in, from.segments_out, from.retransmits,
+                                 from.bytes_in, from.bytes_out};
+  };
+  row.host_part = part(view.host);
+  row.target_part = part(view.target);
 }
 
 }  // namespace
@@ -51,7 +61,7 @@ void Control::fill_engine_part(commands::ConnectionRow& row, ipc::FlowId id) con
 }
 
 commands::ConnectionRow Control::make_row(Program& program, ipc::SlotId slot_id,
-                                          const SlotNote& note) {
+                                          const SlotNote& note, const Marks& marks) {
   const ipc::Slot& slot = program.slot(slot_id);
   commands::ConnectionRow row;
   row.flow = *note.tuple;
@@ -79,6 +89,11 @@ commands::ConnectionRow Control::make_row(Program& program, ipc::SlotId slot_id,
   row.hand_overs = note.hand_overs;
   row.quiet_us = note.quiet_us;
   fill_engine_part(row, note.flow);
+  const auto mark = marks.find(row.flow);
+  const auto now = mark == marks.end() ? std::nullopt : std::optional(mark->second);
+  fill_parts(row, flow != nullptr
+                      ? parts_.offloader.ledger_of(*flow, now)
+                      : parts_.offloader.ledger_of({program.number, slot_id, note.in_use}, now));
   return row;
 }
 
@@ -89,10 +104,10 @@ commands::ConnectionRow Control::make_orphan_row(const Flow& flow) const {
   row.program = flow.program->name;
   row.offload_state = chimney::to_string(flow.lifecycle.state());
   row.reason = Reason::kOffloaded;
-  const ipc::FlowSnapshot& snapshot =
-      ipc::snapshot_of((&parts_.inheritance.records->at<ipc::FlowRecord>(0))[flow.id]);
-  row.bytes_in = snapshot.rcv_pos - flow.first_rcv;
-  row.bytes_out = snapshot.una_pos - flow.first_una;
+  const AccountView ledger = parts_.offloader.ledger_of(flow, std::nullopt);
+  fill_parts(row, ledger);
+  row.bytes_in = ledger.target.bytes_in;
+  row.bytes_out = ledger.target.bytes_out;
   fill_engine_part(row, flow.id);
   return row;
 }
@@ -100,13 +115,14 @@ commands::ConnectionRow Control::make_orphan_row(const Flow& flow) const {
 std::vector<commands::ConnectionRow> Control::connections() {
   std::vector<commands::ConnectionRow> rows;
   std::set<ipc::FlowId> shown;
+  const Marks marks = host::list_socket_marks();
   for (const auto& [number, program] : programs_) {
     if (program->has_ended) continue;
     for (const ipc::SlotId slot : open_slots(program->arena->memory)) {
       if (!program->tuple_of(slot)) continue;
       const SlotNote& note = program->note(slot);
       if (!note.tuple) continue;
-      rows.push_back(make_row(*program, slot, note));
+      rows.push_back(make_row(*program, slot, note, marks));
       shown.insert(note.flow);
     }
   }
@@ -157,22 +173,6 @@ void Control::upload_all(std::function<void(Result<std::uint32_t>)> done) {
     });
   }
   progress->one_less();
-}
-
-commands::StatsReport Control::stats() {
-  commands::StatsReport report;
-  parts_.offloader.fill(report);
-  for (const auto& [number, program] : programs_) {
-    if (program->has_ended) continue;
-    for (const ipc::SlotId id : open_slots(program->arena->memory)) {
-      const ipc::Slot& slot = program->slot(id);
-      if (ipc::mode_of(slot.engine.mode_word.load()) == ipc::SlotMode::kInHost)
-        ++report.host.connections;
-      report.host.bytes_in += slot.facts.host_bytes_in.load();
-      report.host.bytes_out += slot.facts.host_bytes_out.load();
-    }
-  }
-  return report;
 }
 
 commands::LearnedReport Control::learned() {

@@ -71,6 +71,9 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inherita
   config.time_wait = seconds(values.number(Setting::kTimeWaitS));
   config.open_channel = [&](std::uint32_t shard) { return copy_engines.take_channel(shard); };
   config.copies = copy_engines.copier_settings();
+  config.stats = inheritance.ledger->engine_stats();
+  config.paths = inheritance.ledger->shard_paths();
+  config.accounts = inheritance.ledger->target_accounts();
   std::vector<device::PacketDevice*> borrowed;
   for (const auto& device : devices)
     borrowed.push_back(device.get());
@@ -138,12 +141,13 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
       *inheritance.steering, values, inheritance.hash_key,
       [times = rss::ThreadTimes("snp-shard-")](Instant now) mutable { return times.sample(now); });
   if (auto followed = scaling.follow(); !followed) return followed;
+  Accounts accounts(*inheritance.ledger, *inheritance.steering, inheritance.max_connections);
   Coexistence coexistence(**loop, values);
   Learning learning(*inheritance.learned, values);
   EventDesk events(values);
   Offloader offloader({**loop, **engine, *inheritance.steering, **network, keeper, **presence,
                        &inheritance.records->at<ipc::FlowRecord>(0), values, policy, scaling,
-                       coexistence, learning, events, std::move(ifindexes),
+                       coexistence, learning, events, accounts, std::move(ifindexes),
                        inheritance.max_connections, (inheritance.restarts << 20) + 1});
   HostScaling host_scaling(**loop, values, inheritance.hash_key, scaled_devices(*devices));
   const auto recalibrated = [&] { (*engine)->set_copies(copy_engines.copier_settings()); };

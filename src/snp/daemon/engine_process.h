@@ -10,6 +10,7 @@
 #include "snp/daemon/keeper_link.h"
 #include "snp/daemon/kept.h"
 #include "snp/daemon/learning.h"
+#include "snp/daemon/ledger_memory.h"
 #include "snp/daemon/options.h"
 #include "snp/ipc/shared_memory.h"
 #include "snp/rss/toeplitz.h"
@@ -25,6 +26,7 @@ struct Inheritance {
   ipc::SharedMemory* bulletin = nullptr;  // Bulletin
   LearnedMemory* learned = nullptr;
   steer::Steering* steering = nullptr;
+  LedgerMemory* ledger = nullptr;
   std::vector<DeviceChoice> devices;
   settings::Settings config;  // at this start of the engine
   std::string rules;          // of policy, as text; likewise

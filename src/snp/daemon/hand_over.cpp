@@ -5,6 +5,7 @@
 
 #include "snp/daemon/offloader.h"
 #include "snp/engine/clock.h"
+#include "snp/host/footprint.h"
 #include "snp/ipc/slot_gate.h"
 
 namespace snp::daemon {
@@ -133,7 +134,10 @@ Input Offloader::unpark(Flow& flow) {
                                  handoff_.rx_range, handoff_.tx, handoff_.tx_range);
   flow.is_home = home.has_value();
   needs_forged_segment_ = home && home->needs_forged_segment;
-  if (home) return Input::kUnparked;
+  if (home) {
+    note_return(flow, handoff_, home->mark, home->filtered);
+    return Input::kUnparked;
+  }
   flow.reason = Reason::kUnparkFailed;
   ++uploads_.failed;
   spdlog::error("{}: cannot bring it home: {}", to_string(flow.tuple), home.error().message);
@@ -145,6 +149,9 @@ void Offloader::give_frames(const Flow& flow) {
   std::size_t length = 0;
   if (flow.is_home && needs_forged_segment_)
     length = host::make_forged_segment(handoff_.state, flow.socket.get(), forged);
+  // It is a reset then, and the kernel counts one that the engine has counted.
+  if (length != 0 && handoff_.state.delegated.state == TcpState::kClosed)
+    host::footprint().resets.fetch_add(1);
   env_.engine.release_frames(flow.id, flow.tuple, std::span(forged).first(length));
 }
 

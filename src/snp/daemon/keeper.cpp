@@ -5,6 +5,7 @@
 #include <csignal>
 #include <iterator>
 #include <new>
+#include <optional>
 
 #include <net/if.h>
 #include <poll.h>
@@ -25,6 +26,7 @@
 #include "snp/daemon/recovery.h"
 #include "snp/daemon/scaling_settings.h"
 #include "snp/engine/clock.h"
+#include "snp/host/footprint.h"
 #include "snp/ipc/message_socket.h"
 
 namespace snp::daemon {
@@ -189,6 +191,11 @@ class Keeper {
         return with_context(device.name, done.error());
     }
     inheritance_.steering = steering_.get();
+    auto ledger = LedgerMemory::create(ifindexes_);
+    if (!ledger) return tl::unexpected(ledger.error());
+    ledger_ = std::move(*ledger);
+    host::count_footprint_in(ledger_->totals().footprint);
+    inheritance_.ledger = &*ledger_;
     return {};
   }
 
@@ -370,9 +377,9 @@ class Keeper {
     const bool was_anything = !kept_.sockets.empty();
     const Instant begin = engine::monotonic_now();
     auto* records = &records_.at<ipc::FlowRecord>(0);
-    const RecoveryReport report =
-        recover(kept_, records, *steering_, aim,
-                [](const std::string& line) { spdlog::error("{}", line); });
+    const RecoveryReport report = recover(
+        kept_, records, *steering_, aim, [](const std::string& line) { spdlog::error("{}", line); },
+        &*ledger_);
     if (!was_anything) return;
     spdlog::warn(
         "{} connections came home in {} us, {} were closed, {} are lost, {} wait for the next "
@@ -400,6 +407,7 @@ class Keeper {
   ipc::SharedMemory bulletin_;
   ipc::SharedMemory learned_;
   std::unique_ptr<steer::Steering> steering_;
+  std::optional<LedgerMemory> ledger_;
   std::vector<std::uint32_t> ifindexes_;  // of the devices
   Kept kept_;
   std::string kept_settings_;  // TOML

@@ -151,6 +151,8 @@ Reason Offloader::take_both(Pair& pair, Flow& first, Flow& second) {
     if (reason == Reason::kOffloaded) reason = dump_end(*flow);
   if (reason == Reason::kOffloaded) reason = settle_both(pair, first, second);
   if (reason == Reason::kOffloaded) {
+    note_local_start(first, second);
+    note_local_start(second, first);
     for (Flow* flow : flows) {
       RecordJournal(env_.records[flow->id], flow->path).before_emptying(flow->parked);
       offloads_.queued_bytes += flow->parked.rx_range.length() + flow->parked.tx_range.length();
@@ -317,7 +319,7 @@ void Offloader::refill_both(const std::array<ipc::FlowId, 2>& ids) {
     return {flows[i]->socket.get(), env_.records[ids[i]].memo, flows[i]->handoff,
             words[i].is_reset || words[i].is_hostile};
   };
-  const std::array<Result<>, 2> refilled = refill_pair({end(0), end(1)});
+  const std::array<Result<host::Refilled>, 2> refilled = refill_pair({end(0), end(1)});
   // From here on the host has them: nobody may refill them again.
   for (const ipc::FlowId id : ids) {
     env_.records[id].status.store(ipc::FlowStatus::kFree);
@@ -329,7 +331,7 @@ void Offloader::refill_both(const std::array<ipc::FlowId, 2>& ids) {
 }
 
 void Offloader::end_local_upload(Flow& flow, const LocalTarget::LastWords& words,
-                                 const Result<>& refilled) {
+                                 const Result<host::Refilled>& refilled) {
   Program& program = *flow.program;
   if (words.is_gone) leave_to_us(flow);
   if (flow.lifecycle.is_orphan() && !words.is_reset) never_linger(flow.socket.get());
@@ -346,6 +348,7 @@ void Offloader::end_local_upload(Flow& flow, const LocalTarget::LastWords& words
     ++uploads_.failed;
     spdlog::error("{}: cannot bring it home: {}", to_string(flow.tuple), refilled.error().message);
   }
+  if (refilled) note_return(flow, flow.handoff, refilled->mark, refilled->filtered);
   drive(flow, refilled ? Input::kUnparked : Input::kUnparkFailed);
   hand_over_ended(program);
 }

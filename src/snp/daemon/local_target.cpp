@@ -302,6 +302,15 @@ std::optional<LocalTarget::Traffic> LocalTarget::traffic(Id id) const {
                  ipc::position_of(end.tx_head.load()) - couple->first_head[side]};
 }
 
+std::optional<Positions> LocalTarget::positions(Id id) const {
+  const Couple* couple = find(id);
+  if (couple == nullptr || couple->phase != Phase::kCarried) return std::nullopt;
+  const std::size_t side = side_of(*couple, id);
+  const auto& both = couple->pair->connection(couple->seat.index).end;
+  return Positions{ipc::position_of(both[1 - side].tx_head.load()),
+                   ipc::position_of(both[side].tx_head.load())};
+}
+
 LocalTarget::Counters LocalTarget::counters() const {
   Counters counters;
   counters.bytes = past_bytes_;

@@ -16,6 +16,7 @@
 
 #include "snp/chimney/local_pair.h"
 #include "snp/chimney/target.h"
+#include "snp/daemon/accounts.h"
 #include "snp/daemon/pairs.h"
 #include "snp/ipc/flow_record.h"
 #include "snp/ipc/pair_stream.h"
@@ -39,7 +40,9 @@ class LocalTarget final : public chimney::Target {
     std::uint64_t in = 0, out = 0;  // of one end's program, since the offload
   };
 
-  LocalTarget(Pairs& pairs, ipc::FlowRecord* records) : pairs_(pairs), records_(records) {}
+  // `past_bytes`: counts what connections that are over have carried.
+  LocalTarget(Pairs& pairs, ipc::FlowRecord* records, std::uint64_t& past_bytes)
+      : pairs_(pairs), records_(records), past_bytes_(past_bytes) {}
 
   // Two ends that are about to be offloaded together: `ends` by side. They share the seat, which is
   // given up when both are over, or by forget().
@@ -86,6 +89,8 @@ class LocalTarget final : public chimney::Target {
   [[nodiscard]] bool has_answers() const noexcept { return !answers_.empty(); }
 
   [[nodiscard]] std::optional<Traffic> traffic(Id id) const;
+  // Where the streams stand that its peer and it have written.
+  [[nodiscard]] std::optional<Positions> positions(Id id) const;
   [[nodiscard]] Counters counters() const;
   // Gives the pages of rings back whose connections have stood still since the last call. Closes
   // and opens their gates for a moment; leaves alone who is inside.
@@ -124,7 +129,7 @@ class LocalTarget final : public chimney::Target {
   ipc::FlowRecord* const records_;
   std::map<Id, std::shared_ptr<Couple>> couples_;  // each under both ids
   std::vector<Answer> answers_;
-  std::uint64_t past_bytes_ = 0;
+  std::uint64_t& past_bytes_;
 };
 
 // The kernel's queue takes about half of what SO_RCVBUF says; the rest is its own overhead.

@@ -152,7 +152,8 @@ class LocalTargetTest : public testing::Test {
   std::vector<ipc::FlowRecord> records_ = std::vector<ipc::FlowRecord>(20);
   Events events_;
   Pairs pairs_{surroundings()};
-  LocalTarget local_{pairs_, records_.data()};
+  std::uint64_t past_bytes_ = 0;
+  LocalTarget local_{pairs_, records_.data(), past_bytes_};
 };
 
 TEST_F(LocalTargetTest, JoinsTheQueuesAndTellsWhereTheyAre) {

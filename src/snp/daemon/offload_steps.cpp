@@ -167,6 +167,8 @@ std::optional<Input> Offloader::hold(Flow& flow) {
     (void)steer(flow, steer::FlowSteering::kHold);
     return std::nullopt;
   }
+  // It may have come home a moment ago: what comes from now on is not given back any more.
+  env_.engine.expect(flow.id, flow.tuple, flow.shard);
   if (env_.keeper.tell(KeeperNews::kSocket, flow.id, 0, flow.socket.get()) &&
       steer(flow, steer::FlowSteering::kShadow) && steer(flow, steer::FlowSteering::kHold))
     return std::nullopt;
@@ -193,10 +195,11 @@ Reason Offloader::park(Flow& flow) {
   constexpr std::uint64_t kRoom = 1ull << 32;
   if (tx_head < kRoom || rx_tail < kRoom || tx_head > ~0ull - kRoom || rx_tail > ~0ull - kRoom)
     return Reason::kHostile;
-  RecordJournal journal(record, flow.path);
+  RecordJournal journal(record, flow.path, flow.id, &env_.accounts);
   auto parked = host::park(flow.socket.get(), handoff_.rx, rx_tail, handoff_.tx, tx_head, &journal);
   if (!parked) {
     record.status.store(ipc::FlowStatus::kParking);
+    note_failed_park(flow);
     return explain_park(flow, parked.error());
   }
   handoff_.state = parked->state;
@@ -211,8 +214,6 @@ Reason Offloader::park(Flow& flow) {
   handoff_.rx_range = parked->rx_range;
   handoff_.tx_range = parked->tx_range;
   complete(handoff_.state, flow.path);
-  flow.first_una = handoff_.tx_range.begin;
-  flow.first_rcv = handoff_.rx_range.end;
   offloads_.queued_bytes += handoff_.rx_range.length() + handoff_.tx_range.length();
   return Reason::kOffloaded;
 }
@@ -227,6 +228,8 @@ Flow& Offloader::enrol(std::unique_ptr<Flow> owned) {
   const auto shards = static_cast<std::uint32_t>(env_.settings.number(Setting::kShards));
   flow.is_bound = flow.treatment.shard.has_value();
   flow.shard = flow.is_bound ? *flow.treatment.shard % shards : env_.scaling.shard_of(flow.tuple);
+  open_account(flow);
+  env_.records[flow.id].account = flow.account;
   return enter(std::move(owned));
 }
 

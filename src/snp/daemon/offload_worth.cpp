@@ -49,8 +49,10 @@ std::uint64_t Offloader::carried_bytes(const Flow& flow) const {
     const auto traffic = local_.traffic(flow.id);
     return traffic ? traffic->in + traffic->out : flow.stay.bytes;
   }
-  const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[flow.id]);
-  return snapshot.rcv_pos - flow.first_rcv + (snapshot.una_pos - flow.first_una);
+  const ConnectionAccount* account = account_of(flow);
+  if (account == nullptr || !account->is_away) return flow.stay.bytes;
+  const Positions at = positions_of(env_.records[flow.id]);
+  return at.in - std::min(at.in, account->first_in) + at.out - std::min(at.out, account->first_out);
 }
 
 void Offloader::look_at_stay(Flow& flow) {

@@ -57,7 +57,10 @@ Offloader::Offloader(Surroundings surroundings)
                 return found == programs_.end() ? nullptr : found->second;
               },
               env_.first_pair}),
-      local_(pairs_, env_.records) {
+      local_(pairs_, env_.records, env_.accounts.ledger().totals().local_bytes),
+      offloads_(env_.accounts.ledger().totals().offloads),
+      uploads_(env_.accounts.ledger().totals().uploads),
+      shard_moves_(env_.accounts.ledger().totals().shard_moves) {
   for (ipc::FlowId id = ipc::kFlowRecords; id > 0; --id)
     free_ids_.push_back(id - 1);
   env_.presence.on_change([this] { take_waiting_jobs(); });
@@ -103,7 +106,7 @@ void Offloader::answer(Flow& flow, const Result<>& result) {
     done(result);
 }
 
-void Offloader::account(Direction& direction, Flow& flow, std::uint64_t queued_bytes) {
+void Offloader::account(HandOverTotals& direction, Flow& flow, std::uint64_t queued_bytes) {
   const auto quiet = (engine::monotonic_now() - flow.quiet_since) / microseconds(1);
   const auto us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(quiet, 0, 0xffffffff));
   ++direction.done;
@@ -211,7 +214,7 @@ void Offloader::run_offload(OffloadJob job) {
 
 void Offloader::decline(const OffloadJob& job, const FourTuple& tuple, Reason reason) {
   ++offloads_.failed;
-  ++declined_[reason];
+  ++env_.accounts.ledger().totals().declined[static_cast<std::size_t>(reason)];
   if (job.done) job.done(reason_as_result(tuple, reason));
   const auto program = programs_.find(job.program);
   if (!env_.events.has_listeners() || program == programs_.end()) return;
@@ -337,13 +340,11 @@ void Offloader::drop_flow(Flow& flow) {
   end_stay(flow);
   ipc::FlowRecord& record = env_.records[flow.id];
   Program& program = *flow.program;
-  const ipc::FlowStatus status = record.status.load();
-  if (status != ipc::FlowStatus::kFree && status != ipc::FlowStatus::kParking && !flow.is_local) {
-    const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(record);
-    past_bytes_in_ += snapshot.rcv_pos - flow.first_rcv;
-    past_bytes_out_ += snapshot.una_pos - flow.first_una;
+  if (ConnectionAccount* account = account_of(flow); account != nullptr) {
+    daemon::end_stay(env_.accounts.ledger(), *account, positions_of(record));
+    env_.accounts.fold(flow.account);
   }
-  if (status != ipc::FlowStatus::kFree) {  // it had got as far as rings
+  if (record.status.load() != ipc::FlowStatus::kFree) {  // it had got as far as rings
     free_rings(flow);
     record.status.store(ipc::FlowStatus::kFree);
     env_.keeper.tell(KeeperNews::kForget, flow.id);
@@ -472,50 +473,6 @@ void Offloader::confirm_neighbours() {
     if (confirmed.emplace(flow->path.ifindex, flow->path.next_hop).second)
       env_.network.confirm_neighbour(flow->path.ifindex, flow->path.next_hop);
   }
-}
-
-void Offloader::fill(std::vector<commands::DeviceRow>& devices) const {
-  for (const auto& [id, flow] : flows_) {
-    if (flow->lifecycle.state() == OffloadState::kOffloading) continue;
-    const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[id]);
-    for (commands::DeviceRow& device : devices) {
-      if (device.ifindex != flow->path.ifindex) continue;
-      ++device.offloaded;
-      device.bytes_in += snapshot.rcv_pos - flow->first_rcv;
-      device.bytes_out += snapshot.una_pos - flow->first_una;
-    }
-  }
-}
-
-void Offloader::fill(commands::StatsReport& report) const {
-  const LocalTarget::Counters local = local_.counters();
-  report.local = {local.connections, local.bytes, local.bytes};
-  report.target.connections = static_cast<std::uint64_t>(std::count_if(
-      flows_.begin(), flows_.end(), [](const auto& entry) { return !entry.second->is_local; }));
-  report.target.bytes_in = past_bytes_in_;
-  report.target.bytes_out = past_bytes_out_;
-  for (const auto& [id, flow] : flows_) {
-    const ipc::FlowSnapshot& snapshot = ipc::snapshot_of(env_.records[id]);
-    if (flow->lifecycle.state() != OffloadState::kOffloading && !flow->is_local) {
-      report.target.bytes_in += snapshot.rcv_pos - flow->first_rcv;
-      report.target.bytes_out += snapshot.una_pos - flow->first_una;
-    }
-  }
-  const auto fill_direction = [](const Direction& from, commands::HandOverStats& to) {
-    to = {from.done,
-          from.failed,
-          from.quiet.quantile_us(0.5),
-          from.quiet.quantile_us(0.99),
-          from.quiet.max_us(),
-          from.queued_bytes};
-  };
-  fill_direction(offloads_, report.offload);
-  fill_direction(uploads_, report.upload);
-  env_.engine.stats().for_each([&](const stats::MetricInfo& metric, std::uint64_t value) {
-    report.engine.push_back({std::string(metric.name), value});
-  });
-  for (const auto& [reason, count] : declined_)
-    report.declined.push_back({reason, count});
 }
 
 }  // namespace snp::daemon

@@ -17,6 +17,7 @@
 #include "snp/chimney/lifecycle.h"
 #include "snp/chimney/target.h"
 #include "snp/commands/service.h"
+#include "snp/daemon/accounts.h"
 #include "snp/daemon/coexistence.h"
 #include "snp/daemon/event_desk.h"
 #include "snp/daemon/event_loop.h"
@@ -28,7 +29,6 @@
 #include "snp/daemon/policy_book.h"
 #include "snp/daemon/presence.h"
 #include "snp/daemon/program.h"
-#include "snp/daemon/quiet_times.h"
 #include "snp/daemon/receive_scaling.h"
 #include "snp/engine/engine.h"
 #include "snp/host/network.h"
@@ -52,6 +52,7 @@ struct Surroundings {
   Coexistence& coexistence;
   Learning& learning;
   EventDesk& events;
+  Accounts& accounts;
   std::set<std::uint32_t> devices;  // ifindexes that are served
   std::uint32_t max_connections = 0;
   ipc::PairNumber first_pair = 1;  // above what the engines before this one have used
@@ -75,12 +76,12 @@ struct Flow {
   bool has_left_shard = false;             // the old one was told to let go; the gate is closed
   chimney::Lifecycle lifecycle;
   Instant quiet_since;
-  std::uint64_t first_una = 0, first_rcv = 0;  // positions at the offload
-  std::uint64_t progress = 0;                  // una_pos + rcv_pos when last looked at
-  std::uint32_t cpu_us = 0;                    // of this thread, for the offload
-  Stay stay;                                   // with the target
-  bool is_staying = false;                     // it has begun
-  Instant active_at;                           // it had carried something new when looked at then
+  steer::AccountId account = steer::kNobodysAccount;
+  std::uint64_t progress = 0;  // una_pos + rcv_pos when last looked at
+  std::uint32_t cpu_us = 0;    // of this thread, for the offload
+  Stay stay;                   // with the target
+  bool is_staying = false;     // it has begun
+  Instant active_at;           // it had carried something new when looked at then
   // A rule or an administrator wants it offloaded: it does not make room for others.
   bool is_kept = false;
   bool is_commanded = false;  // offloaded because an administrator said so
@@ -196,6 +197,13 @@ class Offloader final : public chimney::TargetEvents {
     return flows_;
   }
   void fill(commands::StatsReport& report) const;
+  void fill(stats::LedgerSources& sources) const;
+  void fill(std::vector<commands::DeviceLedger>& devices) const;  // of those that are served
+  // Both parts of a connection's ledger; `mark`: of its socket, when the host has it.
+  [[nodiscard]] AccountView ledger_of(const SlotUse& use,
+                                      const std::optional<host::SocketMark>& mark) const;
+  [[nodiscard]] AccountView ledger_of(const Flow& flow,
+                                      const std::optional<host::SocketMark>& mark) const;
   void fill(commands::RssReport& report) const;
   void fill(std::vector<commands::DeviceRow>& devices) const;
 
@@ -215,11 +223,6 @@ class Offloader final : public chimney::TargetEvents {
     std::uint32_t in_use;
     Done done;
   };
-  struct Direction {
-    std::uint64_t done = 0, failed = 0, queued_bytes = 0;
-    QuietTimes quiet;
-  };
-
   void run_offload(OffloadJob job);
   void decline(const OffloadJob& job, const FourTuple& tuple, chimney::Reason reason);
   void tell_listeners(std::string_view kind, const Flow& flow);
@@ -269,7 +272,8 @@ class Offloader final : public chimney::TargetEvents {
   void run_local_upload(Flow& flow);
   void refuse_local_upload(const std::array<ipc::FlowId, 2>& ids);
   void refill_both(const std::array<ipc::FlowId, 2>& ids);
-  void end_local_upload(Flow& flow, const LocalTarget::LastWords& words, const Result<>& refilled);
+  void end_local_upload(Flow& flow, const LocalTarget::LastWords& words,
+                        const Result<host::Refilled>& refilled);
   void leave_to_us(Flow& flow);
   void notice_local_close(Flow& flow);
 
@@ -297,7 +301,14 @@ class Offloader final : public chimney::TargetEvents {
   void answer(Flow& flow, const Result<>& result);
   void hand_over_ended(Program& program);
   void detach_if_due(Program& program);
-  void account(Direction& direction, Flow& flow, std::uint64_t queued_bytes);
+  void account(HandOverTotals& direction, Flow& flow, std::uint64_t queued_bytes);
+  // accounting.cpp
+  void open_account(Flow& flow);
+  [[nodiscard]] ConnectionAccount* account_of(const Flow& flow) const;
+  void note_return(const Flow& flow, const chimney::Handoff& handoff, const host::SocketMark& mark,
+                   std::uint32_t filtered);
+  void note_failed_park(const Flow& flow);
+  void note_local_start(const Flow& flow, const Flow& peer);
 
   // shard_moves.cpp
   Result<> steer(Flow& flow, steer::FlowSteering state);
@@ -331,11 +342,9 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Handoff handoff_;
   bool needs_forged_segment_ = false;
   chimney::Reason freed_for_ = chimney::Reason::kOffloaded;  // why the last flow was freed
-  Direction offloads_, uploads_, shard_moves_;
-  std::vector<std::string> elephants_;  // of the balancer's last round
-  std::map<chimney::Reason, std::uint64_t> declined_;
-  std::uint64_t past_bytes_in_ = 0, past_bytes_out_ = 0;  // of flows that are gone
-  Instant looked_at_{}, is_new_until_{};                  // at stays
+  HandOverTotals &offloads_, &uploads_, &shard_moves_;
+  std::vector<std::string> elephants_;    // of the balancer's last round
+  Instant looked_at_{}, is_new_until_{};  // at stays
   bool is_stopping_ = false;
 };
 

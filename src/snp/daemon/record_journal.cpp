@@ -22,6 +22,9 @@ void RecordJournal::before_emptying(const host::Parked& parked) {
   record_.memo = parked.memo;
   ipc::store_state(record_, state, parked.rx_range, parked.tx_range,
                    to_ms_ticks(engine::monotonic_now()));
+  if (const auto id = record_.account; accounts_ != nullptr && id != steer::kNobodysAccount)
+    leave_host((*accounts_)[id], parked.mark, accounts_->fenced(id), positions_of(record_), flow_,
+               false);
   record_.status.store(ipc::FlowStatus::kOffloaded);
 }
 

@@ -12,13 +12,16 @@
 #include <sys/socket.h>
 
 #include "snp/chimney/reason.h"
+#include "snp/daemon/accounts.h"
 #include "snp/daemon/local_recovery.h"
 #include "snp/daemon/refill_pair.h"
 #include "snp/daemon/reinjector.h"
 #include "snp/daemon/slot_access.h"
 #include "snp/engine/clock.h"
 #include "snp/engine/wake_guard.h"
+#include "snp/host/footprint.h"
 #include "snp/host/parking.h"
+#include "snp/wire/headers.h"
 
 namespace snp::daemon {
 namespace {
@@ -77,8 +80,9 @@ class Recovery {
   // kBusy: a call is inside the gate, which is shut now. Try again, the last time with force.
   enum class Outcome { kHome, kFinished, kLost, kWaits, kBusy };
 
-  Recovery(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering, Aim aim)
-      : kept_(kept), records_(records), steering_(steering), aim_(aim) {
+  Recovery(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering, Aim aim,
+           const LedgerMemory* ledger)
+      : kept_(kept), records_(records), steering_(steering), aim_(aim), ledger_(ledger) {
     if (auto opened = Reinjector::open()) reinjector_ = std::move(*opened);
   }
 
@@ -172,12 +176,14 @@ class Recovery {
     for (std::size_t i = 0; i < 2; ++i)
       if ((ends[i].flags() & ipc::slot_flag::kShutdownWrite) != 0)
         handoffs[i].state.delegated.fin_pending = true;
-    const std::array<Result<>, 2> results =
+    const std::array<Result<host::Refilled>, 2> results =
         refill_pair({EndToRefill{ends[0].fd, ends[0].record.memo, handoffs[0], home.resets[0]},
                      EndToRefill{ends[1].fd, ends[1].record.memo, handoffs[1], home.resets[1]}});
     std::array<Outcome, 2> outcomes{};
     for (std::size_t i = 0; i < 2; ++i) {
       Case& one = ends[i];
+      if (results[i])
+        note_return(one.record, positions_of(handoffs[i]), results[i]->mark, results[i]->filtered);
       if (!results[i]) {
         outcomes[i] = give_up(one, results[i].error().message);
       } else if (home.is_gone[i] || one.is_orphan()) {
@@ -297,7 +303,8 @@ class Recovery {
                      {base + record.tx_ring, record.tx_size}, tx_range);
     (void)steering_.remove(tuple);
     if (!unparked) return give_up(one, unparked.error().message);
-    if (unparked->needs_forged_segment && !forge(state, one.fd))
+    note_return(record, positions_of(record), unparked->mark, unparked->filtered);
+    if (unparked->needs_forged_segment && !forge(state, one.fd, record.account))
       one.why = to_string(tuple) + ": the host could not be told again what the peer had said";
     if (one.is_orphan()) {
       set_end(one, rx_range.length() != 0);
@@ -315,16 +322,34 @@ class Recovery {
     ::setsockopt(one.fd, SOL_SOCKET, SO_LINGER, &how, sizeof how);
   }
 
-  [[nodiscard]] bool forge(const ConnectionState& state, int fd) const {
+  [[nodiscard]] bool forge(const ConnectionState& state, int fd, steer::AccountId account) const {
     std::array<std::byte, 256> frame{};
     const std::size_t length = host::make_forged_segment(state, fd, frame);
-    return reinjector_ && reinjector_->give(state.constant.ifindex, std::span(frame).first(length));
+    if (!reinjector_ || !reinjector_->give(state.constant.ifindex, std::span(frame).first(length)))
+      return false;
+    if (state.delegated.state == TcpState::kClosed) host::footprint().resets.fetch_add(1);
+    if (ledger_ == nullptr) return true;
+    stats::PathStats& path = ledger_->own_path(
+        ledger_->path_of(state.constant.ifindex, !state.constant.tuple.local.address.is_v4()));
+    path.add(stats::PathMetric::kForgedFrames);
+    path.add(stats::PathMetric::kForgedOctets, length - sizeof(wire::EthernetHeader));
+    stats::add(ledger_->target_accounts()[account].forged_frames, 1);
+    return true;
+  }
+
+  void note_return(const ipc::FlowRecord& record, const Positions& at, const host::SocketMark& mark,
+                   std::uint32_t filtered) const {
+    if (ledger_ == nullptr || record.account == steer::kNobodysAccount) return;
+    end_stay(*ledger_, ledger_->account(record.account), at);
+    come_home(ledger_->account(record.account), mark,
+              steering_.counters(record.account).fenced_segments, filtered);
   }
 
   Kept& kept_;
   ipc::FlowRecord* records_;
   steer::Steering& steering_;
   const Aim aim_;
+  const LedgerMemory* const ledger_;
   std::optional<Reinjector> reinjector_;
   Wakes wakes_;
   std::set<const ipc::Slot*> resumable_;  // before their gates were shut
@@ -338,10 +363,11 @@ bool is_over(const ipc::FlowRecord& record) {
 }  // namespace
 
 RecoveryReport recover(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering, Aim aim,
-                       const std::function<void(const std::string&)>& note) {
+                       const std::function<void(const std::string&)>& note,
+                       const LedgerMemory* ledger) {
   using Outcome = Recovery::Outcome;
   RecoveryReport report;
-  Recovery recovery(kept, records, steering, aim);
+  Recovery recovery(kept, records, steering, aim, ledger);
   std::unordered_map<ipc::FlowId, UniqueFd> done;
   const auto settle = [&](ipc::FlowId id, const Case& one, Outcome outcome) {
     if (!one.why.empty()) note(one.why);

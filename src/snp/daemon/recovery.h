@@ -7,6 +7,7 @@
 #include <string>
 
 #include "snp/daemon/kept.h"
+#include "snp/daemon/ledger_memory.h"
 #include "snp/steer/steering.h"
 
 namespace snp::daemon {
@@ -26,8 +27,10 @@ struct RecoveryReport {
 
 // Pre: the engine process is gone. Post: `kept.sockets` holds the connections that wait, and only
 // they are steered and have a record. Slots that their programs have closed are released. `note`
-// gets one line for each connection that was lost or came home damaged.
+// gets one line for each connection that was lost or came home damaged. `ledger`: where what comes
+// home is written down; null: nowhere.
 RecoveryReport recover(Kept& kept, ipc::FlowRecord* records, steer::Steering& steering, Aim aim,
-                       const std::function<void(const std::string&)>& note);
+                       const std::function<void(const std::string&)>& note,
+                       const LedgerMemory* ledger = nullptr);
 
 }  // namespace snp::daemon

@@ -4,20 +4,19 @@
 
 namespace snp::daemon {
 
-std::array<Result<>, 2> refill_pair(const std::array<EndToRefill, 2>& ends) {
-  std::array<Result<>, 2> results;
-  std::array<host::Refilled, 2> refilled;
-  const auto for_both = [&](auto&& step) {
-    for (std::size_t i = 0; i < 2; ++i)
-      if (results[i]) results[i] = step(ends[i], refilled[i]);
-  };
-  for_both([](const EndToRefill& end, host::Refilled& out) -> Result<> {
+std::array<Result<host::Refilled>, 2> refill_pair(const std::array<EndToRefill, 2>& ends) {
+  const auto refill = [](const EndToRefill& end) {
     const chimney::Handoff& h = end.handoff;
-    const auto done = host::refill(end.fd, h.state, end.memo, h.rx, h.rx_range, h.tx, h.tx_range);
-    if (!done) return tl::unexpected(done.error());
-    out = *done;
-    return {};
-  });
+    return host::refill(end.fd, h.state, end.memo, h.rx, h.rx_range, h.tx, h.tx_range);
+  };
+  std::array<Result<host::Refilled>, 2> results{refill(ends[0]), refill(ends[1])};
+  const auto for_both = [&](auto&& step) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      if (!results[i]) continue;
+      if (const Result<> done = step(ends[i], *results[i]); !done)
+        results[i] = tl::unexpected(done.error());
+    }
+  };
   for_both([](const EndToRefill& end, const host::Refilled& in) {
     return host::resume(end.fd, end.handoff.state.cached, end.memo, in);
   });

@@ -6,6 +6,7 @@
 
 #include "snp/base/result.h"
 #include "snp/chimney/target.h"
+#include "snp/host/parking.h"
 #include "snp/state/host_socket.h"
 
 namespace snp::daemon {
@@ -16,6 +17,7 @@ struct EndToRefill {
   const chimney::Handoff& handoff;  // settled (chimney/local_pair.h)
   bool resets = false;              // its last word is a reset
 };
-std::array<Result<>, 2> refill_pair(const std::array<EndToRefill, 2>& ends);
+// What each socket is now, or why it could not be refilled.
+std::array<Result<host::Refilled>, 2> refill_pair(const std::array<EndToRefill, 2>& ends);
 
 }  // namespace snp::daemon

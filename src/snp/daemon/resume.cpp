@@ -61,8 +61,7 @@ Result<> Offloader::resume(Program& program, ipc::FlowId id, UniqueFd socket, In
   handoff_ = engine::handoff_of(record, id, program.arena->memory.data(), engine::monotonic_now());
   handoff_.buffer_bytes =
       static_cast<std::uint32_t>(env_.settings.number(settings::Setting::kRingBytes));
-  owned->first_una = handoff_.tx_range.begin;
-  owned->first_rcv = handoff_.rx_range.end;
+  owned->account = record.account;
   drive(enter(std::move(owned)), Input::kResumeRequested);
   return {};
 }
@@ -94,6 +93,7 @@ Result<> Offloader::resume_local(const std::array<Program*, 2>& programs,
     owned->tuple = record.constant.tuple;
     owned->bound_ifindex = seen->bound_ifindex;
     owned->is_local = true;
+    owned->account = record.account;
     owned->handoff.id = ids[side];
     owned->quiet_since = engine::monotonic_now();  // its programs went on
     ends[side] = {ids[side], programs[side], {programs[side]->number, owned->slot, owned->in_use}};
@@ -108,6 +108,7 @@ Result<> Offloader::resume_local(const std::array<Program*, 2>& programs,
 
 void Offloader::close_books() {
   std::erase_if(free_ids_, [this](ipc::FlowId id) { return flows_.contains(id); });
+  env_.accounts.settle(env_.records, [this](ipc::FlowId id) { return find(id) != nullptr; });
   recheck_paths();
 }
 

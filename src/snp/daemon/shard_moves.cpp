@@ -20,7 +20,8 @@ constexpr Duration kMoveRetry = milliseconds(5);
 
 Result<> Offloader::steer(Flow& flow, FlowSteering state) {
   flow.steering = state;
-  return env_.steering.set(flow.tuple, state, flow.is_bound ? flow.shard : steer::kByHash);
+  return env_.steering.set(flow.tuple, state, flow.is_bound ? flow.shard : steer::kByHash,
+                           flow.account);
 }
 
 void Offloader::bind(Flow& flow) {

@@ -120,6 +120,9 @@ Result<> EngineImpl::open(const EngineConfig& config,
     auto ports = open_ports(devices, i);
     if (!ports) return tl::unexpected(ports.error());
     shard_config.shard = i;
+    shard_config.accounts = config.accounts;
+    if (config.stats != nullptr) shard_config.stats = &config.stats[i];
+    if (config.paths != nullptr) shard_config.paths = &config.paths[2 * devices.size() * i];
     auto shard = std::make_unique<Shard>(shard_config, std::move(*ports), records_, answers_,
                                          *guards_[i], monotonic_now());
     if (config.open_channel) {
@@ -205,6 +208,7 @@ void EngineImpl::release_frames(chimney::ConnectionId id, const FourTuple& tuple
   Mail& mail = make_mail(MailKind::kReleaseFrames, id);
   mail.handoff.state.constant.tuple = tuple;
   mail.handoff.state.constant.ifindex = records_[id].constant.ifindex;
+  mail.account = records_[id].account;
   mail.forged_segment.assign(forged_segment.begin(), forged_segment.end());
   shard_of(id).post(mail);
 }

@@ -18,6 +18,7 @@
 #include "snp/ipc/flow_record.h"
 #include "snp/ipc/shared_memory.h"
 #include "snp/netdma/copier.h"
+#include "snp/stats/account.h"
 #include "snp/stats/netdma_stats.h"
 #include "snp/stats/stats_block.h"
 #include "snp/tcp/connection.h"
@@ -33,6 +34,11 @@ struct EngineConfig {
   // The copy engine of a shard (NetDMA); null, or answers null: the CPU copies.
   std::function<std::unique_ptr<netdma::Channel>(std::uint32_t shard)> open_channel;
   netdma::CopierSettings copies;
+  // Where shards count, in memory that outlives the engine; null: in their own. `stats`: by shard;
+  // `paths`: two for each device of each shard; `accounts`: by FlowRecord::account.
+  stats::EngineStats* stats = nullptr;
+  stats::PathStats* paths = nullptr;
+  stats::TargetAccount* accounts = nullptr;
 };
 
 // An attached process as shards see it. Owned by the engine until detach() has completed.

@@ -10,6 +10,8 @@
 #include "snp/engine/published.h"
 #include "snp/engine/timing_wheel.h"
 #include "snp/ipc/flow_record.h"
+#include "snp/stats/account.h"
+#include "snp/stats/stats_block.h"
 #include "snp/tcp/connection.h"
 #include "snp/tcp/segments_ahead.h"
 #include "snp/wire/header_template.h"
@@ -40,6 +42,9 @@ struct Flow : WheelEntry {
   ShardArena* arena = nullptr;
   ipc::SlotId slot_id = ipc::kNoSlot;
   chimney::ConnectionId id = 0;
+  stats::PathStats* path = nullptr;  // of its device and family
+  stats::TargetAccount* account = nullptr;
+  TcpState known_state = TcpState::kClosed;  // as it is counted
   AppWords accepted;
   std::uint64_t rx_head = 0;               // as the application was told
   std::uint64_t rx_kept = 0, tx_kept = 0;  // positions: pages before them are given back

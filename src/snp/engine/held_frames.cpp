@@ -16,18 +16,6 @@ bool HeldFrames::hold(const FourTuple& tuple, const device::RxFrame& frame, std:
   return true;
 }
 
-std::uint32_t HeldFrames::expire(Instant limit) {
-  std::uint32_t expired = 0;
-  while (!entries_.empty() && entries_.front().arrival < limit) {
-    if (!entries_.front().is_taken) {
-      drop(entries_.front());
-      ++expired;
-    }
-    entries_.pop_front();
-  }
-  return expired;
-}
-
 void HeldFrames::drop(Entry& entry) {
   bytes_ -= entry.bytes.size();
   entry.bytes = {};

@@ -35,8 +35,18 @@ class HeldFrames {
     trim();
   }
 
-  // Forgets what came before `limit`. Returns how many frames that were.
-  std::uint32_t expire(Instant limit);
+  // Forgets what came before `limit`: visit(tuple, device) for each frame.
+  template <class Visit>
+  void expire(Instant limit, Visit&& visit) {
+    while (!entries_.empty() && entries_.front().arrival < limit) {
+      Entry& entry = entries_.front();
+      if (!entry.is_taken) {
+        visit(entry.tuple, entry.device);
+        drop(entry);
+      }
+      entries_.pop_front();
+    }
+  }
 
   [[nodiscard]] bool is_empty() const noexcept { return entries_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }

@@ -62,6 +62,7 @@ struct Mail : MailNode {
   chimney::Handoff handoff;
   std::vector<std::byte> forged_segment;
   std::uint32_t shard = 0;
+  std::uint32_t account = 0;  // kReleaseFrames: to which they count
   PassedFrame frame;
   std::shared_ptr<std::latch> is_done;
   netdma::CopierSettings copies;

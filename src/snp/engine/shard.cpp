@@ -15,7 +15,14 @@ Shard::Shard(const ShardConfig& config, std::vector<DevicePort> ports, ipc::Flow
       released_(0, FourTupleHash{config.hash_seed}),
       passed_on_(0, FourTupleHash{config.hash_seed}),
       held_(config.held_frames, kMaxHeldBytes),
-      wheel_(now) {
+      wheel_(now),
+      own_paths_(config.paths != nullptr ? nullptr : new stats::PathStats[2 * ports_.size()]),
+      stats_(config.stats != nullptr ? *config.stats : own_stats_),
+      paths_(config.paths != nullptr ? config.paths : own_paths_.get()) {
+  // What is now, and not what was when an engine before this one died.
+  stats_.set(M::kConnections, 0);
+  for (std::size_t i = 0; i < 2 * ports_.size(); ++i)
+    paths_[i].set(P::kEstablished, 0);
   flows_.reserve(1024);
   by_id_.reserve(1024);
 }
@@ -68,13 +75,12 @@ std::size_t Shard::receive(Instant now) noexcept {
 
 void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant now) noexcept {
   ParsedFrame parsed;
-  if (parse_frame(frame.bytes, frame.gso_size, parsed) != FrameVerdict::kTcp) {
-    stats_.add(M::kFramesUnparsable);
-    return;
-  }
+  if (const FrameVerdict verdict = parse_frame(frame.bytes, frame.gso_size, parsed);
+      verdict != FrameVerdict::kTcp) [[unlikely]]
+    return count_unparsable(frame, port, verdict);
   if (frame.checksum == device::Checksum::kUnknown &&
       check_tcp(frame.bytes, parsed) == ChecksumVerdict::kBad) {
-    stats_.add(M::kFramesBadChecksum);
+    path(port, parsed.tuple).add(P::kBadChecksums);
     return;
   }
   const auto found = flows_.find(parsed.tuple);
@@ -83,7 +89,7 @@ void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant n
     return;
   }
   Flow& flow = *found->second;
-  stats_.add(M::kFramesIn);
+  flow.path->add(P::kFramesIn);
   stats_.add(M::kSegmentsIn, segments_in(parsed.segment.payload.size(), frame.gso_size));
   if (is_copying_) [[unlikely]]
     if (wait_for_copy(flow, parsed.segment, port, now)) return;
@@ -102,8 +108,8 @@ void Shard::on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame
                             std::uint32_t port, Instant now) noexcept {
   if (!released_.empty()) {
     const auto released = released_.find(tuple);
-    if (released != released_.end() && now < released->second) {
-      if (ports_[port].queue->reinject(frame)) stats_.add(M::kFramesReinjected);
+    if (released != released_.end() && now < released->second.until) {
+      give_back(tuple, frame, port, released->second.account);
       return;
     }
   }
@@ -120,6 +126,7 @@ void Shard::hold(const FourTuple& tuple, const device::RxFrame& frame, std::uint
                  Instant now) noexcept {
   if (!held_.hold(tuple, frame, port, now)) {
     stats_.add(M::kFramesHeldDropped);
+    path(port, tuple).add(P::kDiscards);
     return;
   }
   stats_.add(M::kFramesHeld);
@@ -127,7 +134,10 @@ void Shard::hold(const FourTuple& tuple, const device::RxFrame& frame, std::uint
 }
 
 void Shard::expire(Instant now) noexcept {
-  stats_.add(M::kFramesHeldExpired, held_.expire(now - config_.hold_time));
+  held_.expire(now - config_.hold_time, [this](const FourTuple& tuple, std::uint32_t port) {
+    stats_.add(M::kFramesHeldExpired);
+    path(port, tuple).add(P::kDiscards);
+  });
   next_expiry_ = held_.is_empty() ? kNever : held_.oldest() + config_.hold_time + milliseconds(1);
   for (auto passed_on = passed_on_.begin(); passed_on != passed_on_.end();) {
     if (passed_on->second.until <= now) {
@@ -138,13 +148,45 @@ void Shard::expire(Instant now) noexcept {
     }
   }
   for (auto released = released_.begin(); released != released_.end();) {
-    if (released->second <= now) {
+    if (released->second.until <= now) {
       released_.erase(released++);
     } else {
-      next_expiry_ = std::min(next_expiry_, released->second);
+      next_expiry_ = std::min(next_expiry_, released->second.until);
       ++released;
     }
   }
+}
+
+// The frame is the host's from here on, and counts there.
+bool Shard::give_back(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
+                      std::uint32_t account_id) noexcept {
+  if (!ports_[port].queue->reinject(frame)) return false;
+  stats::PathStats& counters = path(port, tuple);
+  counters.add(P::kReinjectedFrames);
+  counters.add(P::kReinjectedOctets, frame.bytes.size() - kEthernetHeaderBytes);
+  ParsedFrame parsed;
+  stats::TargetAccount& to = account(account_id);
+  stats::add(to.reinjected_frames, 1);
+  const bool is_whole = parse_frame(frame.bytes, frame.gso_size, parsed) == FrameVerdict::kTcp;
+  stats::add(to.reinjected_segments,
+             is_whole ? segments_in(parsed.segment.payload.size(), frame.gso_size) : 1);
+  return true;
+}
+
+void Shard::count_unparsable(const device::RxFrame& frame, std::uint32_t port,
+                             FrameVerdict verdict) noexcept {
+  constexpr std::size_t kEtherTypeOffset = 12;
+  const bool is_v6 = frame.bytes.size() >= kEthernetHeaderBytes &&
+                     frame.bytes[kEtherTypeOffset] == std::byte{0x86} &&
+                     frame.bytes[kEtherTypeOffset + 1] == std::byte{0xdd};
+  path(port, is_v6).add(verdict == FrameVerdict::kTruncated ? P::kTruncated : P::kHeaderErrors);
+}
+
+stats::PathCounters Shard::path_counters() const noexcept {
+  stats::PathCounters sum;
+  for (std::size_t i = 0; i < 2 * ports_.size(); ++i)
+    sum.merge(paths_[i].snapshot());
+  return sum;
 }
 
 bool Shard::has_pending() const noexcept {

@@ -18,7 +18,11 @@
 #include "snp/engine/timing_wheel.h"
 #include "snp/engine/wake_guard.h"
 #include "snp/netdma/copier.h"
+#include "snp/stats/account.h"
+#include "snp/stats/ledger.h"
 #include "snp/stats/stats_block.h"
+#include "snp/wire/frame.h"
+#include "snp/wire/headers.h"
 
 namespace snp::engine {
 
@@ -38,6 +42,11 @@ struct ShardConfig {
   Duration release_time = seconds(1);  // stragglers of a released tuple go to the host so long
   Duration time_wait = tcp::Limits{}.time_wait;
   std::uint64_t hash_seed = 0;
+  // Where it counts, in memory that outlives it; null: in its own. `paths`: two for each port, by
+  // family; `accounts`: by FlowRecord::account.
+  stats::EngineStats* stats = nullptr;
+  stats::PathStats* paths = nullptr;
+  stats::TargetAccount* accounts = nullptr;
 };
 
 class Shard {
@@ -79,12 +88,15 @@ class Shard {
   [[nodiscard]] const stats::EngineStats& stats() const noexcept { return stats_; }  // any thread
   [[nodiscard]] const netdma::Copier* copier() const noexcept {
     return copier_.get();
-  }  // its stats
+  }                                                                  // its stats
+  [[nodiscard]] stats::PathCounters path_counters() const noexcept;  // of all paths; any thread
   [[nodiscard]] std::size_t connections() const noexcept { return by_id_.size(); }
 
  private:
   using M = stats::EngineMetric;
+  using P = stats::PathMetric;
 
+  static constexpr std::size_t kEthernetHeaderBytes = sizeof(wire::EthernetHeader);
   static constexpr std::size_t kBurst = 64;
   static constexpr std::uint32_t kMaxPlans = 16;  // of one connection in one turn
   static constexpr std::size_t kMaxHeldBytes = 16u << 20;
@@ -103,6 +115,19 @@ class Shard {
   void hold(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
             Instant now) noexcept;
   void expire(Instant now) noexcept;
+  bool give_back(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
+                 std::uint32_t account) noexcept;
+  void count_unparsable(const device::RxFrame& frame, std::uint32_t port,
+                        FrameVerdict verdict) noexcept;
+  [[nodiscard]] stats::PathStats& path(std::uint32_t port, bool is_v6) noexcept {
+    return paths_[2 * port + (is_v6 ? 1 : 0)];
+  }
+  [[nodiscard]] stats::PathStats& path(std::uint32_t port, const FourTuple& tuple) noexcept {
+    return path(port, !tuple.local.address.is_v4());
+  }
+  [[nodiscard]] stats::TargetAccount& account(std::uint32_t id) noexcept {
+    return config_.accounts != nullptr ? config_.accounts[id] : own_account_;
+  }
   void touch(Flow& flow) noexcept;
 
   // shard_copies.cpp
@@ -149,6 +174,7 @@ class Shard {
   void send_frame(Flow& flow, const tcp::SegmentPlan& plan, std::uint32_t offset,
                   std::uint32_t length, std::uint8_t flags) noexcept;
   void take_events(Flow& flow) noexcept;
+  static void note_state(Flow& flow) noexcept;
   void set_error(Flow& flow, int error) noexcept;
   void publish_info(Flow& flow, Instant now) noexcept;
   void publish_stale_infos(Instant now) noexcept;
@@ -170,7 +196,11 @@ class Shard {
 
   TupleMap<Flow*> flows_;
   absl::flat_hash_map<chimney::ConnectionId, Flow*> by_id_;
-  TupleMap<Instant> released_;  // until when
+  struct Released {
+    Instant until;
+    std::uint32_t account;
+  };
+  TupleMap<Released> released_;
   struct PassOn {
     Instant until;
     std::uint32_t shard;
@@ -196,7 +226,11 @@ class Shard {
   Instant next_expiry_ = kNever;
   Instant wake_due_ = kNever;    // when the marked waiters are to be woken
   Instant next_sweep_ = kNever;  // for connections that rest
-  stats::EngineStats stats_;
+  stats::EngineStats own_stats_;
+  std::unique_ptr<stats::PathStats[]> own_paths_;
+  stats::TargetAccount own_account_;
+  stats::EngineStats& stats_;
+  stats::PathStats* const paths_;
 };
 
 }  // namespace snp::engine

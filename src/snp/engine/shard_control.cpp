@@ -142,6 +142,10 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
       std::min(ports_[flow.device].caps.max_frame_payload, HeaderTemplate::kMaxPayload);
   flow.connection.emplace(
       state, tcp::Streams{handoff.tx, handoff.tx_range, handoff.rx, handoff.rx_range}, limits, now);
+  flow.path = &path(flow.device, flow.tuple);
+  flow.account = &account(flow.record->account);
+  flow.known_state = TcpState::kClosed;
+  note_state(flow);
   rebuild(flow, now);
   flow.arena->bind(flow.slot_id, &flow);
   flows_[flow.tuple] = &flow;
@@ -153,10 +157,10 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   held_.take(flow.tuple, [&](const device::RxFrame& frame, std::uint32_t) {
     ParsedFrame parsed;
     if (parse_frame(frame.bytes, frame.gso_size, parsed) != FrameVerdict::kTcp) return;
-    if (is_stale(parsed.segment, state))
-      stats_.add(M::kFramesHeldStale);
-    else
-      flow.connection->on_segment(parsed.segment, now);
+    if (is_stale(parsed.segment, state)) return stats_.add(M::kFramesHeldStale);
+    flow.path->add(P::kFramesIn);
+    stats_.add(M::kSegmentsIn, segments_in(parsed.segment.payload.size(), frame.gso_size));
+    flow.connection->on_segment(parsed.segment, now);
   });
   // Of a connection that is resumed the gate stands open: what its application did since.
   read_slot(flow, now);
@@ -246,16 +250,23 @@ void Shard::drain_devices(Instant now) noexcept {
 void Shard::release_frames(const Mail& mail, Instant now) noexcept {
   const ConstState& constant = mail.handoff.state.constant;
   const auto reinject = [&](const device::RxFrame& frame, std::uint32_t port) {
-    if (ports_[port].queue->reinject(frame)) stats_.add(M::kFramesReinjected);
+    give_back(constant.tuple, frame, port, mail.account);
   };
   // What has reached the device's queue before steering went off is held, too, before it is given
   // back: so the order stays.
   drain_devices(now);
   // The forged segment repeats what was said before them; behind them PAWS would refuse it.
-  if (!mail.forged_segment.empty())
-    reinject({mail.forged_segment, device::Checksum::kValid, 0}, port_of(constant.ifindex));
+  if (!mail.forged_segment.empty()) {
+    const std::uint32_t port = port_of(constant.ifindex);
+    if (ports_[port].queue->reinject({mail.forged_segment, device::Checksum::kValid, 0})) {
+      path(port, constant.tuple).add(P::kForgedFrames);
+      path(port, constant.tuple)
+          .add(P::kForgedOctets, mail.forged_segment.size() - kEthernetHeaderBytes);
+      stats::add(account(mail.account).forged_frames, 1);
+    }
+  }
   held_.take(constant.tuple, reinject);
-  released_[constant.tuple] = now + config_.release_time;
+  released_[constant.tuple] = {now + config_.release_time, mail.account};
   next_expiry_ = std::min(next_expiry_, now + config_.release_time);
 }
 
@@ -277,6 +288,10 @@ void Shard::forget(Flow& flow) noexcept {
   TimingWheel::remove(flow);
   flows_.erase(flow.tuple);
   by_id_.erase(flow.id);
+  // It is counted elsewhere from here on, or it is over.
+  if (flow.known_state == TcpState::kEstablished || flow.known_state == TcpState::kCloseWait)
+    flow.path->add(P::kEstablished, ~std::uint64_t{0});
+  flow.known_state = TcpState::kClosed;
   if (std::exchange(flow.is_in_pages, false)) std::erase(with_pages_, &flow);
   stats_.set(M::kConnections, by_id_.size());
   if (std::exchange(flow.is_info_stale, false)) {

@@ -23,6 +23,7 @@ void Shard::settle(Instant now) noexcept {
     follow_streams(*flow);
     send_segments(*flow, now);
     take_events(*flow);
+    note_state(*flow);
     if (now - flow->info_at >= kInfoInterval)
       publish_info(*flow, now);
     else if (!std::exchange(flow->is_info_stale, true))
@@ -166,13 +167,34 @@ void Shard::send_frame(Flow& flow, const tcp::SegmentPlan& plan, std::uint32_t o
   port.has_sent = true;
   if (!port.queue->transmit(frame)) {
     port.queue->flush();
-    if (!port.queue->transmit(frame)) return stats_.add(M::kFramesNotSent);
+    if (!port.queue->transmit(frame)) return flow.path->add(P::kFramesNotSent);
   }
   const std::uint64_t segments = segments_in(length, frame.gso_size);
-  stats_.add(M::kFramesOut);
-  stats_.add(M::kSegmentsOut, segments);
+  flow.path->add(P::kFramesOut);
+  flow.path->add(P::kOctetsOut, bytes - kEthernetHeaderBytes + length);
+  flow.path->add(P::kSegmentsOut, segments);
   stats_.add(M::kBytesOut, length);
-  if (plan.is_retransmission) stats_.add(M::kRetransmits, segments);
+  stats::add(flow.account->segments_out, segments);
+  if ((flags & TcpFlags::kRst) != 0) [[unlikely]]
+    flow.path->add(P::kResetsOut);
+  if (plan.is_retransmission) {
+    flow.path->add(P::kRetransmits, segments);
+    stats::add(flow.account->retransmits, segments);
+  }
+}
+
+// CurrEstab and EstabResets, as RFC 4022 has them.
+void Shard::note_state(Flow& flow) noexcept {
+  const TcpState state = flow.connection->state();
+  const TcpState before = std::exchange(flow.known_state, state);
+  if (state == before) [[likely]]
+    return;
+  const auto is_established = [](TcpState of) {
+    return of == TcpState::kEstablished || of == TcpState::kCloseWait;
+  };
+  if (is_established(before) && state == TcpState::kClosed) flow.path->add(P::kEstabResets);
+  if (is_established(before) == is_established(state)) return;
+  flow.path->add(P::kEstablished, is_established(state) ? 1 : ~std::uint64_t{0});
 }
 
 void Shard::take_events(Flow& flow) noexcept {

@@ -36,7 +36,7 @@ TEST_P(ShardTransfer, CarriesBothDirectionsByteForByte) {
     streams.push_back({world.b, world.a, b, a, id * 2 + 1, 300'000});
   }
   transfer(world, streams);
-  EXPECT_EQ(world.a.shards[0]->stats()[M::kFramesBadChecksum], 0u);
+  EXPECT_EQ(world.a.shards[0]->path_counters()[P::kBadChecksums], 0u);
   EXPECT_EQ(world.a.shards[0]->stats()[M::kConnectionsHostile], 0u);
 }
 

@@ -48,6 +48,7 @@ HostSocketMemo read_memo(int fd) {
   memo.buffer_locks = option_u32(fd, SOL_SOCKET, SO_BUF_LOCK);
   memo.rto_min_us = option_u32(fd, IPPROTO_TCP, kTcpRtoMinUs);
   memo.delack_max_us = option_u32(fd, IPPROTO_TCP, kTcpDelackMaxUs);
+  memo.drops = drops_of(fd);
   return memo;
 }
 
@@ -306,6 +307,10 @@ Result<Parked> dump(int fd, const HostSocketMemo& memo, const StreamRing& rx,
       static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->info.tcpi_pmtu, 65535));
   parked.state.delegated = to_delegated(*dump);
   if (dump->info.tcpi_state == kKernelCloseWait) parked.memo.shutdown_read = 0;  // it was the FIN
+  // Bytes as they were dumped. Segments as late as can be: what was due leaves in repair mode, too,
+  // and the fence counts it.
+  parked.mark = mark_of(dump->info);
+  if (const auto late = mark_of(fd)) parked.mark.segments_out = late->segments_out;
   return parked;
 }
 

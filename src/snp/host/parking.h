@@ -9,6 +9,7 @@
 
 #include "snp/base/result.h"
 #include "snp/chimney/reason.h"
+#include "snp/host/socket_mark.h"
 #include "snp/state/connection_state.h"
 #include "snp/state/host_socket.h"
 #include "snp/state/stream_ring.h"
@@ -38,6 +39,7 @@ struct Parked {
   HostSocketMemo memo;
   StreamRange rx_range;
   StreamRange tx_range;  // begin: snd_una
+  SocketMark mark;       // at the end of its stay in the host
 };
 
 // Told by park() before each step that takes something from the socket, so that it stands where it
@@ -85,6 +87,8 @@ Result<> release(int fd, const HostSocketMemo& memo);
 struct Unparked {
   bool needs_forged_segment = false;
   std::uint32_t repeated_bytes = 0;  // sent once more, to learn at once what the peer has
+  SocketMark mark;                   // where its stay in the host begins
+  std::uint32_t filtered = 0;        // segments that its filter has dropped while it was parked
 };
 Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMemo& memo,
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
@@ -99,6 +103,9 @@ struct Refilled {
   bool asks_peer = false;     // a window probe goes out
   bool shut_after = false;    // our FIN leaves behind the rest
   bool needs_forged = false;  // see unpark()
+  bool repeats_fin = false;   // our FIN had been sent and goes out once more
+  SocketMark mark;            // see unpark()
+  std::uint32_t filtered = 0;
 };
 Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMemo& memo,
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "snp/base/unique_fd.h"
+#include "snp/host/footprint.h"
 #include "snp/host/socket_calls.h"
 
 namespace snp::host {
@@ -33,13 +34,6 @@ bool attach_drop_filter(int fd) {
   sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
   const sock_fprog program{1, &drop};
   return ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
-}
-
-// In repair mode this sends nothing and drops both queues.
-bool disconnect(int fd) {
-  sockaddr unspecified{};
-  unspecified.sa_family = AF_UNSPEC;
-  return ::connect(fd, &unspecified, sizeof unspecified) == 0;
 }
 
 bool set_queue_seq(int fd, RepairQueue queue, SeqNum seq) {
@@ -96,6 +90,18 @@ bool set_handshake_options(int fd, const ConstState& constant) {
 }
 
 }  // namespace
+
+bool disconnect(int fd) {
+  tcp_info info{};
+  const bool is_established = read_tcp_info(fd, info) && (info.tcpi_state == kKernelEstablished ||
+                                                          info.tcpi_state == kKernelCloseWait);
+  sockaddr unspecified{};
+  unspecified.sa_family = AF_UNSPEC;
+  if (::connect(fd, &unspecified, sizeof unspecified) != 0) return false;
+  // Linux, tcp_set_state(): it looks to the kernel as if the connection had been reset.
+  if (is_established) footprint().resets.fetch_add(1);
+  return true;
+}
 
 Result<> silence(int fd) {
   if (!set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 0)) return failed_step("SO_KEEPALIVE");

@@ -14,6 +14,9 @@ namespace snp::host {
 // a parked socket probes and then resets the connection.
 Result<> silence(int fd);
 
+// In repair mode this sends nothing and drops both queues.
+bool disconnect(int fd);
+
 // Undoes silence(): out of repair mode, filter off, and what repair mode lost (SO_REUSEADDR).
 struct Waking {
   bool keepalive = false;

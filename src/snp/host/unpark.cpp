@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "snp/host/footprint.h"
 #include "snp/host/parking.h"
 #include "snp/host/repair.h"
 #include "snp/host/socket_calls.h"
@@ -35,6 +36,7 @@ struct Plan {
   bool fin_received = false;  // told again by a forged segment
   bool fin_repaired = false;  // our FIN goes in as sent already
   bool shut_after = false;    // our FIN leaves once repair is off
+  bool repeats_fin = false;   // and had left before
   std::uint32_t sent = 0;     // bytes of tx_range that count as sent
   bool measures = false;      // one byte that the peer has goes in ahead, for a forged answer
   bool asks_peer = false;     // too much in flight, or no window, for that: a window probe goes out
@@ -65,7 +67,7 @@ void plan_probe(const ConnectionState& state, std::uint32_t unsent, Plan& plan) 
   if (unsent != 0 || !fits_window || is_large) return;
   if (plan.fin_repaired && !is_fin_acknowledged(d.state)) {
     plan.fin_repaired = false;  // the FIN is the tail
-    plan.shut_after = true;
+    plan.shut_after = plan.repeats_fin = true;
   } else {
     plan.probed = std::min({plan.sent, mss / 2, kMostProbedBytes});
     plan.sent -= plan.probed;
@@ -277,6 +279,10 @@ Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMe
   refilled.probed = plan->probed;
   refilled.asks_peer = plan->asks_peer;
   refilled.shut_after = plan->shut_after;
+  refilled.repeats_fin = plan->repeats_fin;
+  if (tcp_info info{}; read_tcp_info(fd, info)) refilled.mark = mark_of(info);
+  refilled.mark.bytes_sent += plan->probed;  // they will be sent, and are no new ones
+  refilled.filtered = drops_of(fd) - memo.drops;
   refilled.needs_forged = plan->measures || plan->fin_received ||
                           state.delegated.state == TcpState::kClosed ||
                           state.delegated.state == TcpState::kFinWait2;
@@ -306,6 +312,7 @@ Result<> send_rest(int fd, const CachedState& cached, const HostSocketMemo& memo
                               !keep_option(fd, IPPROTO_TCP, TCP_NODELAY, cached.no_delay ? 1 : 0)))
     return failed_step("TCP_NODELAY");
   if (refilled.shut_after && ::shutdown(fd, SHUT_WR) != 0) return failed_step("shutdown");
+  if (refilled.probed > 0 || refilled.repeats_fin) footprint().repeats.fetch_add(1);
   if (!restore_send_buffer(fd, memo)) return failed_step("SO_BUF_LOCK");
   if (!apply_users_buffers(fd, cached, memo)) return failed_step("SO_RCVBUF, SO_SNDBUF");
   return {};
@@ -322,15 +329,13 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
     return Failure(resumed.error());
   if (auto sent = send_rest(fd, state.cached, memo, *refilled, tx, tx_range); !sent)
     return Failure(sent.error());
-  return Unparked{refilled->needs_forged, refilled->probed};
+  return Unparked{refilled->needs_forged, refilled->probed, refilled->mark, refilled->filtered};
 }
 
 void bury(int fd) {
   // Repair mode makes disconnect and close silent, and keeps the port from blocking a new listener.
   set_option(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
-  sockaddr unspecified{};
-  unspecified.sa_family = AF_UNSPEC;
-  (void)::connect(fd, &unspecified, sizeof unspecified);  // the descriptor is closed next anyway
+  (void)disconnect(fd);  // the descriptor is closed next anyway
 }
 
 void reset(int fd) {

@@ -57,6 +57,7 @@ struct alignas(64) FlowRecord {
   std::uint32_t arena = 0;  // number of the arena, as told to the keeper with its memfd
   SlotId slot = kNoSlot;    // kNoSlot: the application has closed, the engine finishes alone
   std::uint32_t shard = 0;
+  std::uint32_t account = 0;               // of the connection, in the ledger; 0: none
   std::uint64_t rx_ring = 0, tx_ring = 0;  // offsets into the arena
   std::uint32_t rx_size = 0, tx_size = 0;
   std::atomic<std::uint64_t> tx_end{0};    // tx_head as last accepted by the shard

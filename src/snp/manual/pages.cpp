@@ -8,6 +8,7 @@
 #include "snp/manual/roff.h"
 #include "snp/settings/config_file.h"
 #include "snp/settings/registry.h"
+#include "snp/stats/ledger.h"
 
 namespace snp::manual {
 namespace {
@@ -66,6 +67,26 @@ void add_reasons(Roff& page) {
   }
 }
 
+void add_counters(Roff& page) {
+  page.heading("COUNTERS");
+  page.paragraph(
+      "What snp stats shows for host, target (the engine), local and all together, and what it "
+      "means that a value rises. Each frame, segment and byte is in one part only: whose a "
+      "received "
+      "frame is, steering decides once; what is given back to the host is the host's. The host's "
+      "part is what the kernel counts, without what hand-overs do to its counters. Names and units "
+      "are those of Linux.");
+  for (const stats::MibInfo& counter : stats::all_mib_counters()) {
+    page.item(counter.name, counter.meaning);
+    page.more(counter.whose);
+  }
+  page.subheading("The target's own");
+  for (const auto& table :
+       {stats::metrics_of(stats::PathMetric{}), stats::metrics_of(stats::EngineMetric{})})
+    for (const stats::MetricInfo& metric : table)
+      page.item(metric.name, metric.sentence);
+}
+
 void add_see_also(Roff& page, std::string_view pages) {
   page.heading("SEE ALSO");
   page.paragraph(pages);
@@ -119,6 +140,7 @@ std::string page_snp() {
   add_commands(page);
   add_netsh(page);
   add_reasons(page);
+  add_counters(page);
   page.heading("EXIT STATUS");
   page.paragraph(
       "0 if it did what it says, 1 if not, 2 if it was not understood; one line says why.");

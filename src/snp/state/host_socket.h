@@ -20,6 +20,7 @@ struct HostSocketMemo {
   std::uint32_t buffer_locks = 0;   // SO_BUF_LOCK
   std::uint32_t rto_min_us = 0;     // TCP_RTO_MIN_US, lost by the disconnect; 0: older kernel
   std::uint32_t delack_max_us = 0;  // TCP_DELACK_MAX_US, the same
+  std::uint32_t drops = 0;          // SK_MEMINFO_DROPS before the filter was there
 };
 
 static_assert(std::is_trivially_copyable_v<HostSocketMemo>);

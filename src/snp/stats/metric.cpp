@@ -7,6 +7,9 @@ namespace {
 constexpr MetricInfo kEngineMetrics[] = {
 #include "snp/stats/engine_metrics.def"
 };
+constexpr MetricInfo kPathMetrics[] = {
+#include "snp/stats/path_metrics.def"
+};
 #undef SNP_METRIC
 
 }  // namespace
@@ -35,6 +38,10 @@ std::string_view to_string(Kind kind) noexcept {
 
 std::span<const MetricInfo> metrics_of(EngineMetric) noexcept {
   return kEngineMetrics;
+}
+
+std::span<const MetricInfo> metrics_of(PathMetric) noexcept {
+  return kPathMetrics;
 }
 
 }  // namespace snp::stats

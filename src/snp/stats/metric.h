@@ -34,7 +34,16 @@ enum class EngineMetric : std::uint16_t {
   kCount,
 };
 
+// Counted for each device and address family, on the packet path and when a flow ends.
+enum class PathMetric : std::uint16_t {
+#define SNP_METRIC(symbol, name, unit, kind, sentence) symbol,
+#include "snp/stats/path_metrics.def"
+#undef SNP_METRIC
+  kCount,
+};
+
 // Index: the metric.
 std::span<const MetricInfo> metrics_of(EngineMetric) noexcept;
+std::span<const MetricInfo> metrics_of(PathMetric) noexcept;
 
 }  // namespace snp::stats

@@ -63,5 +63,6 @@ class alignas(64) Block {
 };
 
 using EngineStats = Block<EngineMetric>;
+using PathStats = Block<PathMetric>;
 
 }  // namespace snp::stats

@@ -45,7 +45,7 @@ TEST(StatsBlock, ShardsDoNotShareCacheLines) {
 
 template <class Metric>
 class MetricTable : public testing::Test {};
-using Tables = testing::Types<EngineMetric>;
+using Tables = testing::Types<EngineMetric, PathMetric>;
 TYPED_TEST_SUITE(MetricTable, Tables);
 
 TYPED_TEST(MetricTable, RowsAreFitToPublish) {

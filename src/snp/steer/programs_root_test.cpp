@@ -32,6 +32,7 @@ constexpr auto kUnspec = static_cast<std::uint32_t>(TC_ACT_UNSPEC);
 constexpr std::uint32_t kShot = TC_ACT_SHOT;
 constexpr std::uint32_t kWhole = 0xffffffff;
 constexpr std::uint32_t kShard = 3;
+constexpr std::uint32_t kAccount = 5;
 
 const FourTuple kFlowV4 = {{IpAddress::v4(10, 9, 0, 1), 80}, {IpAddress::v4(10, 9, 0, 2), 4711}};
 const FourTuple kFlowV6 = {{{{0xfd, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}, 443},
@@ -77,16 +78,16 @@ class ProgramsTest : public testing::Test {
   [[nodiscard]] int map() const { return bpf_map__fd(programs_->maps.snp_flows); }
   void steer(const FourTuple& flow, snp_flow_state state, std::uint32_t shard = kShard) const {
     const snp_flow_key key = key_of(flow);
-    const snp_flow_value value = {state, shard, 0, 0, 0};
+    const snp_flow_value value = {state, shard, kAccount, 0};
     ASSERT_EQ(bpf_map_update_elem(map(), &key, &value, BPF_ANY), 0);
     programs_->bss->snp_flow_count = 1;
     programs_->bss->snp_flow_buckets[snp_flow_bucket(&key)] = 1;
   }
-  [[nodiscard]] snp_flow_value value_of(const FourTuple& flow) const {
-    const snp_flow_key key = key_of(flow);
-    snp_flow_value value{};
-    EXPECT_EQ(bpf_map_lookup_elem(map(), &key, &value), 0);
-    return value;
+  [[nodiscard]] snp_account account() const {
+    snp_account account{};
+    EXPECT_EQ(bpf_map_lookup_elem(bpf_map__fd(programs_->maps.snp_accounts), &kAccount, &account),
+              0);
+    return account;
   }
 
   struct Outcome {
@@ -149,11 +150,12 @@ TEST_P(ProgramsFamilyTest, ShadowGivesCopiesAndLeavesTheHostAlone) {
   EXPECT_EQ(egress(outgoing(GetParam())), kUnspec);
   EXPECT_EQ(socket_filter(incoming(GetParam())), kWhole);
   EXPECT_EQ(fanout(incoming(GetParam())), kShard);
-  EXPECT_EQ(value_of(GetParam()).ingress_frames, 0u);
+  EXPECT_EQ(account().taken_frames, 0u);
 }
 
 TEST_P(ProgramsFamilyTest, HoldAndActiveKeepFramesFromTheHostAndCountThem) {
   for (const snp_flow_state state : {SNP_FLOW_HOLD, SNP_FLOW_ACTIVE}) {
+    const snp_account before = account();
     steer(GetParam(), state);
     TcpFrame frame = incoming(GetParam());
     frame.payload.assign(100, 'x');
@@ -161,20 +163,32 @@ TEST_P(ProgramsFamilyTest, HoldAndActiveKeepFramesFromTheHostAndCountThem) {
     EXPECT_EQ(ingress(frame), kShot);
     EXPECT_EQ(socket_filter(frame), kWhole);
     EXPECT_EQ(fanout(frame), kShard);
-    const snp_flow_value value = value_of(GetParam());
-    EXPECT_EQ(value.ingress_frames, 2u);
-    EXPECT_EQ(value.ingress_bytes, 2 * test::make_frame(frame).size());
-    EXPECT_EQ(value.fenced_frames, 0u);
+    const snp_account counted = account();
+    EXPECT_EQ(counted.taken_frames - before.taken_frames, 2u);
+    EXPECT_EQ(counted.taken_segments - before.taken_segments, 2u);
+    EXPECT_EQ(counted.taken_octets - before.taken_octets, 2 * (test::make_frame(frame).size() - 14))
+        << "IP's, without the Ethernet header";
+    EXPECT_EQ(counted.fenced_frames, 0u);
   }
 }
 
 TEST_P(ProgramsFamilyTest, TheFenceStopsTheHostButNotTheEngine) {
   for (const snp_flow_state state : {SNP_FLOW_HOLD, SNP_FLOW_ACTIVE}) {
+    const snp_account before = account();
     steer(GetParam(), state);
     EXPECT_EQ(egress(outgoing(GetParam())), kShot);
     EXPECT_EQ(egress(outgoing(GetParam()), 7), kShot) << "anybody else's mark";
     EXPECT_EQ(egress(outgoing(GetParam()), SNP_MARK_ENGINE), kUnspec);
-    EXPECT_EQ(value_of(GetParam()).fenced_frames, 2u);
+    const snp_account counted = account();
+    EXPECT_EQ(counted.fenced_frames - before.fenced_frames, 2u);
+    EXPECT_EQ(counted.fenced_segments - before.fenced_segments, 2u);
+    EXPECT_EQ(counted.fenced_octets - before.fenced_octets,
+              2 * (test::make_frame(outgoing(GetParam())).size() - 14));
+    EXPECT_EQ(counted.fenced_resets, before.fenced_resets);
+    TcpFrame reset = outgoing(GetParam());
+    reset.flags = TcpFlags::kRst | TcpFlags::kAck;
+    EXPECT_EQ(egress(reset), kShot);
+    EXPECT_EQ(account().fenced_resets - before.fenced_resets, 1u);
   }
 }
 
@@ -184,7 +198,7 @@ TEST_P(ProgramsFamilyTest, ReturnKeepsFramesFromTheHostAndLetsItSend) {
   EXPECT_EQ(ingress(incoming(GetParam())), kShot);
   EXPECT_EQ(socket_filter(incoming(GetParam())), kWhole);
   EXPECT_EQ(egress(outgoing(GetParam())), kUnspec);
-  EXPECT_EQ(value_of(GetParam()).fenced_frames, 0u);
+  EXPECT_EQ(account().fenced_frames, 0u);
 }
 
 TEST_P(ProgramsFamilyTest, DirectionMatters) {

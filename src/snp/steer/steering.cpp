@@ -6,11 +6,13 @@
 #include <bit>
 #include <cstdarg>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <bpf/bpf.h>
@@ -88,12 +90,25 @@ Result<> check_device(std::uint32_t ifindex) {
 
 class BpfSteering final : public Steering {
  public:
-  BpfSteering(steer_bpf* programs, Hook hook) : programs_(programs), hook_(hook) {}
+  BpfSteering(steer_bpf* programs, Hook hook)
+      : programs_(programs),
+        hook_(hook),
+        accounts_(::bpf_map__max_entries(programs->maps.snp_accounts)) {}
   BpfSteering(const BpfSteering&) = delete;
   BpfSteering& operator=(const BpfSteering&) = delete;
   ~BpfSteering() override {
     undo();
+    if (account_memory_ != nullptr) ::munmap(account_memory_, account_bytes());
     steer_bpf__destroy(programs_);
+  }
+
+  // The programs' own memory, which every process after a fork shares.
+  Result<> map_accounts() {
+    void* memory = ::mmap(nullptr, account_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED,
+                          ::bpf_map__fd(programs_->maps.snp_accounts), 0);
+    if (memory == MAP_FAILED) return fail_errno("cannot map the accounts of flows");
+    account_memory_ = static_cast<snp_account*>(memory);
+    return {};
   }
 
   Result<> attach(std::uint32_t ifindex) override {
@@ -127,11 +142,22 @@ class BpfSteering final : public Steering {
   void disown() noexcept override { devices_.clear(); }
 
   Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard) override {
+    return set(flow, state, shard, std::nullopt);
+  }
+  Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard,
+               AccountId account) override {
+    SNP_ASSERT(account < accounts_);
+    return set(flow, state, shard, std::optional(account));
+  }
+
+  Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard,
+               std::optional<AccountId> account) {
     const snp_flow_key key = make_key(flow);
     snp_flow_value value{};
     const bool is_new = ::bpf_map_lookup_elem(map(), &key, &value) != 0;
     value.state = static_cast<std::uint32_t>(state);
     value.shard = shard;
+    if (account) value.account = *account;
     // Counted before it is there, or the programs would not look for it.
     if (is_new) count(key, 1);
     if (::bpf_map_update_elem(map(), &key, &value, BPF_ANY) == 0) return {};
@@ -152,12 +178,24 @@ class BpfSteering final : public Steering {
     return {};
   }
 
-  [[nodiscard]] Result<FlowCounters> counters(const FourTuple& flow) const override {
+  [[nodiscard]] AccountCounters counters(AccountId account) const override {
+    SNP_ASSERT(account < accounts_);
+    snp_account& counted = account_memory_[account];
+    const auto value = [](__u64& of) {
+      return std::atomic_ref<__u64>(of).load(std::memory_order_relaxed);
+    };
+    return {value(counted.taken_frames),   value(counted.taken_octets),
+            value(counted.taken_segments), value(counted.fenced_frames),
+            value(counted.fenced_octets),  value(counted.fenced_segments),
+            value(counted.fenced_resets)};
+  }
+
+  [[nodiscard]] Result<AccountCounters> counters(const FourTuple& flow) const override {
     const snp_flow_key key = make_key(flow);
     snp_flow_value value{};
     if (::bpf_map_lookup_elem(map(), &key, &value) != 0)
       return fail(Errc::kNotFound, to_string(flow) + " is not steered");
-    return FlowCounters{value.ingress_frames, value.ingress_bytes, value.fenced_frames};
+    return counters(value.account);
   }
 
   Result<> distribute(const Distribution& distribution) override {
@@ -215,8 +253,12 @@ class BpfSteering final : public Steering {
     all = all + static_cast<std::uint32_t>(change);
   }
 
+  [[nodiscard]] std::size_t account_bytes() const { return accounts_ * sizeof(snp_account); }
+
   steer_bpf* programs_;
   const Hook hook_;
+  const std::uint32_t accounts_;
+  snp_account* account_memory_ = nullptr;
   std::vector<std::uint32_t> devices_;
 };
 
@@ -227,11 +269,14 @@ Result<std::unique_ptr<Steering>> Steering::load(std::uint32_t max_flows, Hook h
   steer_bpf* programs = steer_bpf__open();
   if (programs == nullptr) return explain_load(errno);
   ::bpf_map__set_max_entries(programs->maps.snp_flows, max_flows);
+  ::bpf_map__set_max_entries(programs->maps.snp_accounts, max_flows);
   if (const int error = steer_bpf__load(programs); error != 0) {
     steer_bpf__destroy(programs);
     return explain_load(-error);
   }
-  return std::make_unique<BpfSteering>(programs, hook);
+  auto steering = std::make_unique<BpfSteering>(programs, hook);
+  if (auto mapped = steering->map_accounts(); !mapped) return tl::unexpected(mapped.error());
+  return steering;
 }
 
 Hook Steering::best_hook() {

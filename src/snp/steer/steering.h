@@ -30,12 +30,16 @@ inline constexpr std::uint32_t kEngineMark = 0x534e5001;  // from the engine: pa
 inline constexpr std::uint32_t kReinjectMark =
     0x534e5002;  // turned round into the device's receive path
 
-// Since the flow was first set; a frame that comes in the very moment of a change of state may be
-// missing.
-struct FlowCounters {
-  std::uint64_t ingress_frames = 0, ingress_bytes = 0;  // kept from the host
-  std::uint64_t fenced_frames = 0;  // host's segments dropped by the egress fence
+// What became of the packets of the flows of an account, since load(). Nothing is missing: who
+// counts when the flow's entry is gone already counts here, too. Octets are those of IP; segments
+// as the device cuts or has merged them.
+struct AccountCounters {
+  std::uint64_t taken_frames = 0, taken_octets = 0, taken_segments = 0;  // kept from the host
+  // Sent by the host, dropped by the egress fence.
+  std::uint64_t fenced_frames = 0, fenced_octets = 0, fenced_segments = 0, fenced_resets = 0;
 };
+using AccountId = std::uint32_t;
+inline constexpr AccountId kNobodysAccount = 0;  // of flows that have none of their own
 
 // Instead of a shard: where the distribution sends the flow's packets.
 inline constexpr std::uint32_t kByHash = 0xffffffff;
@@ -79,8 +83,12 @@ class Steering {
   // After a fork, in the process that must leave the attached programs alone when it ends.
   virtual void disown() noexcept = 0;
 
-  // shard: a number below the number of the device's queues, or kByHash.
+  // shard: a number below the number of the device's queues, or kByHash. The flow keeps the account
+  // that it has, nobody's when it is new.
   virtual Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard) = 0;
+  // `account`: below max_flows.
+  virtual Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard,
+                       AccountId account) = 0;
   virtual Result<> remove(const FourTuple& flow) = 0;
 
   // Pre: no flow is steered by hash. Before the first call everything goes to shard 0. kInvalid: a
@@ -90,7 +98,9 @@ class Steering {
   virtual void move_bucket(std::uint32_t bucket, std::uint32_t shard) = 0;
   // Packets of each bucket since distribute().
   [[nodiscard]] virtual std::vector<std::uint64_t> bucket_packets() const = 0;
-  [[nodiscard]] virtual Result<FlowCounters> counters(const FourTuple& flow) const = 0;
+  // Pre: `account` is below max_flows.
+  [[nodiscard]] virtual AccountCounters counters(AccountId account) const = 0;
+  [[nodiscard]] virtual Result<AccountCounters> counters(const FourTuple& flow) const = 0;
 
   // For the af_packet driver: programs for SO_ATTACH_BPF and PACKET_FANOUT_DATA.
   [[nodiscard]] virtual int socket_filter_fd() const = 0;
