@@ -30,8 +30,15 @@ class FakeSteering final : public steer::Steering {
   [[nodiscard]] std::vector<std::uint64_t> bucket_packets() const override {
     return std::vector<std::uint64_t>(table.size());
   }
-  [[nodiscard]] Result<steer::FlowCounters> counters(const FourTuple& /*flow*/) const override {
-    return steer::FlowCounters{};
+  Result<> set(const FourTuple& /*flow*/, steer::FlowSteering /*state*/, std::uint32_t /*shard*/,
+               steer::AccountId /*account*/) override {
+    return {};
+  }
+  [[nodiscard]] steer::AccountCounters counters(steer::AccountId /*account*/) const override {
+    return {};
+  }
+  [[nodiscard]] Result<steer::AccountCounters> counters(const FourTuple& /*flow*/) const override {
+    return steer::AccountCounters{};
   }
   [[nodiscard]] int socket_filter_fd() const override { return -1; }
   [[nodiscard]] int fanout_fd() const override { return -1; }
