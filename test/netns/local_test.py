@@ -118,7 +118,7 @@ class Local(unittest.TestCase):
         return "done"
 
     def test_iperf3(self):
-        self.compare(self.iperf, 500_000_000, IPERF_PORT)
+        self.compare(self.iperf, 475_000_000, IPERF_PORT)  # some goes by before it moves
 
 
 if __name__ == "__main__":

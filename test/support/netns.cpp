@@ -8,7 +8,9 @@
 
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -84,6 +86,21 @@ void configure(NetnsLab::Side& side, const WirePlan& plan, int number) {
   side.v6.bytes[15] = side.link_local.bytes[15] = last;
   side.ifindex = side.netns.ifindex(device);
   if (side.ifindex == 0) die("if_nametoindex");
+}
+
+// The kernel makes an IPv6 address usable only some time after the link has come up.
+void wait_usable(const NetnsLab::Side& side) {
+  const NetNamespace::Inside inside(side.netns);
+  sockaddr_in6 own{};
+  own.sin6_family = AF_INET6;
+  own.sin6_port = htons(9);
+  std::memcpy(&own.sin6_addr, side.v6.bytes.data(), sizeof own.sin6_addr);
+  for (int tries = 0; tries < 1000; ++tries) {
+    const UniqueFd fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own) == 0) return;
+    ::usleep(10'000);
+  }
+  die("the IPv6 address of " + side.device);
 }
 
 }  // namespace
@@ -169,6 +186,8 @@ NetnsLab::NetnsLab(const WirePlan& plan) {
                    "netns", right_.netns.path()});
   configure(left_, plan, 1);
   configure(right_, plan, 2);
+  wait_usable(left_);
+  wait_usable(right_);
 }
 
 }  // namespace snp::test
