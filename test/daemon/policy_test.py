@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from control import flows  # noqa: E402
-from netlab import Lab, wait_until  # noqa: E402
+from netlab import Lab, LabError, wait_until  # noqa: E402
 
 PORTS = (7001, 7002)
 SERVER = """
@@ -88,7 +88,11 @@ class Policy(unittest.TestCase):
                 if not is_offloaded and row["offload_state"] != "InHost":
                     return False
             return True
-        wait_until(is_so, 10, f"{wanted}, is {[self.row(port) for port in PORTS]}")
+        try:
+            wait_until(is_so, 10, f"{wanted}")
+        except LabError as error:
+            self.fail(f"{error}: {[self.row(port) for port in PORTS]}; client: "
+                      f"{self.client.output()[-500:]}; server: {self.server.output()[-500:]}")
         self.client.expect_running()
 
     def test_lists_tables_and_rules_move_connections(self):

@@ -43,9 +43,9 @@ class Presence(unittest.TestCase):
         self.seed = int.from_bytes(os.urandom(4), "little")
         self.random = random.Random(self.seed)
 
-    def start(self, shards=1):
+    def start(self, shards=1, **settings):
         self.shards = shards
-        self.lab.start_snpd(self.lab.a, settings={**BY_COMMAND, "shards": shards})
+        self.lab.start_snpd(self.lab.a, settings={**BY_COMMAND, "shards": shards, **settings})
 
     def start_streams(self):
         """Streams that verify every byte; one end attached."""
@@ -146,8 +146,8 @@ class Presence(unittest.TestCase):
         self.move("offload")
         time.sleep(TRIAL_S)
         self.kill_engine()
-        self.assertEqual([row["offload_state"] for row in self.flows().values()],
-                         ["Offloaded"] * CONNECTIONS)
+        wait_until(lambda: [row["offload_state"] for row in self.flows().values()] ==
+                   ["Offloaded"] * CONNECTIONS, 2, "the next engine has them", every=0.05)
         self.expect_here()
         self.kill_engine()  # at once: they come home
         self.assertEqual({row["offload_state"] for row in self.flows().values()}, {"InHost"})
@@ -162,7 +162,7 @@ class Presence(unittest.TestCase):
         self.finish_streams()
 
     def test_a_late_refusal_is_a_reason(self):
-        self.start()
+        self.start(coexist_device_programs="ignore")
         self.start_streams()
         self.lab.a.hooked_programs(DEVICE, "fill")
         flow = next(iter(self.flows()))
