@@ -5,7 +5,7 @@ import selectors
 import socket
 import sys
 
-CONNECTIONS, ROUNDS = 24, 12
+CONNECTIONS, ROUNDS = 24, 60
 
 
 def value(connection, number):
