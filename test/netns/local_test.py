@@ -118,7 +118,7 @@ class Local(unittest.TestCase):
         return "done"
 
     def test_iperf3(self):
-        self.compare(self.iperf, 475_000_000, IPERF_PORT)  # some goes by before it moves
+        self.compare(self.iperf, 400_000_000, IPERF_PORT)  # one of four may begin in the host
 
 
 if __name__ == "__main__":
