@@ -5,8 +5,10 @@
 #include <sstream>
 #include <string>
 
+#include <linux/bpf.h>
 #include <sys/wait.h>
 
+#include <bpf/bpf.h>
 #include <gtest/gtest.h>
 
 #include "snp/device/drivers/af_packet/af_packet_device.h"
@@ -241,6 +243,59 @@ TEST_F(AfPacketTest, EachShardHasItsFlows) {
       const std::size_t port = test::tcp_offset(like) + 2;
       EXPECT_EQ(frame.bytes[port] << 8 | frame.bytes[port + 1], pairs[shard].flow.local.port);
     }
+  }
+}
+
+std::uint64_t runs_of(int program_fd) {
+  bpf_prog_info info{};
+  std::uint32_t size = sizeof(info);
+  SNP_ASSERT(::bpf_obj_get_info_by_fd(program_fd, &info, &size) == 0);
+  return info.run_cnt;
+}
+
+// A UDP socket with a port of its own.
+struct Datagrams {
+  UniqueFd fd;
+  sockaddr_in name{};
+
+  Datagrams(const test::NetNamespace& netns, std::uint32_t address) {
+    const test::NetNamespace::Inside inside(netns);
+    fd.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    name.sin_family = AF_INET;
+    name.sin_addr.s_addr = htonl(address);
+    socklen_t size = sizeof(name);
+    SNP_ASSERT(::bind(fd.get(), reinterpret_cast<sockaddr*>(&name), size) == 0);
+    SNP_ASSERT(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0);
+    TcpPair::set_receive_timeout(fd, 5'000);
+  }
+  void send_to(const Datagrams& to, int count) const {
+    const auto* address = reinterpret_cast<const sockaddr*>(&to.name);
+    for (char byte = 'x'; count > 0; --count) {
+      ASSERT_EQ(::sendto(fd.get(), &byte, 1, 0, address, sizeof(to.name)), 1);
+      ASSERT_EQ(::recv(to.fd.get(), &byte, 1, 0), 1);
+    }
+  }
+};
+
+// Whoever taps pays for what the device sends, too, unless the kernel is told not to show it; a
+// group can say so since Linux 6.10.
+TEST_F(AfPacketTest, WhatTheDeviceSendsIsNotLookedAt) {
+  const UniqueFd counting(::bpf_enable_stats(BPF_STATS_RUN_TIME));
+  ASSERT_TRUE(counting.is_open());
+  const Datagrams here(net_.here, 0x0a090001);
+  const Datagrams there(net_.there, 0x0a090002);
+  for (const std::uint32_t queues : {1u, 2u}) {
+    SCOPED_TRACE(queues);
+    AfPacketOptions options;
+    options.queues = queues;
+    queues_.clear();
+    open(options);
+    const int asked_first = queues == 1 ? steering_->socket_filter_fd() : steering_->fanout_fd();
+    const std::uint64_t before = runs_of(asked_first);
+    here.send_to(there, 20);
+    EXPECT_EQ(runs_of(asked_first), before) << "frames that the device sends";
+    there.send_to(here, 20);
+    EXPECT_EQ(runs_of(asked_first), before + 20) << "frames that it receives";
   }
 }
 

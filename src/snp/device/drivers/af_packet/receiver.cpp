@@ -20,6 +20,10 @@ constexpr std::size_t kLargeBytes = 8 * 64 * 1024 + 4096;
 // A device that goes down leaves an error on the socket, which keeps it readable until it is
 // fetched. Looking for it costs a system call, so not at each empty call.
 constexpr std::uint32_t kEmptyCallsBetweenChecks = 32;
+// PACKET_FANOUT_FLAG_IGNORE_OUTGOING of Linux 6.10; Debian 12's headers are older. A group does not
+// heed its members' PACKET_IGNORE_OUTGOING: without this flag each frame that the device sends is
+// cloned and shown to the programs. Older kernels take it for nothing.
+constexpr std::uint32_t kFanoutIgnoresOutgoing = 0x4000;
 
 std::atomic_ref<std::uint32_t> status_of(std::span<std::byte> slot) noexcept {
   return std::atomic_ref<std::uint32_t>(reinterpret_cast<tpacket2_hdr*>(slot.data())->tp_status);
@@ -74,7 +78,8 @@ Result<> AfPacketReceiver::tap(std::uint32_t ifindex) {
 Result<> AfPacketReceiver::join(Fanout& group) {
   const bool is_first = group.members == 0;
   const std::uint32_t mode =
-      PACKET_FANOUT_EBPF | (is_first ? static_cast<std::uint32_t>(PACKET_FANOUT_FLAG_UNIQUEID) : 0);
+      PACKET_FANOUT_EBPF | kFanoutIgnoresOutgoing |
+      (is_first ? static_cast<std::uint32_t>(PACKET_FANOUT_FLAG_UNIQUEID) : 0);
   auto joined = set_option(fd_, SOL_PACKET, PACKET_FANOUT, "PACKET_FANOUT",
                            (is_first ? 0 : group.id) | mode << 16);
   if (!joined) return joined;
