@@ -39,6 +39,8 @@ class LoopbackLab {
   LoopbackLab() {
     net_.run("ip link add d0 type veth peer name d1 && ip link set d0 up && ip link set d1 up");
     net_.run("ip addr add 10.78.0.1/24 dev d0 && ip addr add fd78::1/128 dev lo nodad");
+    for (const Path path : {Path::kLoV6, Path::kDeviceV6})
+      net_.wait_usable(address_of(path));
   }
 
   [[nodiscard]] Connection connect_pair(Path path) const {

@@ -6,7 +6,7 @@ import unittest
 from lossy_path import carried, open_lab, path, prepare, transfer
 from netlab import LabError
 
-SIZE = 4_000_000
+SIZE = 1_500_000
 
 # Everything at once, in both directions.
 WORST = "loss=0.02,burst_begin=0.002,burst_end=0.3,reorder=0.05,reorder_ms=4,duplicate=0.02"
@@ -20,7 +20,7 @@ class Relay(unittest.TestCase):
             prepare(lab)
             transfer(lab, size=SIZE, v6=v6)
             for name, moved in carried(lab).items():
-                self.assertGreaterEqual(moved, SIZE // 4, f"the engine of {name} carried it")
+                self.assertGreaterEqual(moved, SIZE * 9 // 10, f"the engine of {name} carried it")
             return lab.stop_relay()
 
     def test_the_relay_does_what_it_says(self):

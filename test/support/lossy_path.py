@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from netlab import Lab, LabError
+from netlab import Lab, LabError, wait_until
 
 SCRIPT = Path(__file__).resolve().parents[1] / "netns" / "scripts" / "stream.py"
 PORT = 7200
@@ -43,21 +43,25 @@ def prepare(lab):
     """Nothing is remembered of earlier connections; snpd where it is due."""
     for end in (lab.a, lab.b):
         end.run(["sysctl", "-qw", "net.ipv4.tcp_no_metrics_save=1"])
-    ends = [{"a": lab.a, "b": lab.b}[name] for name in lab.pair]
-    if ends:
-        lab.start_snpd(*ends, settings={"chimney": "enabled", **lab.settings})
+    if lab.pair:
+        lab.start_snpd(*attached_ends(lab), settings={"chimney": "enabled", **lab.settings})
 
 
 def transfer(lab, *, seconds=None, size=None, v6=False, timeout=120, congestion_control="cubic"):
-    """One stream from a to b: {"bytes", "seconds"} of the receiver, which compared every byte."""
+    """One stream from a to b: {"bytes", "seconds"} of the receiver, which compared every byte. With a
+    size, it flows when every attached end is offloaded."""
     length = ["--seconds", seconds] if seconds else []
     receiver = lab.b.start([sys.executable, SCRIPT, "receive", PORT, *length],
                            attached="b" in lab.pair, name="receive")
     receiver.wait_listening(PORT)
-    length = ["--seconds", seconds + 30] if seconds else ["--bytes", size]
+    begin = lab.folder / "begin"
+    length = ["--seconds", seconds + 30] if seconds else ["--bytes", size, "--wait-for", begin]
     sender = lab.a.start([sys.executable, SCRIPT, "send", lab.b.v6 if v6 else lab.b.v4, PORT,
                           *length, "--congestion-control", congestion_control],
                          attached="a" in lab.pair, name="send")
+    if size is not None:
+        wait_until(lambda: all(is_offloaded(end) for end in attached_ends(lab)), 30, "the offload")
+        begin.touch()
     result = json.loads(receiver.result(timeout))
     if size is not None:
         sender.result(timeout)
@@ -67,8 +71,16 @@ def transfer(lab, *, seconds=None, size=None, v6=False, timeout=120, congestion_
     return result
 
 
+def attached_ends(lab):
+    return [{"a": lab.a, "b": lab.b}[name] for name in lab.pair]
+
+
+def is_offloaded(end):
+    return {row["offload_state"] for row in end.snp_json("connections")["connections"]} == {"Offloaded"}
+
+
 def carried(lab):
     """{"a": bytes} that the engine of each attached end carried."""
-    ends = {"a": lab.a, "b": lab.b}
-    stats = {name: ends[name].snp_json("stats")["target"] for name in lab.pair}
+    stats = {name: end.snp_json("stats")["target"]
+             for name, end in zip(lab.pair, attached_ends(lab))}
     return {name: target["bytes_in"] + target["bytes_out"] for name, target in stats.items()}

@@ -249,6 +249,10 @@ class Namespace:
         out = _must(["tc", "-n", self.name, "-j", "qdisc", "show", "dev", DEVICE])
         return sorted(q["kind"] for q in json.loads(out or "[]"))
 
+    def has_v6(self):
+        """Packets to the IPv6 address arrive: its local route comes some time after the address."""
+        return _must(["ip", "-n", self.name, "-6", "route", "show", "table", "local", self.v6]) != ""
+
     def hooked_programs(self, device=DEVICE, *acts):
         """{"ingress": [names], "egress": [names]}: BPF programs on the device's tcx and clsact hooks,
         after acts of tc_hooks.py."""
@@ -328,6 +332,8 @@ class Lab:
             if not self.offloads:
                 _must(["ip", "netns", "exec", end.name, "ethtool", "-K", DEVICE, "tso", "off",
                        "gso", "off", "gro", "off", "tx", "off"])
+        for end in (self.a, self.b):
+            wait_until(end.has_v6, 30, f"the local route to {end.v6}")
         self._qdiscs_before = {end: end.qdiscs() for end in (self.a, self.b)}
         if self.path is not None:
             self._start_relay()

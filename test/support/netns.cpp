@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -88,21 +89,6 @@ void configure(NetnsLab::Side& side, const WirePlan& plan, int number) {
   if (side.ifindex == 0) die("if_nametoindex");
 }
 
-// The kernel makes an IPv6 address usable only some time after the link has come up.
-void wait_usable(const NetnsLab::Side& side) {
-  const NetNamespace::Inside inside(side.netns);
-  sockaddr_in6 own{};
-  own.sin6_family = AF_INET6;
-  own.sin6_port = htons(9);
-  std::memcpy(&own.sin6_addr, side.v6.bytes.data(), sizeof own.sin6_addr);
-  for (int tries = 0; tries < 1000; ++tries) {
-    const UniqueFd fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own) == 0) return;
-    ::usleep(10'000);
-  }
-  die("the IPv6 address of " + side.device);
-}
-
 }  // namespace
 
 NetNamespace::NetNamespace() {
@@ -175,6 +161,26 @@ std::uint32_t NetNamespace::ifindex(const std::string& device) const {
   return ::if_nametoindex(device.c_str());
 }
 
+void NetNamespace::wait_usable(const IpAddress& own) const {
+  const Inside inside(*this);
+  sockaddr_in6 to{};
+  to.sin6_family = AF_INET6;
+  socklen_t length = sizeof to;
+  auto* const address = reinterpret_cast<sockaddr*>(&to);
+  const UniqueFd fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (::bind(fd.get(), address, length) != 0) die("bind");
+  if (::getsockname(fd.get(), address, &length) != 0) die("getsockname");
+  std::memcpy(&to.sin6_addr, own.bytes.data(), sizeof to.sin6_addr);
+  pollfd arrival{fd.get(), POLLIN, 0};
+  for (int tries = 0; tries < 3000; ++tries) {
+    char echo = 0;
+    ::sendto(fd.get(), &echo, sizeof echo, 0, address, length);
+    if (::poll(&arrival, 1, 10) == 1 && ::recv(fd.get(), &echo, sizeof echo, MSG_DONTWAIT) == 1)
+      return;
+  }
+  die("an own IPv6 address");
+}
+
 NetnsLab::NetnsLab(const WirePlan& plan) {
   left_.device = plan.left_device;
   right_.device = plan.right_device;
@@ -186,8 +192,8 @@ NetnsLab::NetnsLab(const WirePlan& plan) {
                    "netns", right_.netns.path()});
   configure(left_, plan, 1);
   configure(right_, plan, 2);
-  wait_usable(left_);
-  wait_usable(right_);
+  left_.netns.wait_usable(left_.v6);
+  right_.netns.wait_usable(right_.v6);
 }
 
 }  // namespace snp::test

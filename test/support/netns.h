@@ -42,6 +42,9 @@ class NetNamespace {
   [[nodiscard]] std::string output_of(const std::string& command) const;
   void write_sysctl(const std::string& name, const std::string& value) const;
   [[nodiscard]] std::uint32_t ifindex(const std::string& device) const;
+  // Returns when packets to the own IPv6 address arrive: "nodad" or not, its local route comes some
+  // time after the address and its prefix route.
+  void wait_usable(const IpAddress& own) const;
 
  private:
   UniqueFd fd_;

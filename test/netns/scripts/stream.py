@@ -1,15 +1,17 @@
 """One stream of known bytes over one connection, every byte compared.
 
     stream.py receive PORT [--seconds S]            prints {"bytes", "seconds"}
-    stream.py send HOST PORT (--bytes N | --seconds S) [--congestion-control cubic]
+    stream.py send HOST PORT (--bytes N | --seconds S) [--congestion-control cubic] [--wait-for FILE]
 
 The receiver reads until the end of file, or for S seconds from the first byte; its figures are what
 arrived in that time. It fails with one line when a byte is wrong. Ordinary blocking socket calls.
+With --wait-for the sender stands still after its first bytes until there is the file.
 """
 
 import argparse
 import hashlib
 import json
+import os
 import socket
 import sys
 import time
@@ -18,6 +20,7 @@ import time
 BLOCK = hashlib.shake_256(b"stream").digest((1 << 20) + 13)
 TWICE = memoryview(BLOCK + BLOCK)
 CHUNK = 1 << 18
+FIRST = 1000
 
 
 def piece(offset, size):
@@ -51,6 +54,11 @@ def send(arguments):
         # Per socket: the system may not let a namespace choose a default.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION,
                               arguments.congestion_control.encode())
+        if arguments.wait_for:
+            connection.sendall(piece(0, FIRST))
+            total = FIRST
+            while not os.path.exists(arguments.wait_for):
+                time.sleep(0.01)
         while total < arguments.bytes if arguments.bytes is not None else time.monotonic() < end:
             left = CHUNK if arguments.bytes is None else min(CHUNK, arguments.bytes - total)
             try:
@@ -74,6 +82,7 @@ def main():
         command.add_argument("--seconds", type=float)
     sender.add_argument("--bytes", type=int)
     sender.add_argument("--congestion-control", default="cubic")
+    sender.add_argument("--wait-for")
     arguments = parser.parse_args()
     arguments.run(arguments)
 
