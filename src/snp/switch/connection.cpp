@@ -11,6 +11,7 @@
 #include "snp/switch/local.h"
 #include "snp/switch/memory.h"
 #include "snp/switch/origins.h"
+#include "snp/switch/socket_entry.h"
 #include "snp/switch/stream.h"
 
 namespace snp::switch_ {
@@ -343,7 +344,9 @@ void adopt_duplicate(int original, int fd) noexcept {
     if (set_entry(fd, entry)) adopt_epoll_duplicate(*instance);
     return;
   }
-  set_entry(fd, entry);
+  const std::uintptr_t shared = without_flags(entry);
+  if (shared != entry) set_entry(original, shared);
+  set_entry(fd, shared);
 }
 
 bool watch(Connection& c, ipc::WaitSetId id) noexcept {

@@ -15,6 +15,7 @@
 #include "snp/switch/local.h"
 #include "snp/switch/origins.h"
 #include "snp/switch/real.h"
+#include "snp/switch/socket_entry.h"
 #include "snp/switch/stream.h"
 #include "snp/switch/transfer.h"
 
@@ -61,9 +62,13 @@ int after_accept(int listener, int fd, int flags) noexcept {
   return fd;
 }
 
-bool is_nonblocking(int fd) noexcept {
-  const long flags = sys(SYS_fcntl, fd, F_GETFL, 0);
-  return flags > 0 && (flags & O_NONBLOCK) != 0;
+// O_NONBLOCK was set or cleared.
+void note_flag(int fd, bool is_nonblocking) noexcept {
+  const std::uintptr_t entry = entry_of(fd);
+  if (Connection* c = connection_in(entry); c != nullptr)
+    c->is_nonblocking.store(is_nonblocking);
+  else if (kind_of(entry) == EntryKind::kTcpSocket)
+    note_nonblocking(fd, entry, is_nonblocking);
 }
 
 // A duplicate made by a child of vfork() is for the program it is about to start.
@@ -94,8 +99,7 @@ int control(int fd, int command, void* argument) noexcept {
     return after_dup(fd, result);
   }
   if (command == F_SETFL)
-    if (Connection* c = connection_at(fd); c != nullptr)
-      c->is_nonblocking.store((reinterpret_cast<std::intptr_t>(argument) & O_NONBLOCK) != 0);
+    note_flag(fd, (reinterpret_cast<std::intptr_t>(argument) & O_NONBLOCK) != 0);
   return result;
 }
 
@@ -152,7 +156,7 @@ SNP_EXPORT int socket(int domain, int type, int protocol) noexcept {
   constexpr int kTypeMask = 0xf;
   if ((domain == AF_INET || domain == AF_INET6) && (type & kTypeMask) == SOCK_STREAM &&
       (protocol == 0 || protocol == IPPROTO_TCP))
-    set_entry(fd, EntryKind::kTcpSocket);
+    set_entry(fd, socket_entry((type & SOCK_NONBLOCK) != 0));
   return fd;
 }
 
@@ -184,7 +188,7 @@ SNP_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
   const bool goes_on = result < 0 && (error == EINPROGRESS || error == EINTR);
   Connection* c = connection_in(entry);
   if (kind_of(entry) == EntryKind::kTcpSocket && (result == 0 || goes_on))
-    c = track(fd, is_nonblocking(fd));
+    c = track(fd, is_nonblocking_socket(fd));
   if (c != nullptr && c->origin == 0 && (result == 0 || goes_on))
     set_origin(*c, join_outgoing_origin(*c->session, address, length));
   if (c != nullptr && result == 0) on_established(*c);
@@ -264,8 +268,7 @@ SNP_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
   Connection* c = tracked(fd);
   if (c != nullptr && control_rings(*c, request, static_cast<int*>(argument))) return 0;
   const int result = real().ioctl(fd, request, argument);
-  if (c != nullptr && result == 0 && request == FIONBIO)
-    c->is_nonblocking.store(*static_cast<const int*>(argument) != 0);
+  if (result == 0 && request == FIONBIO) note_flag(fd, *static_cast<const int*>(argument) != 0);
   return result;
 }
 

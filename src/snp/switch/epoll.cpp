@@ -4,6 +4,7 @@
 #include "snp/switch/epoll_instance.h"
 #include "snp/switch/export.h"
 #include "snp/switch/real.h"
+#include "snp/switch/socket_entry.h"
 
 namespace snp::switch_ {
 namespace {
@@ -11,9 +12,7 @@ namespace {
 // A socket that is watched before it is connected is tracked from now on, or never: the switch must
 // know its registrations.
 void track_early(int fd) noexcept {
-  const long flags = sys(SYS_fcntl, fd, F_GETFL, 0);
-  if (track(fd, flags > 0 && (flags & O_NONBLOCK) != 0) == nullptr)
-    set_entry(fd, EntryKind::kNever);
+  if (track(fd, is_nonblocking_socket(fd)) == nullptr) set_entry(fd, EntryKind::kNever);
 }
 
 Duration from_ms(int timeout) noexcept {

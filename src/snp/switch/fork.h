@@ -11,6 +11,9 @@ namespace snp::switch_ {
 struct ProcessFacts {
   std::uint32_t epoch = 1;  // +1 in every child after fork
   pid_t pid = 0;            // since the switch watches forks
+  // Forks of this process and its ancestors: what was known of a descriptor may be changed
+  // elsewhere.
+  std::atomic<std::uint16_t> forks{0};
 };
 
 inline ProcessFacts& process_facts() noexcept {
@@ -25,7 +28,7 @@ inline std::uint32_t fork_epoch() noexcept {
 void watch_forks() noexcept;
 
 // A child of vfork() runs in its parent's memory: what it does to descriptors must not change our
-// tables. One system call.
+// tables. A system call, once anybody in this process has called vfork() or clone().
 bool is_vfork_child() noexcept;
 
 // Before exec or spawn: connections whose descriptors the new program inherits go home for good.

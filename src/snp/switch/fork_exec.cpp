@@ -20,7 +20,18 @@ namespace snp::switch_ {
 namespace {
 
 void before_fork() noexcept {
+  process_facts().forks.fetch_add(1);
   mark_all_shared();
+}
+
+// From the first vfork() or clone() on, a call may come from a child in our memory.
+std::atomic<bool>& has_lent_memory() noexcept {
+#if defined(__x86_64__)
+  static constinit std::atomic<bool> lent{false};
+#else
+  static constinit std::atomic<bool> lent{true};  // nobody tells us
+#endif
+  return lent;
 }
 
 // No other thread exists here; one of them may have held a lock.
@@ -44,6 +55,7 @@ void watch_forks() noexcept {
 }
 
 bool is_vfork_child() noexcept {
+  if (!has_lent_memory().load(std::memory_order_relaxed)) return false;
   const ProcessFacts& facts = process_facts();
   return facts.pid != 0 && facts.pid != ::getpid();
 }
@@ -88,6 +100,53 @@ bool collect(Arguments& arguments, const char* first, va_list rest) noexcept {
 }  // namespace snp::switch_
 
 using namespace snp::switch_;  // NOLINT(google-build-using-namespace): C entry points only
+
+#if defined(__x86_64__)
+// vfork() returns twice from one frame, and clone() on another stack: each takes note and jumps to
+// the C library's own, with the registers and the stack as they came.
+extern "C" __attribute__((visibility("hidden"), used)) void* snp_before_vfork() noexcept {
+  has_lent_memory().store(true);
+  return reinterpret_cast<void*>(real().vfork);
+}
+extern "C" __attribute__((visibility("hidden"), used)) void* snp_before_clone() noexcept {
+  has_lent_memory().store(true);
+  return reinterpret_cast<void*>(real().clone);
+}
+// NOLINTNEXTLINE(hicpp-no-assembler): C++ has no call that leaves its frame
+asm(R"(
+  .text
+  .globl vfork
+  .type vfork, @function
+vfork:
+  endbr64
+  subq $8, %rsp
+  call snp_before_vfork
+  addq $8, %rsp
+  jmp *%rax
+  .size vfork, . - vfork
+  .globl clone
+  .type clone, @function
+clone:
+  endbr64
+  pushq %rdi
+  pushq %rsi
+  pushq %rdx
+  pushq %rcx
+  pushq %r8
+  pushq %r9
+  subq $8, %rsp
+  call snp_before_clone
+  addq $8, %rsp
+  popq %r9
+  popq %r8
+  popq %rcx
+  popq %rdx
+  popq %rsi
+  popq %rdi
+  jmp *%rax
+  .size clone, . - clone
+)");
+#endif
 
 SNP_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) noexcept {
   settle_inherited();

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@
   X(epoll_wait) X(epoll_pwait)                                                                  \
   X(epoll_pwait2) X(poll) X(ppoll) X(select) X(pselect) X(execve) X(execvpe) X(execveat)        \
   X(fexecve) X(posix_spawn) X(posix_spawnp) X(posix_spawn_file_actions_adddup2) X(system)       \
-  X(popen) X(fdopen)
+  X(popen) X(fdopen) X(vfork) X(clone)
 // clang-format on
 
 namespace snp::switch_ {

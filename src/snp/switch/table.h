@@ -17,7 +17,7 @@ inline constexpr unsigned kMaxFds = 1u << 20;  // higher ones are never tracked
 enum class EntryKind : std::uintptr_t {
   kConnection = 0,  // a Connection*, unless the whole word is zero
   kEpoll = 1,       // an EpollInstance* | 1
-  kTcpSocket = 2,   // a TCP socket that is no connection yet
+  kTcpSocket = 2,   // a TCP socket that is no connection yet; see socket_entry.h
   kListener = 3,    // a listening TCP socket
   kNever = 4,       // not TCP, or in use in a way that the switch cannot follow
   kInternal = 5,    // the switch's own; the program must not close it
