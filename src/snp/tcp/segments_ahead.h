@@ -19,7 +19,9 @@ class SegmentsAhead {
   // How much of its payload may be placed at rx_range.end + bytes(), if it waits behind these.
   [[nodiscard]] std::uint32_t placeable(const Connection& connection,
                                         const Segment& segment) const noexcept {
-    return is_plain_ ? connection.placeable(segment, bytes_) : 0;
+    // After one that TCP refused, the places of those behind it are beyond rx_range.end + bytes().
+    if (!is_plain_ || (bytes_ != 0 && segment.seg_seq != next_)) return 0;
+    return connection.placeable(segment, bytes_);
   }
   // It waits. Returns what remove() is told when it has its turn.
   std::uint32_t add(const Segment& segment, std::uint32_t placeable) noexcept {
@@ -29,7 +31,9 @@ class SegmentsAhead {
       is_plain_ = false;
       return 0;
     }
+    if (payload == 0) return 0;
     bytes_ += payload;
+    next_ = segment.seg_seq + payload;
     return payload;
   }
   void remove(std::uint32_t added) noexcept {
@@ -40,6 +44,7 @@ class SegmentsAhead {
  private:
   std::uint32_t segments_ = 0;
   std::uint32_t bytes_ = 0;
+  SeqNum next_;           // after the last byte of those in order
   bool is_plain_ = true;  // all of them are the next of the stream, one after the other
 };
 

@@ -114,6 +114,10 @@ TEST_F(SegmentsAheadTest, ARefusedSegmentEndsIt) {
   wait(1000, 1000);
   ahead_.remove(refused);
   EXPECT_EQ(placeable(2000, 1000), 0u);
+  // As many bytes wait as lie before it, but they are not those.
+  EXPECT_EQ(placeable(1000, 1000), 0u);
+  wait(1000, 0);  // nor is it what a bare ACK says
+  EXPECT_EQ(placeable(1000, 1000), 0u);
   wait(2000, 1000);
   EXPECT_EQ(placeable(1000, 1000), 0u);
 }
