@@ -166,12 +166,12 @@ TEST_P(EachState, ComesHomeWhole) {
 }
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {
-  static const char* const situations[] = {"Established", "CloseWait", "FinWait1", "FinWait2",
-                                           "FinPending"};
-  static const char* const families[] = {"V4", "V6", "Mapped", "LinkLocal"};
+  static constexpr const char* kSituations[] = {"Established", "CloseWait", "FinWait1", "FinWait2",
+                                                "FinPending"};
+  static constexpr const char* kFamilies[] = {"V4", "V6", "Mapped", "LinkLocal"};
   const auto [situation, family, queues, role] = info.param;
-  return std::string(situations[static_cast<int>(situation)]) + families[static_cast<int>(family)] +
-         (queues == Queues::kFull ? "Full" : "Empty") +
+  return std::string(kSituations[static_cast<int>(situation)]) +
+         kFamilies[static_cast<int>(family)] + (queues == Queues::kFull ? "Full" : "Empty") +
          (role == Role::kClient ? "Client" : "Server");
 }
 

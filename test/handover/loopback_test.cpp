@@ -215,12 +215,12 @@ TEST_P(BothEnds, ComeHomeWhole) {
 }
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {
-  static const char* const paths[] = {"LoV4", "LoV6", "Mapped", "DeviceV4", "DeviceV6"};
-  static const char* const fills[] = {"Empty", "Little", "Full"};
-  static const char* const shuts[] = {"Open", "ClientShut", "ServerShut"};
+  static constexpr const char* kPaths[] = {"LoV4", "LoV6", "Mapped", "DeviceV4", "DeviceV6"};
+  static constexpr const char* kFills[] = {"Empty", "Little", "Full"};
+  static constexpr const char* kShuts[] = {"Open", "ClientShut", "ServerShut"};
   const auto [path, how_full, shut] = info.param;
-  return std::string(paths[static_cast<int>(path)]) + fills[static_cast<int>(how_full)] +
-         shuts[static_cast<int>(shut)];
+  return std::string(kPaths[static_cast<int>(path)]) + kFills[static_cast<int>(how_full)] +
+         kShuts[static_cast<int>(shut)];
 }
 
 INSTANTIATE_TEST_SUITE_P(

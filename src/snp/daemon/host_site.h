@@ -61,7 +61,7 @@ class HostSite {
   [[nodiscard]] std::uint32_t entries() const;
   Result<> choose();
   Result<> begin();
-  Result<std::unique_ptr<rss::Backend>> make_backend() const;
+  [[nodiscard]] Result<std::unique_ptr<rss::Backend>> make_backend() const;
   Result<> retable(const std::vector<rss::CpuId>& cpus, const std::vector<rss::CpuId>& table);
   Result<> apply_moves(const std::vector<rss::BucketMove>& moves,
                        const std::vector<rss::CpuId>& cpus);

@@ -49,7 +49,7 @@ Result<std::set<std::uint32_t>> find_hooks(NetlinkSocket& socket) {
 std::string name_of_filter(const nlmsghdr& header) {
   const Attributes<TCA_MAX + 1> attributes(header, sizeof(tcmsg));
   if (attributes[TCA_KIND] == nullptr || attributes[TCA_OPTIONS] == nullptr) return {};
-  const std::string kind = text_in(attributes[TCA_KIND]);
+  std::string kind = text_in(attributes[TCA_KIND]);
   if (kind != "bpf") return kind;
   const std::string name =
       text_in(Attributes<TCA_BPF_MAX + 1>(*attributes[TCA_OPTIONS])[TCA_BPF_NAME]);
@@ -69,9 +69,9 @@ Result<> add_filters(NetlinkSocket& socket, const LinkDetails& link, std::uint32
     if (header.nlmsg_type != RTM_NEWTFILTER || tc_message(header) == nullptr) return;
     if (std::string name = name_of_filter(header); !name.empty()) names.insert(std::move(name));
   });
+  const std::string place = "device " + link.name + ", tc " + hook_name + " filter ";
   for (const std::string& name : names)
-    out.push_back(
-        on_device(link.name, "device " + link.name + ", tc " + hook_name + " filter " + name));
+    out.push_back(on_device(link.name, place + name));
   return asked;
 }
 

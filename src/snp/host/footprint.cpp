@@ -5,6 +5,8 @@ namespace {
 
 Footprint*& place() noexcept {
   static Footprint own;
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): set before there are
+  // threads
   static Footprint* current = &own;
   return current;
 }

@@ -539,7 +539,8 @@ Result<Features> read_nft_ruleset(std::string_view json, NftSurroundings surroun
     const auto& [family, table, chain] = base.name;
     Feature feature;
     feature.reason = base.type == "nat" ? chimney::Reason::kNat : chimney::Reason::kFirewall;
-    feature.what = "nftables: table " + family + " " + table + ", chain " + chain;
+    feature.what = "nftables: table ";
+    feature.what.append(family).append(" ").append(table).append(", chain ").append(chain);
     feature.concerns = [ruleset, which](const FlowView& view) {
       return find_concern(*ruleset, ruleset->bases[which], view).has_value();
     };

@@ -267,7 +267,7 @@ Step step_of_target(std::string_view target, bool is_goto, bool is_chain, ChainI
   return {Effect::kActs, 0, 0, {}};
 }
 
-Features features_of_table(std::shared_ptr<const XtTable> table) {
+Features features_of_table(const std::shared_ptr<const XtTable>& table) {
   Features features;
   for (const ChainId base : table->bases) {
     const RuleChain& chain = table->chains.at(base);

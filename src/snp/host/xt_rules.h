@@ -33,6 +33,6 @@ struct XtTable {
 Step step_of_target(std::string_view target, bool is_goto, bool is_chain, ChainId chain);
 
 // One for each base chain that may concern anybody.
-Features features_of_table(std::shared_ptr<const XtTable> table);
+Features features_of_table(const std::shared_ptr<const XtTable>& table);
 
 }  // namespace snp::host

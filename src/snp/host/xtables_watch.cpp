@@ -24,29 +24,29 @@ struct Ipv4 {
   using Entry = ipt_entry;
   static constexpr XtFamily kFamily = XtFamily::kIpv4;
   static constexpr const char* kNames = "/proc/thread-self/net/ip_tables_names";
-  static constexpr auto open = iptc_init;
-  static constexpr auto close = iptc_free;
-  static constexpr auto first_chain = iptc_first_chain;
-  static constexpr auto next_chain = iptc_next_chain;
-  static constexpr auto first_rule = iptc_first_rule;
-  static constexpr auto next_rule = iptc_next_rule;
-  static constexpr auto target = iptc_get_target;
-  static constexpr auto is_base = iptc_builtin;
-  static constexpr auto policy = iptc_get_policy;
+  static constexpr auto kOpen = iptc_init;
+  static constexpr auto kClose = iptc_free;
+  static constexpr auto kFirstChain = iptc_first_chain;
+  static constexpr auto kNextChain = iptc_next_chain;
+  static constexpr auto kFirstRule = iptc_first_rule;
+  static constexpr auto kNextRule = iptc_next_rule;
+  static constexpr auto kTarget = iptc_get_target;
+  static constexpr auto kIsBase = iptc_builtin;
+  static constexpr auto kPolicy = iptc_get_policy;
 };
 struct Ipv6 {
   using Entry = ip6t_entry;
   static constexpr XtFamily kFamily = XtFamily::kIpv6;
   static constexpr const char* kNames = "/proc/thread-self/net/ip6_tables_names";
-  static constexpr auto open = ip6tc_init;
-  static constexpr auto close = ip6tc_free;
-  static constexpr auto first_chain = ip6tc_first_chain;
-  static constexpr auto next_chain = ip6tc_next_chain;
-  static constexpr auto first_rule = ip6tc_first_rule;
-  static constexpr auto next_rule = ip6tc_next_rule;
-  static constexpr auto target = ip6tc_get_target;
-  static constexpr auto is_base = ip6tc_builtin;
-  static constexpr auto policy = ip6tc_get_policy;
+  static constexpr auto kOpen = ip6tc_init;
+  static constexpr auto kClose = ip6tc_free;
+  static constexpr auto kFirstChain = ip6tc_first_chain;
+  static constexpr auto kNextChain = ip6tc_next_chain;
+  static constexpr auto kFirstRule = ip6tc_first_rule;
+  static constexpr auto kNextRule = ip6tc_next_rule;
+  static constexpr auto kTarget = ip6tc_get_target;
+  static constexpr auto kIsBase = ip6tc_builtin;
+  static constexpr auto kPolicy = ip6tc_get_policy;
 };
 
 template <class Ip>
@@ -58,8 +58,8 @@ class TableReader {
     auto table = std::make_shared<XtTable>();
     table->family = Ip::kFamily;
     table->name = std::move(name);
-    for (const char* chain = Ip::first_chain(&handle_); chain != nullptr;
-         chain = Ip::next_chain(&handle_))
+    for (const char* chain = Ip::kFirstChain(&handle_); chain != nullptr;
+         chain = Ip::kNextChain(&handle_))
       add_chain(chain, *table);
     for (const auto& [chain, id] : ids_)
       add_rules(chain.c_str(), table->chains.at(id));
@@ -69,10 +69,10 @@ class TableReader {
  private:
   void add_chain(const char* name, XtTable& table) {
     RuleChain chain{name, true, {}};
-    const bool is_base = Ip::is_base(name, &handle_) != 0;
+    const bool is_base = Ip::kIsBase(name, &handle_) != 0;
     if (is_base) {
       xt_counters counted{};
-      const char* policy = Ip::policy(name, &counted, &handle_);
+      const char* policy = Ip::kPolicy(name, &counted, &handle_);
       chain.is_accepting = policy != nullptr && std::string_view(policy) == "ACCEPT";
     }
     const ChainId id = table.chains.add(std::move(chain));
@@ -82,8 +82,8 @@ class TableReader {
 
   void add_rules(const char* name, RuleChain& out) {
     std::uint32_t number = 0;
-    for (const auto* entry = Ip::first_rule(name, &handle_); entry != nullptr;
-         entry = Ip::next_rule(entry, &handle_))
+    for (const auto* entry = Ip::kFirstRule(name, &handle_); entry != nullptr;
+         entry = Ip::kNextRule(entry, &handle_))
       out.rules.push_back(read_rule(*entry, ++number));
   }
 
@@ -92,7 +92,7 @@ class TableReader {
     Rule rule;
     rule.number = number;
     rule.conditions = conditions_of(Ip::kFamily, bytes);
-    const char* target = Ip::target(&entry, &handle_);
+    const char* target = Ip::kTarget(&entry, &handle_);
     const std::string_view named = target == nullptr ? "?" : target;
     const auto chain = ids_.find(named);
     const bool is_chain = chain != ids_.end();
@@ -114,8 +114,8 @@ template <class Ip>
 Result<> add_tables(Features& out) {
   std::ifstream names(Ip::kNames);  // without iptables there is no such file
   for (std::string name; std::getline(names, name);) {
-    const std::unique_ptr<xtc_handle, void (*)(xtc_handle*)> handle(Ip::open(name.c_str()),
-                                                                    Ip::close);
+    const std::unique_ptr<xtc_handle, void (*)(xtc_handle*)> handle(Ip::kOpen(name.c_str()),
+                                                                    Ip::kClose);
     if (handle == nullptr) return fail_errno("table " + name);
     for (Feature& feature : features_of_table(TableReader<Ip>(*handle).read(name)))
       out.push_back(std::move(feature));

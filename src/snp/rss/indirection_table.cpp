@@ -39,8 +39,8 @@ MoveStatus IndirectionTable::check(std::span<const CpuId> entries) const {
     return MoveStatus::kInvalidData;
   std::vector<CpuId> distinct(entries.begin(), entries.end());
   std::ranges::sort(distinct);
-  const auto repeated = std::ranges::unique(distinct);
-  if (distinct.size() - repeated.size() > queues_) return MoveStatus::kNoQueues;
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  if (distinct.size() > queues_) return MoveStatus::kNoQueues;
   return MoveStatus::kSuccess;
 }
 

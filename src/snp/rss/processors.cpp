@@ -88,6 +88,7 @@ Result<std::vector<CpuId>> choose_processors(const ProcessorKeywords& keywords,
     sort_by_distance(usable, has_range ? keywords.node : kAnyNode);
   if (usable.size() > keywords.max_processors) usable.resize(keywords.max_processors);
   std::vector<CpuId> cpus;
+  cpus.reserve(usable.size());
   for (const Processor& processor : usable)
     cpus.push_back(processor.cpu);
   return cpus;

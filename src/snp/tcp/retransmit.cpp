@@ -222,18 +222,16 @@ void Connection::reduce_proportionally(std::uint32_t delivered) noexcept {
 void Connection::end_tail_probe(const Segment& seg, const Delivery& delivery, bool advanced,
                                 Instant now) noexcept {
   if (seg.seg_ack < tail_probe_end_) return;
-  const bool is_answered_twice = delivery.saw_duplicate;
-  if (!is_tail_probe_again_ || is_answered_twice) {
-    has_tail_probe_ = false;
-  } else if (advanced && seg.seg_ack > tail_probe_end_) {
-    has_tail_probe_ = false;
-    if (recovery_ == Recovery::kOpen) {
-      cc_algorithm_->on_congestion(cc_, Congestion::kLoss, used_window(), now);
-      if (!cc_algorithm_->owns_window) cc_.cwnd = std::min(cc_.cwnd, cc_.ssthresh);
-    }
-  } else if (!advanced && seg.payload.empty() && seg.options.sack_count == 0) {
-    has_tail_probe_ = false;  // both copies have arrived; not every peer says so with a DSACK
-  }
+  const bool is_explained = !is_tail_probe_again_ || delivery.saw_duplicate;
+  // Both copies have arrived; not every peer says so with a DSACK.
+  const bool is_repeated = !advanced && seg.payload.empty() && seg.options.sack_count == 0;
+  const bool is_past = advanced && seg.seg_ack > tail_probe_end_;
+  if (!is_explained && !is_repeated && !is_past) return;
+  has_tail_probe_ = false;
+  const bool has_repaired = is_past && !is_explained;
+  if (!has_repaired || recovery_ != Recovery::kOpen) return;
+  cc_algorithm_->on_congestion(cc_, Congestion::kLoss, used_window(), now);
+  if (!cc_algorithm_->owns_window) cc_.cwnd = std::min(cc_.cwnd, cc_.ssthresh);
 }
 
 // RFC 8985 7.2.

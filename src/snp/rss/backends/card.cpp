@@ -150,7 +150,7 @@ Result<> Card::remember(const CardTable& before, std::uint32_t queues) {
 
 // Many cards have a key or a function that cannot be changed: then the table alone.
 Result<> Card::write(const CardTable& before, CardTable next) {
-  const auto done = write_card_table(card_, next);
+  auto done = write_card_table(card_, next);
   if (done || done.error().code == Errc::kNotFound) return done;
   const bool has_other = next.key != before.key || next.function != before.function;
   if (!has_other) return done;

@@ -62,8 +62,9 @@ QueueCpus queue_cpus_of(const Sysfs& sysfs, const std::string& device, std::uint
       name = word;  // the last one
     const auto queue = queue_in_interrupt(name);
     if (!queue || *queue >= queues) continue;
-    std::string where = first_line(proc + "/irq/" + number + "/effective_affinity_list");
-    if (where.empty()) where = first_line(proc + "/irq/" + number + "/smp_affinity_list");
+    const std::string irq = std::string(proc).append("/irq/").append(number);
+    std::string where = first_line(irq + "/effective_affinity_list");
+    if (where.empty()) where = first_line(irq + "/smp_affinity_list");
     const auto list = parse_cpu_list(where);
     if (list && list->size() == 1) cpus[*queue] = list->front();
   }
