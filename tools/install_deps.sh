@@ -12,7 +12,7 @@ check=(libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev libclang-rt-
        clang-format clang-tidy shellcheck groff-base)
 # Programs that tests and demo run, unmodified, and the tools that prepare their networks.
 programs=(redis-server redis-tools nginx-light wrk memcached iperf3 curl socat iproute2 ethtool nftables
-          iptables tcpdump procps)
+          iptables tcpdump procps strace)
 machines=(qemu-system-x86 busybox-static cpio kmod)
 
 wanted=("${build[@]}" "${check[@]}" "${programs[@]}")

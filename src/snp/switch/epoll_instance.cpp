@@ -85,14 +85,24 @@ void EpollInstance::change_session(Session& session) noexcept {
   join(session);
 }
 
+// Pre: locked, this instance or the registry: who changes registrations holds both.
 EpollEntry* EpollInstance::find(int fd, const Connection& c) noexcept {
-  for (EpollEntry* e = c.entries; e != nullptr; e = e->same_connection_next)
-    if (e->owner == this && e->fd == fd) return e;
+  for (EpollEntry* e = by_slot_[c.slot_id]; e != nullptr; e = e->same_slot_next)
+    if (e->connection == &c && e->fd == fd) return e;
   return nullptr;
+}
+
+// False: it has no registration here. The most frequent operation, and with one lock.
+bool EpollInstance::modify(int fd, Connection& c, const epoll_event& event, long& result) noexcept {
+  const Guard guard(lock_);
+  EpollEntry* entry = find(fd, c);
+  if (entry != nullptr) result = modify(*entry, event);
+  return entry != nullptr;
 }
 
 long EpollInstance::control(int operation, int fd, Connection& c, epoll_event* event) noexcept {
   if (epoch_ != fork_epoch()) become_foreign();
+  if (long result = 0; operation == EPOLL_CTL_MOD && modify(fd, c, *event, result)) return result;
   const Guard guard(epoll_registry().lock);
   EpollEntry* entry = find(fd, c);
   const bool can_join = c.epoch.load() != kSettled && !is_foreign_;
@@ -106,7 +116,6 @@ long EpollInstance::control(int operation, int fd, Connection& c, epoll_event* e
   if (entry == nullptr) return sys(SYS_epoll_ctl, epoll_fd_, operation, fd, event);
   if (operation == EPOLL_CTL_ADD) return -EEXIST;
   const Guard inner(lock_);
-  if (operation == EPOLL_CTL_MOD) return modify(*entry, *event);
   if (operation != EPOLL_CTL_DEL) return -EINVAL;
   remove(*entry);
   return 0;
@@ -329,7 +338,6 @@ void adopt_epoll_duplicate(EpollInstance& instance) noexcept {
 void reset_epoll_locks() noexcept {
   EpollRegistry& registry = epoll_registry();
   registry.lock.reset();
-  registry.entries.reset_lock();
   registry.instances.reset_lock();
   registry.instances.for_each([](EpollInstance& instance) { instance.lock_.reset(); });
 }

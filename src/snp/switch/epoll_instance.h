@@ -83,6 +83,7 @@ class EpollInstance {
 
   long add(int fd, Connection& c, const epoll_event& event) noexcept;
   long modify(EpollEntry& entry, const epoll_event& event) noexcept;
+  bool modify(int fd, Connection& c, const epoll_event& event, long& result) noexcept;
   enum class InKernel : bool { kTakeOut, kGoesByItself };
   void remove(EpollEntry& entry, InKernel how = InKernel::kTakeOut) noexcept;
   EpollEntry* find(int fd, const Connection& c) noexcept;

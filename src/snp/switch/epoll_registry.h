@@ -7,9 +7,9 @@
 namespace snp::switch_ {
 
 struct EpollRegistry {
-  Lock lock;  // guards Connection::entries; taken before an instance's
+  Lock lock;  // guards Connection::entries and the pool of entries; taken before an instance's
   Pool<EpollInstance, ipc::kWaitSets * 4> instances;
-  Pool<EpollEntry, ipc::kSlots * 4> entries;
+  Pool<EpollEntry, ipc::kSlots * 4, NoLock> entries;
 };
 
 EpollRegistry& epoll_registry() noexcept;

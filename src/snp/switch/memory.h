@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 
 #include <sys/mman.h>
 
@@ -17,12 +18,20 @@ inline void* map_pages(std::size_t size) noexcept {
   return memory == MAP_FAILED ? nullptr : memory;
 }
 
+// For a pool that another lock guards.
+class NoLock {
+ public:
+  void lock() noexcept {}
+  void unlock() noexcept {}
+  void reset() noexcept {}
+};
+
 // Up to `kCount` objects of T; T has a member `T* next_free`. Objects keep their last state.
-template <class T, std::size_t kCount>
+template <class T, std::size_t kCount, class PoolLock = Lock>
 class Pool {
  public:
   T* take() noexcept {
-    const Guard guard(lock_);
+    const std::lock_guard guard(lock_);
     if (free_ != nullptr) {
       T* object = free_;
       free_ = object->next_free;
@@ -33,7 +42,7 @@ class Pool {
     return &begin_[used_++];
   }
   void give(T* object) noexcept {
-    const Guard guard(lock_);
+    const std::lock_guard guard(lock_);
     object->next_free = free_;
     free_ = object;
   }
@@ -48,7 +57,7 @@ class Pool {
   void reset_lock() noexcept { lock_.reset(); }
 
  private:
-  Lock lock_;
+  PoolLock lock_;
   T* begin_ = nullptr;
   T* free_ = nullptr;
   std::size_t used_ = 0;
