@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import Lab, wait_until  # noqa: E402
+from streams import Streams  # noqa: E402
 
 PORT = 7000
 CONNECTIONS = 16
@@ -33,15 +34,8 @@ class Crash(unittest.TestCase):
         self.seed = int.from_bytes(os.urandom(4), "little")
 
     def start_streams(self, style="level", rate=0):
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", style]
-        if rate:
-            options += ["--rate", rate]
-        self.server = self.lab.b.start([peer, "listen", PORT, *options], attached=True,
-                                       name="listen")
-        self.server.wait_listening(PORT)
-        self.client = self.lab.a.start([peer, "connect", self.lab.b.v4, PORT, *options],
-                                       attached=True, name="connect")
+        self.streams = Streams(self.lab.b, self.lab.a, PORT, CONNECTIONS, seed=self.seed,
+                               attached=(self.lab.a, self.lab.b), style=style, rate=rate)
 
     def wait_offloaded(self, *ends):
         for end in ends:
@@ -50,16 +44,7 @@ class Crash(unittest.TestCase):
 
     def finish_streams(self):
         time.sleep(1)  # traffic goes on
-        self.server.expect_running()
-        self.client.expect_running()
-        os.kill(self.client.pid, signal.SIGTERM)  # it finishes its streams then
-        client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
-                          for process in (self.client, self.server))
-        self.assertEqual(len(client), CONNECTIONS)
-        for number, end in client.items():
-            self.assertGreater(end["sent"], 0, f"seed {self.seed}")
-            self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
-            self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
+        self.streams.finish()
 
     def kill_engine(self, end):
         """And waits for the next one."""
@@ -78,8 +63,7 @@ class Crash(unittest.TestCase):
             time.sleep(AN_ENGINES_TRIAL)
             for end in (self.lab.a, self.lab.b):
                 self.kill_engine(end)
-            self.server.expect_running()
-            self.client.expect_running()
+            self.streams.expect_running()
             self.wait_offloaded(self.lab.a, self.lab.b)
         self.finish_streams()
         for end in (self.lab.a, self.lab.b):
@@ -106,8 +90,7 @@ class Crash(unittest.TestCase):
             for end in (self.lab.a, self.lab.b):
                 self.kill_engine(end)
                 time.sleep(0.3)
-                self.server.expect_running()
-                self.client.expect_running()
+                self.streams.expect_running()
         self.wait_offloaded(self.lab.a, self.lab.b)
         self.assertEqual(self.lab.b.snp_json("status")["engine_restarts"], 3)
         self.finish_streams()
@@ -175,8 +158,8 @@ class Crash(unittest.TestCase):
         self.lab.start_snpd(settings={"chimney": "enabled"})
         self.start_streams()
         self.wait_offloaded(self.lab.a, self.lab.b)
-        os.kill(self.client.pid, signal.SIGKILL)
-        self.server.wait(20)  # end of file, or a reset when unread data was left
+        os.kill(self.streams.client.pid, signal.SIGKILL)
+        self.streams.server.wait(20)  # end of file, or a reset when unread data was left
         for end in (self.lab.a, self.lab.b):
             wait_until(lambda end=end: end.snp_json("status")["programs"] == 0, 20,
                        f"no program in {end.name}")

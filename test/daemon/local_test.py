@@ -6,7 +6,6 @@ Both ends of verified streams (torture_peer: one wrong byte, one reset, and it f
 network namespace.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import Lab, wait_until  # noqa: E402
+from streams import Streams  # noqa: E402
 
 PORT = 7000
 CONNECTIONS = 8
@@ -115,30 +115,15 @@ class LocalCase(unittest.TestCase):
                 self.end.snp("offload", f"{row['local']}-{row['remote']}")
 
 
-class Streams(LocalCase):
+class LocalStreams(LocalCase):
     def start_streams(self, host="127.0.0.1", style="level", rate=0, connections=CONNECTIONS):
         self.seed = int.from_bytes(os.urandom(4), "little")
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", connections, "--seed", self.seed, "--style", style]
-        if rate:
-            options += ["--rate", rate]
-        self.server = self.end.start([peer, "listen", PORT, *options], attached=True,
-                                     name="listen")
-        self.server.wait_listening(PORT)
-        self.client = self.end.start([peer, "connect", host, PORT, *options], attached=True,
-                                     name="connect")
+        self.streams = Streams(self.end, self.end, PORT, connections, seed=self.seed,
+                               address=host, attached=(self.end,), style=style, rate=rate)
         self.wait_local(2 * connections)
 
     def finish_streams(self):
-        self.server.expect_running()
-        self.client.expect_running()
-        os.kill(self.client.pid, signal.SIGTERM)  # it finishes its streams then
-        client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
-                          for process in (self.client, self.server))
-        for number, end in client.items():
-            self.assertGreater(end["sent"], 0, f"seed {self.seed}")
-            self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
-            self.assertEqual(server[number]["sent"], end["received"], f"seed {self.seed}")
+        self.streams.finish()
 
     def test_there_and_back_a_hundred_times(self):
         """The whole load comes home and goes away again, one connection at a time and all at once."""
@@ -202,7 +187,7 @@ class Streams(LocalCase):
 
     def test_a_stopped_program_holds_nobody_up(self):
         self.start_streams()
-        for process in (self.server, self.client):
+        for process in (self.streams.server, self.streams.client):
             inner = process.tree()[-1]  # below `ip` and `snp run`
             os.kill(inner, signal.SIGSTOP)
             try:
@@ -229,8 +214,8 @@ class Streams(LocalCase):
     def test_a_killed_program(self):
         """Its peers see what the kernel would show them; nothing of it is left in the books."""
         self.start_streams()
-        os.kill(self.client.tree()[-1], signal.SIGKILL)
-        self.server.wait(20)  # every stream of it has ended, in a reset where bytes were unread
+        os.kill(self.streams.client.tree()[-1], signal.SIGKILL)
+        self.streams.server.wait(20)  # its streams have ended, in a reset where bytes were unread
         wait_until(lambda: not self.rows(), 20, "nothing is left", every=0.05)
         self.assertEqual(self.end.snp_json("status")["offloaded"], 0)
 

@@ -1,7 +1,6 @@
 """Firewalls and the like come and go under traffic: whom they may concern goes home, with the
 reason, and comes back; whom they cannot concern stays where it is (reference 3.2)."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import DEVICE, Lab, wait_until  # noqa: E402
 
 import control  # noqa: E402
+from streams import Streams  # noqa: E402
 
 CONCERNED, SPARED = 7200, 7201
 CONNECTIONS = 3
@@ -40,28 +40,12 @@ class Coexistence(unittest.TestCase):
 
     def start_streams(self, port):
         """Streams that verify every byte; the end in `a` is attached."""
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "level", "--rate",
-                   2_000_000]
-        server = self.lab.b.start([peer, "listen", port, *options], name="listen")
-        server.wait_listening(port)
-        client = self.lab.a.start([peer, "connect", self.peer_of(port), port, *options],
-                                  attached=True, name="connect")
-        return client, server
+        return Streams(self.lab.b, self.lab.a, port, CONNECTIONS, seed=self.seed,
+                       address=self.peer_of(port), attached=(self.lab.a,))
 
     def finish_streams(self):
-        for _, server in self.streams:
-            server.expect_running()
-        for client, _ in self.streams:
-            os.kill(client.pid, signal.SIGTERM)  # it finishes its streams then
-        for pair in self.streams:
-            client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
-                              for process in pair)
-            self.assertEqual(len(client), CONNECTIONS)
-            for number, end in client.items():
-                self.assertGreater(end["sent"], 0, f"seed {self.seed}")
-                self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
-                self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
+        for streams in self.streams:
+            streams.finish()
 
     def rows(self, port):
         return control.flows(self.lab.a, port)
@@ -464,14 +448,8 @@ class Local(Coexistence):
     """Rules on lo concern the connections of the local target just as well."""
 
     def start_streams(self, port):
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "level", "--rate",
-                   2_000_000]
-        server = self.lab.a.start([peer, "listen", port, *options], attached=True, name="listen")
-        server.wait_listening(port)
-        client = self.lab.a.start([peer, "connect", "127.0.0.1", port, *options], attached=True,
-                                  name="connect")
-        return client, server
+        return Streams(self.lab.a, self.lab.a, port, CONNECTIONS, seed=self.seed,
+                       address="127.0.0.1", attached=(self.lab.a,))
 
     def rows(self, port):
         """Those of the listening end: both ends are programs of this host."""

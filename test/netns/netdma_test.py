@@ -1,7 +1,6 @@
 """NetDMA with real programs: an engine in software copies what arrives while connections move between
 host and engine, the engine process is killed, and settings change. The programs verify every byte."""
 
-import json
 import os
 import random
 import signal
@@ -14,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import Lab, default_build, wait_until  # noqa: E402
 
 import control  # noqa: E402
+from streams import Streams  # noqa: E402
 
 PORT = 7300
 CONNECTIONS = 6
@@ -31,14 +31,8 @@ class Netdma(unittest.TestCase):
         self.dice = random.Random(self.seed)
         self.lab.start_snpd(settings={**SETTINGS, **settings})
         self.ends = (self.lab.a, self.lab.b)
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "edge", "--rate",
-                   20_000_000]
-        self.server = self.lab.b.start([peer, "listen", PORT, *options], attached=True,
-                                       name="listen")
-        self.server.wait_listening(PORT)
-        self.client = self.lab.a.start([peer, "connect", self.lab.b.v4, PORT, *options],
-                                       attached=True, name="connect")
+        self.streams = Streams(self.lab.b, self.lab.a, PORT, CONNECTIONS, seed=self.seed,
+                               attached=self.ends, style="edge", rate=20_000_000)
         wait_until(lambda: all(len(control.flows(end, PORT)) == CONNECTIONS for end in self.ends),
                    20, "the streams")
         for end in self.ends:
@@ -47,15 +41,7 @@ class Netdma(unittest.TestCase):
                            f"offload of {flow}", every=0.02)
 
     def finish(self):
-        self.server.expect_running()
-        os.kill(self.client.pid, signal.SIGTERM)  # it finishes its streams then
-        client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
-                          for process in (self.client, self.server))
-        self.assertEqual(len(client), CONNECTIONS)
-        for number, end in client.items():
-            self.assertGreater(end["sent"], 0, f"seed {self.seed}")
-            self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
-            self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
+        self.streams.finish()
         for end in self.ends:
             wait_until(lambda: end.snp_json("netdma", "show")["counters"]["frames_kept"] == 0, 5,
                        "no frame of a device is left behind")

@@ -1,6 +1,5 @@
 """An idle snpd costs next to nothing: packet taps are hooked only while flows are steered."""
 
-import json
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import DEVICE, Lab, LabError, wait_until  # noqa: E402
 
 import control  # noqa: E402
+from streams import Streams  # noqa: E402
 
 PORT = 7100
 CONNECTIONS = 4
@@ -49,26 +49,13 @@ class Presence(unittest.TestCase):
 
     def start_streams(self):
         """Streams that verify every byte; one end attached."""
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "level", "--rate",
-                   2_000_000]
-        self.server = self.lab.b.start([peer, "listen", PORT, *options], name="listen")
-        self.server.wait_listening(PORT)
-        self.client = self.lab.a.start([peer, "connect", self.lab.b.v4, PORT, *options],
-                                       attached=True, name="connect")
+        self.streams = Streams(self.lab.b, self.lab.a, PORT, CONNECTIONS, seed=self.seed,
+                               attached=(self.lab.a,))
         wait_until(lambda: len(self.flows()) == CONNECTIONS, 20, "the streams")
 
     def finish_streams(self):
         time.sleep(0.5)
-        self.server.expect_running()
-        os.kill(self.client.pid, signal.SIGTERM)  # it finishes its streams then
-        client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
-                          for process in (self.client, self.server))
-        self.assertEqual(len(client), CONNECTIONS)
-        for number, end in client.items():
-            self.assertGreater(end["sent"], 0, f"seed {self.seed}")
-            self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
-            self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
+        self.streams.finish()
 
     def flows(self):
         return control.flows(self.lab.a, PORT)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import DEVICE, Lab, LabError, wait_until  # noqa: E402
+from streams import Streams  # noqa: E402
 
 PORT = 7300
 MASK = f"/sys/class/net/{DEVICE}/queues/rx-0/rps_cpus"
@@ -49,19 +50,10 @@ class Base(unittest.TestCase):
 
     def move_bytes(self, address, bytes_wanted=3_000_000, connections=8):
         """A peer that verifies every byte, without us between."""
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", connections, "--seed", 7, "--style", "level", "--rate",
-                   20_000_000]
-        server = self.end.start([peer, "listen", PORT, *options], name="listen")
-        server.wait_listening(PORT)
-        client = self.lab.b.start([peer, "connect", address, PORT, *options], name="connect")
+        streams = Streams(self.end, self.lab.b, PORT, connections, seed=7, address=address,
+                          rate=20_000_000)
         time.sleep(1)
-        os.kill(client.pid, signal.SIGTERM)
-        received = json.loads(server.result(60).splitlines()[-1])["connections"]
-        sent = json.loads(client.result(60).splitlines()[-1])["connections"]
-        self.assertEqual(sum(end["sent"] for end in sent.values()),
-                         sum(end["received"] for end in received.values()))
-        self.assertGreater(sum(end["sent"] for end in sent.values()), bytes_wanted)
+        self.assertGreater(streams.finish(), bytes_wanted)
 
 
 class Backends(Base):
@@ -163,11 +155,7 @@ class Backends(Base):
 
     def test_the_balancer_moves_buckets_of_the_host(self):
         self.start(rss_backend=["cpumap"], rss_ipv4="tcp+ip", rss_max_cpus=2)
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", 12, "--seed", 3, "--style", "level", "--rate", 5_000_000]
-        server = self.end.start([peer, "listen", PORT, *options], name="listen")
-        server.wait_listening(PORT)
-        client = self.lab.b.start([peer, "connect", self.end.v4, PORT, *options], name="connect")
+        streams = Streams(self.end, self.lab.b, PORT, 12, seed=3, rate=5_000_000)
         time.sleep(0.5)
         before = self.row()["table"]
         self.end.snp_json("rss", "rebalance", "--dry-run")
@@ -179,27 +167,19 @@ class Backends(Base):
         row = self.row()
         self.assertEqual(len(row["last_moves"]), min(row["buckets_moved"], 16), moved)
         self.assertNotEqual(row["table"], before)
-        os.kill(client.pid, signal.SIGTERM)
-        server.result(60), client.result(60)
+        streams.finish()
 
     def test_offloaded_connections_go_on_behind_a_cpu_map(self):
         """Our own XDP program is no reason to stay in the host, and the tap comes after it."""
         self.start(rss_backend=["cpumap"], chimney="enabled")
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", 6, "--seed", 11, "--style", "level", "--rate", 5_000_000]
-        server = self.end.start([peer, "listen", PORT, *options], attached=True, name="listen")
-        server.wait_listening(PORT)
-        client = self.lab.b.start([peer, "connect", self.end.v4, PORT, *options], name="connect")
+        streams = Streams(self.end, self.lab.b, PORT, 6, seed=11, attached=(self.end,),
+                          rate=5_000_000)
         wait_until(lambda: self.end.snp_json("status")["offloaded"] == 6, 20, "the offloads")
         time.sleep(1)
         self.set("backend", "rps")
         time.sleep(0.5)
         self.assertEqual(self.end.snp_json("status")["offloaded"], 6)
-        os.kill(client.pid, signal.SIGTERM)
-        received = json.loads(server.result(60).splitlines()[-1])["connections"]
-        sent = json.loads(client.result(60).splitlines()[-1])["connections"]
-        self.assertEqual(sum(end["sent"] for end in sent.values()),
-                         sum(end["received"] for end in received.values()))
+        streams.finish()
 
     def test_bad_values_are_refused_whole(self):
         self.start(rss_backend=["cpumap"])

@@ -2,9 +2,6 @@
 switch of the machine. Whatever happens, the CPU is online again at the end: a process of its own
 sees to that, which notices when this one ends."""
 
-import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import Lab, wait_until  # noqa: E402
+from streams import Streams  # noqa: E402
 
 PORT = 7310
 SWITCHES = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/online"))
@@ -45,11 +43,7 @@ class Hotplug(unittest.TestCase):
 
     def test_buckets_leave_with_the_cpu_and_return_with_the_next_rebalance(self):
         self.start(rss_backend=["cpumap"])
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", 8, "--seed", 5, "--style", "level", "--rate", 5_000_000]
-        server = self.end.start([peer, "listen", PORT, *options], name="listen")
-        server.wait_listening(PORT)
-        client = self.lab.b.start([peer, "connect", self.end.v4, PORT, *options], name="connect")
+        streams = Streams(self.end, self.lab.b, PORT, 8, seed=5, rate=5_000_000)
         before = self.row()["table"]
         self.assertIn(self.cpu, before)
         self.turn("0")
@@ -62,11 +56,7 @@ class Hotplug(unittest.TestCase):
         self.assertEqual(self.row()["table"], away, "a CPU that comes waits for a rebalance")
         self.end.snp("rss", "rebalance")
         self.assertIn(self.cpu, self.row()["table"])
-        os.kill(client.pid, signal.SIGTERM)
-        received = json.loads(server.result(60).splitlines()[-1])["connections"]
-        sent = json.loads(client.result(60).splitlines()[-1])["connections"]
-        self.assertEqual(sum(end["sent"] for end in sent.values()),
-                         sum(end["received"] for end in received.values()))
+        streams.finish()
 
     def test_a_cpu_can_be_cleared_before_it_goes(self):
         self.start(rss_backend=["rps"])

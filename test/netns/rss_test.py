@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import Lab, wait_until  # noqa: E402
 
 import control  # noqa: E402
+from streams import Streams  # noqa: E402
 
 PORT = 7200
 CONNECTIONS = 12
@@ -30,28 +31,12 @@ class Rss(unittest.TestCase):
         self.lab.start_snpd(self.lab.a, settings={**BY_COMMAND, "shards": SHARDS,
                                                   "rss_balancing": "disabled"})
         self.snp = self.lab.a.snp
-        peer = str(self.lab.bin / "torture_peer")
-        options = ["--connections", CONNECTIONS, "--seed", self.seed, "--style", "level", "--rate",
-                   2_000_000]
-        self.server = self.lab.b.start([peer, "listen", PORT, *options], name="listen")
-        self.server.wait_listening(PORT)
-        self.client = self.lab.a.start([peer, "connect", self.lab.b.v4, PORT, *options],
-                                       attached=True, name="connect")
+        self.streams = Streams(self.lab.b, self.lab.a, PORT, CONNECTIONS, seed=self.seed,
+                               attached=(self.lab.a,))
         wait_until(lambda: len(self.flows()) == CONNECTIONS, 20, "the streams")
         for flow in self.flows():
             wait_until(lambda flow=flow: control.ask(self.lab.a, "offload", FLOW=flow)[0], 20,
                        f"offload of {flow}", every=0.02)
-
-    def finish_streams(self):
-        self.server.expect_running()
-        os.kill(self.client.pid, signal.SIGTERM)  # it finishes its streams then
-        client, server = (json.loads(process.result(60).splitlines()[-1])["connections"]
-                          for process in (self.client, self.server))
-        self.assertEqual(len(client), CONNECTIONS)
-        for number, end in client.items():
-            self.assertGreater(end["sent"], 0, f"seed {self.seed}")
-            self.assertEqual(end["sent"], server[number]["received"], f"seed {self.seed}")
-            self.assertEqual(end["received"], server[number]["sent"], f"seed {self.seed}")
 
     def flows(self):
         return control.flows(self.lab.a, PORT)
@@ -105,7 +90,7 @@ class Rss(unittest.TestCase):
         self.assertGreater(self.show()["connections_moved"], 0)
         self.assertEqual(self.counter("frames_held_expired"), 0, f"seed {self.seed}")
         self.assertEqual(self.counter("frames_held_dropped"), 0, f"seed {self.seed}")
-        self.finish_streams()
+        self.streams.finish()
 
     def test_the_balancer_says_what_it_would_do_and_does_it(self):
         self.set("max_cpus", "1")
@@ -123,7 +108,7 @@ class Rss(unittest.TestCase):
         shown = self.show()
         self.assertTrue(shown["balancing"])
         self.assertEqual(len(shown["last_moves"]), min(shown["buckets_moved"], 16))
-        self.finish_streams()
+        self.streams.finish()
 
     def test_a_killed_engine_leaves_connections_that_go_on(self):
         self.set("key", KEY)
@@ -137,7 +122,7 @@ class Rss(unittest.TestCase):
             return done.returncode == 0 and json.loads(done.stdout)["pid"] != old
         wait_until(is_new, 20, "a new engine", every=0.05)
         self.settle(KEY)
-        self.finish_streams()
+        self.streams.finish()
 
     def test_bad_values_are_refused_whole(self):
         before = self.show()
@@ -149,7 +134,7 @@ class Rss(unittest.TestCase):
         after = self.show()
         self.assertEqual([before[key] for key in ("table", "key", "types")],
                          [after[key] for key in ("table", "key", "types")])
-        self.finish_streams()
+        self.streams.finish()
 
 
 if __name__ == "__main__":

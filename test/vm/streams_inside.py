@@ -5,8 +5,6 @@ every byte is verified. Prints one line of JSON.
 """
 
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import Lab, wait_until  # noqa: E402
 
 import control  # noqa: E402
+from streams import Streams  # noqa: E402
 
 PORT = 7000
 CONNECTIONS = 2
@@ -41,12 +40,8 @@ def wait_progress(lab):
 def main():
     with Lab(sys.argv[1]) as lab:
         lab.start_snpd(lab.a, lab.b, settings=BY_COMMAND)
-        peer = str(lab.bin / "torture_peer")
-        options = ["--connections", CONNECTIONS, "--seed", 1, "--style", "level", "--rate", 200_000]
-        server = lab.b.start([peer, "listen", PORT, *options], attached=True, name="listen")
-        server.wait_listening(PORT, SLOW_S)
-        client = lab.a.start([peer, "connect", lab.b.v4, PORT, *options], attached=True,
-                             name="connect")
+        streams = Streams(lab.b, lab.a, PORT, CONNECTIONS, seed=1, attached=(lab.a, lab.b),
+                          rate=200_000, seconds=SLOW_S)
         wait_until(lambda: len(flows(lab)) == CONNECTIONS, SLOW_S, "the streams")
         for _ in range(ROUNDS):
             for verb in ("offload", "upload"):
@@ -54,14 +49,7 @@ def main():
                 wait_progress(lab)
         programs = lab.a.hooked_programs()
         hand_overs = min(row["hand_overs"] for row in flows(lab).values())
-        server.expect_running()
-        os.kill(client.pid, signal.SIGTERM)  # it finishes its streams then
-        ends = [json.loads(process.result(SLOW_S).splitlines()[-1])["connections"]
-                for process in (client, server)]
-        for number, end in ends[0].items():
-            other = ends[1][number]
-            if (end["sent"], end["received"]) != (other["received"], other["sent"]):
-                sys.exit(f"stream {number}: {end} here, {other} there")
+        streams.finish(SLOW_S)
     print(json.dumps({"programs": programs, "rounds": ROUNDS, "hand_overs": hand_overs}))
 
 
