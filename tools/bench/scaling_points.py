@@ -3,8 +3,11 @@ that do not need it, and what a second shard gives the engine.
 
 A virtual device has no interrupt of its own: its packets are received on the CPU of who sends them.
 So that there is one queue and one CPU that receives, the device's polling thread is bound to the
-first core (`threaded` of the device); the senders have the third and the fourth."""
+first core (`threaded` of the device); the senders have the third and the fourth. Two senders send
+hardly more than one CPU receives, so the receiver has a firewall, as most have: then its CPU is the
+limit. On two or three CPUs there is one sender, which takes its time from the second receiver."""
 
+import functools
 import json
 import os
 import subprocess
@@ -12,15 +15,18 @@ import sys
 import time
 from pathlib import Path
 
-from netlab import DEVICE, LabError, wait_until
+from netlab import DEVICE, say, wait_until
 from points import AGAIN, KERNEL, RR_PORT, Point, Variant, request_response
+from programs import CpuMeter
 
 FLOOD_PORT, FLOWS = 7100, 32
+FIREWALL_RULES = 400
 
 
 def _host(name, backend):
     return Variant(name, snpd=True, chimney="disabled", settings={
-        "rss_backend": [backend], "rss_max_cpus": 2, "rss_ipv4": "tcp+udp+ip"})
+        "rss_backend": [backend], "rss_max_cpus": 2, "rss_ipv4": "tcp+udp+ip",
+        "rss_balancing": "enabled"})
 
 
 RPS, CPUMAP = _host("rps", "rps"), _host("cpumap", "cpumap")
@@ -61,26 +67,51 @@ def _datagrams(end):
     return int(counts["InDatagrams"]) + int(counts["InErrors"])
 
 
-def flood(bench):
-    """Datagrams a second that reach their sockets; the senders send more than one CPU receives."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 4:
-        raise LabError("four cores are needed: two receive, two send")
-    end, lab = bench.server_end, bench.lab
-    _bind_queue(end, cores[0])
-    tool = lab.helpers / "udp_flood"
-    sink = end.start([tool, "sink", FLOOD_PORT, "--flows", 2 * FLOWS])
-    wait_until(lambda: "ready" in sink.output(), 5, "the sink")
-    senders = [bench.client_end.start(
-        [tool, "send", end.v4, FLOOD_PORT + i * FLOWS, "--flows", FLOWS, "--seconds",
-         bench.seconds + 1], cpus=cores[2 + i]) for i in range(2)]
-    time.sleep(0.5)
-    first, begin = _datagrams(end), time.monotonic()
-    time.sleep(bench.seconds)
-    count, passed = _datagrams(end) - first, time.monotonic() - begin
-    sent = sum(json.loads(sender.result(30))["packets_per_second"] for sender in senders)
-    sink.stop()
-    return {"packets_per_second": count / passed, "sent_per_second": sent}
+def _firewall(end, rules):
+    """A chain that looks at every packet so many times and lets it pass."""
+    lines = [f"ip saddr 198.18.{i // 256}.{i % 256} drop" for i in range(rules)]
+    chain = "\n".join(["type filter hook input priority 0;", "ct state invalid drop", *lines])
+    table = "table ip bench_firewall"
+    end.run(["nft", "-f", "-"], stdin=f"{table}\ndelete {table}\n{table} {{\nchain input {{\n"
+                                      f"{chain}\n}}\n}}\n")
+
+
+@functools.cache
+def _say_once(text):
+    say(text)
+
+
+def flood(rules):
+    """Datagrams a second that reach their sockets, and how busy the two CPUs are that receive."""
+    def run(bench):
+        cores = sorted(os.sched_getaffinity(0))
+        sending = cores[2:4] or cores[-1:]
+        if len(cores) < 4:
+            _say_once(f"  {len(cores)} CPUs: the sender shares a receiver's or is alone, and is "
+                      "the limit; four CPUs show what a second receiver gains")
+        end, lab = bench.server_end, bench.lab
+        _bind_queue(end, cores[0])
+        if rules:
+            _firewall(end, rules)
+        tool = lab.helpers / "udp_flood"
+        sink = end.start([tool, "sink", FLOOD_PORT, "--flows", 2 * FLOWS])
+        wait_until(lambda: "ready" in sink.output(), 5, "the sink")
+        flows = 2 * FLOWS // len(sending)
+        senders = [bench.client_end.start(
+            [tool, "send", end.v4, FLOOD_PORT + i * flows, "--flows", flows, "--seconds",
+             bench.seconds + 1], cpus=core) for i, core in enumerate(sending)]
+        time.sleep(0.5)
+        meters = [CpuMeter({core}) for core in cores[:2]]
+        first, begin = _datagrams(end), time.monotonic()
+        time.sleep(bench.seconds)
+        count, passed = _datagrams(end) - first, time.monotonic() - begin
+        busy = [meter.stop() for meter in meters]
+        sent = sum(json.loads(one.result(30))["packets_per_second"] for one in senders)
+        sink.stop()
+        return {"packets_per_second": count / passed, "sent_per_second": sent,
+                **{f"cpu_{name}_percent": 100 * one["busy_seconds"] / one["seconds"]
+                   for name, one in zip(("first", "second"), busy)}}
+    return run
 
 
 def beside(connections):
@@ -123,8 +154,11 @@ def shards(bench):
 
 
 ALL = (
-    Point("host receive, one queue: UDP 64 flows, 60 B, a second CPU", "packets_per_second",
-          "packets/s", flood, (KERNEL, AGAIN, RPS, CPUMAP), tso=False),
+    Point(f"host receive, one queue: UDP 64 flows, 60 B, firewall of {FIREWALL_RULES} rules, "
+          "a second CPU", "packets_per_second", "packets/s", flood(FIREWALL_RULES),
+          (KERNEL, AGAIN, RPS, CPUMAP), tso=False),
+    Point("host receive, one queue: UDP 64 flows, 60 B, no firewall, a second CPU",
+          "packets_per_second", "packets/s", flood(0), (KERNEL, AGAIN, RPS, CPUMAP), tso=False),
     Point("not offloaded beside an offloaded one: request-response 64 B, 64 connections",
           "requests_per_second", "requests/s", beside(64), (KERNEL, AGAIN, BESIDE), rounds=12),
     Point("engine with two shards against one: request-response 64 B, 256 connections",

@@ -15,6 +15,7 @@ namespace {
 
 constexpr Duration kTurn = seconds(1);
 constexpr Duration kBalanceInterval = milliseconds(200);
+constexpr std::uint32_t kRoundsOfAWindow = 5;  // the kernel counts time in steps of 10 ms
 
 void warn(const std::string& line) {
   spdlog::warn("receive-side scaling: {}", line);
@@ -100,8 +101,14 @@ void HostScaling::turn() {
 
 void HostScaling::balance() {
   is_balance_due_ = false;
-  for (const auto& site : sites_)
-    if (site->wants_balance()) (void)site->rebalance(false);
+  const bool is_window_over = ++rounds_ % kRoundsOfAWindow == 0;
+  const auto shares =
+      is_window_over ? times_of_rounds_.sample() : std::map<rss::CpuId, rss::CpuShare>();
+  for (const auto& site : sites_) {
+    if (!site->wants_balance()) continue;
+    (void)site->rebalance(false);
+    if (is_window_over) site->weigh(shares);
+  }
   plan();
 }
 

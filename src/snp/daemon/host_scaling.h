@@ -52,6 +52,8 @@ class HostScaling {
   std::optional<rss::CpuWatch> watch_;
   std::vector<rss::CpuId> online_;
   rss::CpuTimes times_;
+  rss::CpuTimes times_of_rounds_;
+  std::uint32_t rounds_ = 0;                                       // of the balancers
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);  // for what is due later
   bool is_turn_due_ = false;
   bool is_balance_due_ = false;

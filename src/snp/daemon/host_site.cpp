@@ -107,6 +107,7 @@ void HostSite::follow() {
   stop();
   error_.clear();
   balancer_.reset();
+  other_work_ = rss::OtherWork();
   auto done = choose();
   is_scaled_ = done && choice_.kind != rss::BackendKind::kNone &&
                (choice_.waits_for_load || grows_with_load(profile_of(env_.settings)));
@@ -241,9 +242,12 @@ rss::BalancerReport HostSite::rebalance(bool is_dry) {
     std::vector<std::uint64_t> since(now->size());
     for (std::size_t i = 0; i < now->size(); ++i)
       since[i] = (*now)[i] >= seen_[i] ? (*now)[i] - seen_[i] : 0;
-    report = is_dry ? balancer_.preview(configuration_.table(), cpus, since)
-                    : balancer_.rebalance(configuration_.table(), cpus, since);
+    const rss::IndirectionTable& table = configuration_.table();
+    const std::vector<double> other = other_work_.of(cpus);
+    report = is_dry ? balancer_.preview(table, cpus, since, other)
+                    : balancer_.rebalance(table, cpus, since, other);
     if (!is_dry) {
+      other_work_.count(table, since);
       seen_ = *now;
       elephants_ = report.elephants;
     }
@@ -254,6 +258,13 @@ rss::BalancerReport HostSite::rebalance(bool is_dry) {
   for (rss::BucketMove& move : report.moves)
     move.reason = device_ + ": " + move.reason;
   return report;
+}
+
+void HostSite::weigh(const std::map<rss::CpuId, rss::CpuShare>& shares) {
+  std::vector<rss::KernelShare> kernel;
+  for (const auto& [cpu, share] : shares)
+    kernel.push_back({cpu, share.kernel});
+  other_work_.measure(kernel);
 }
 
 void HostSite::stop() {

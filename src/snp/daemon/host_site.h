@@ -18,6 +18,7 @@
 #include "snp/rss/balancer.h"
 #include "snp/rss/configuration.h"
 #include "snp/rss/membership.h"
+#include "snp/rss/other_work.h"
 #include "snp/settings/settings.h"
 
 namespace snp::daemon {
@@ -45,6 +46,8 @@ class HostSite {
   // As many CPUs as sustain the load, where that is wanted.
   void scale(const std::map<rss::CpuId, rss::CpuShare>& shares);
   rss::BalancerReport rebalance(bool is_dry);
+  // How busy the CPUs were during the rounds since the last call.
+  void weigh(const std::map<rss::CpuId, rss::CpuShare>& shares);
   // As it was before us.
   void stop();
 
@@ -81,6 +84,7 @@ class HostSite {
   bool is_scaled_ = false;            // in_use_ follows the load
   rss::Configuration configuration_;  // as applied
   rss::Balancer balancer_;
+  rss::OtherWork other_work_;
   rss::Scaler scaler_;
   std::vector<std::uint64_t> seen_;  // packets of each bucket at the last round
   std::vector<std::uint32_t> elephants_;

@@ -30,10 +30,11 @@ double imbalance_of(std::span<const CpuLoad> cpus) {
 class Round {
  public:
   Round(const BalancerConfig& config, const IndirectionTable& table, std::span<const CpuId> cpus,
-        std::span<const double> load, std::span<const std::uint32_t> rests_for)
+        std::span<const double> other_work, std::span<const double> load,
+        std::span<const std::uint32_t> rests_for)
       : config_(config), load_(load), rests_for_(rests_for) {
-    for (const CpuId cpu : cpus)
-      cpus_.push_back({cpu, 0});
+    for (std::size_t i = 0; i < cpus.size(); ++i)
+      cpus_.push_back({cpus[i], other_work.empty() ? 0 : other_work[i]});
     for (std::uint32_t bucket = 0; bucket < table.size(); ++bucket) {
       owner_.push_back(table.entry(bucket));
       if (CpuLoad* cpu = find(owner_.back())) cpu->load += load[bucket];
@@ -128,17 +129,19 @@ void Balancer::measure(std::span<const std::uint64_t> packets) {
 }
 
 BalancerReport Balancer::preview(const IndirectionTable& table, std::span<const CpuId> cpus,
-                                 std::span<const std::uint64_t> packets) const {
+                                 std::span<const std::uint64_t> packets,
+                                 std::span<const double> other_work) const {
   Balancer copy = *this;
   copy.back_off_ = 0;
-  return copy.rebalance(table, cpus, packets);
+  return copy.rebalance(table, cpus, packets, other_work);
 }
 
 BalancerReport Balancer::rebalance(const IndirectionTable& table, std::span<const CpuId> cpus,
-                                   std::span<const std::uint64_t> packets) {
+                                   std::span<const std::uint64_t> packets,
+                                   std::span<const double> other_work) {
   if (cpus.empty()) return {};
   measure(packets);
-  Round round(config_, table, cpus, load_, rests_for_);
+  Round round(config_, table, cpus, other_work, load_, rests_for_);
   BalancerReport report = round.run();
   const bool must_move = std::ranges::any_of(report.moves, [cpus](const BucketMove& move) {
     return std::ranges::find(cpus, move.from) == cpus.end();

@@ -1,7 +1,7 @@
 // Decides which buckets of the indirection table move to which CPU. After RSS++ (Barbette et al.):
 // load per bucket is measured, few buckets move, and a move must pay. Pure: counters in, moves out.
 //
-//   round -> load of a CPU = sum of its buckets' packets (smoothed)
+//   round -> load of a CPU = sum of its buckets' packets (smoothed), and its other work
 //         -> imbalance = (largest - mean) / mean; inside the dead band nothing moves
 //         -> from the fullest CPU to the emptiest, the bucket that brings both nearest to the mean
 //
@@ -46,15 +46,17 @@ class Balancer {
  public:
   explicit Balancer(BalancerConfig config = {});
 
-  // One round: packets of each bucket since the last one. `table` is read, not changed; the caller
-  // applies the moves. Pre: packets.size() == table.size(); the size changes only together with
-  // reset().
+  // One round: packets of each bucket since the last one, and what each of `cpus` does besides, in
+  // packets a round (other_work.h), or nothing. `table` is read, not changed; the caller applies
+  // the moves. Pre: packets.size() == table.size(); the size changes only together with reset().
   BalancerReport rebalance(const IndirectionTable& table, std::span<const CpuId> cpus,
-                           std::span<const std::uint64_t> packets);
+                           std::span<const std::uint64_t> packets,
+                           std::span<const double> other_work = {});
 
   // The same without remembering anything: `snp rss rebalance --dry-run`.
   [[nodiscard]] BalancerReport preview(const IndirectionTable& table, std::span<const CpuId> cpus,
-                                       std::span<const std::uint64_t> packets) const;
+                                       std::span<const std::uint64_t> packets,
+                                       std::span<const double> other_work = {}) const;
   void reset();
 
  private:

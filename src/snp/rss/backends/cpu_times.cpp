@@ -35,7 +35,7 @@ std::map<CpuId, CpuTimes::Ticks> CpuTimes::read() const {
     for (std::uint64_t& value : ticks)
       words >> value;
     cpus[cpu] = {std::accumulate(ticks.begin(), ticks.end(), std::uint64_t{0}),
-                 ticks[kIdle] + ticks[kIoWait], ticks[kIrq] + ticks[kSoftirq]};
+                 ticks[kIdle] + ticks[kIoWait], ticks[kIrq] + ticks[kSoftirq], ticks[kSystem]};
   }
   return cpus;
 }
@@ -47,11 +47,15 @@ std::map<CpuId, CpuShare> CpuTimes::sample() {
     const auto before = last_.find(cpu);
     // A CPU that was away may begin anew.
     if (before == last_.end() || ticks.all <= before->second.all ||
-        ticks.idle < before->second.idle || ticks.softirq < before->second.softirq)
+        ticks.idle < before->second.idle || ticks.softirq < before->second.softirq ||
+        ticks.system < before->second.system)
       continue;
     const auto all = static_cast<double>(ticks.all - before->second.all);
     shares[cpu] = {1 - static_cast<double>(ticks.idle - before->second.idle) / all,
-                   static_cast<double>(ticks.softirq - before->second.softirq) / all};
+                   static_cast<double>(ticks.softirq - before->second.softirq) / all,
+                   static_cast<double>(ticks.softirq - before->second.softirq + ticks.system -
+                                       before->second.system) /
+                       all};
   }
   last_ = now;
   return shares;

@@ -12,6 +12,7 @@ namespace snp::rss {
 struct CpuShare {
   double busy = 0;     // 0 to 1: of anything but idling
   double softirq = 0;  // 0 to 1: of receiving packets, most of all
+  double kernel = 0;   // 0 to 1: that, interrupts, and the kernel's threads and calls
 };
 
 class CpuTimes {
@@ -23,7 +24,7 @@ class CpuTimes {
 
  private:
   struct Ticks {
-    std::uint64_t all = 0, idle = 0, softirq = 0;
+    std::uint64_t all = 0, idle = 0, softirq = 0, system = 0;
   };
   [[nodiscard]] std::map<CpuId, Ticks> read() const;
 

@@ -46,11 +46,13 @@ TEST(CpuTimes, GiveTheShareSinceTheLastLook) {
   CpuTimes times(sys.root() + "/stat");
   sys.put("stat", "cpu  9 9 9 9 9 9 9 9\ncpu0 100 0 0 100 0 0 0 0\ncpu2 0 0 0 50 0 0 0 0\nintr 5");
   EXPECT_TRUE(times.sample().empty());
-  sys.put("stat", "cpu  9 9 9 9 9 9 9 9\ncpu0 120 0 0 150 0 0 30 0\ncpu2 0 0 0 40 0 0 0 0\nintr 5");
+  sys.put("stat",
+          "cpu  9 9 9 9 9 9 9 9\ncpu0 110 0 10 150 0 0 30 0\ncpu2 0 0 0 40 0 0 0 0\nintr 5");
   const auto shares = times.sample();
   ASSERT_EQ(shares.size(), 1u);  // CPU 2 went backwards
   EXPECT_DOUBLE_EQ(shares.at(0).busy, 0.5);
   EXPECT_DOUBLE_EQ(shares.at(0).softirq, 0.3);
+  EXPECT_DOUBLE_EQ(shares.at(0).kernel, 0.4);
 }
 
 TEST(CpuWatch, KnowsEventsAboutCpus) {
