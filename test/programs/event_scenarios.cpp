@@ -1,7 +1,9 @@
 // Readiness: epoll in all its modes, poll, select.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <string>
 #include <thread>
 
@@ -185,6 +187,31 @@ void epoll_fairness() {
       ++seen[events[i].data.u64];
   }
   say("every one had its turn", all_had() ? 1 : 0);
+  for (const Pair& p : pairs)
+    close_pair(p);
+  ::close(epoll);
+}
+
+// However connections move meanwhile: one call tells of each at most once. A program closes what
+// has come to its end, and does not look whether the next event is of the same descriptor.
+void epoll_tells_once() {
+  std::array<Pair, 16> pairs;
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    pairs[i] = make_pair();
+    control(epoll, EPOLL_CTL_ADD, pairs[i].server, EPOLLIN, i);
+    write_all(pairs[i].client, pattern(3));
+  }
+  long twice = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+  while (std::chrono::steady_clock::now() < end) {
+    epoll_event events[64];
+    const int n = ::epoll_wait(epoll, events, 64, 20);
+    std::array<int, pairs.size()> told{};
+    for (int i = 0; i < n; ++i)
+      twice += ++told[events[i].data.u64] > 1 ? 1 : 0;
+  }
+  say("told twice", twice);
   for (const Pair& p : pairs)
     close_pair(p);
   ::close(epoll);
@@ -427,6 +454,7 @@ const std::vector<Scenario>& event_scenarios() {
       {"epoll_oneshot", epoll_oneshot},
       {"epoll_hang_up", epoll_hang_up},
       {"epoll_fairness", epoll_fairness},
+      {"epoll_tells_once", epoll_tells_once},
       {"epoll_mixed", epoll_mixed},
       {"epoll_wakes_sleeper", epoll_wakes_sleeper},
       {"epoll_threads", epoll_threads},

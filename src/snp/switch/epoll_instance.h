@@ -99,10 +99,17 @@ class EpollInstance {
   long put_in_kernel(EpollEntry& entry, int operation) noexcept;
   void take_from_kernel(EpollEntry& entry) noexcept;
 
-  int ask_kernel(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
-  int translate(epoll_event* events, int count) noexcept;
+  // What the kernel said. A connection that it has told of in this call is not looked for in the
+  // rings as well: it may have moved there meanwhile, and would be told twice.
+  struct Told {
+    long count = 0;  // negative errno
+    bool has_connections = false;
+  };
+  Told ask_kernel(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
+  Told translate(epoll_event* events, int count) noexcept;
   bool translate_one(epoll_event& event) noexcept;
-  long sleep(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
+  Told sleep(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
+  long with_rings(epoll_event* events, int most, Told told) noexcept;
   long wait_here(epoll_event* events, int most, Deadline& deadline, const sigset_t* mask) noexcept;
   long wait_foreign(epoll_event* events, int most, Deadline& deadline,
                     const sigset_t* mask) noexcept;

@@ -107,9 +107,10 @@ inline bool EpollInstance::translate_one(epoll_event& event) noexcept {
   return false;
 }
 
-int EpollInstance::translate(epoll_event* events, int count) noexcept {
-  if (count == 0) return 0;
+EpollInstance::Told EpollInstance::translate(epoll_event* events, int count) noexcept {
+  if (count == 0) return {};
   int kept = 0;
+  bool has_connections = false;
   const Guard guard(lock_);
   for (int i = 0; i < count; ++i) {
     epoll_event event = events[i];
@@ -122,16 +123,18 @@ int EpollInstance::translate(epoll_event* events, int count) noexcept {
     } else if (p == reinterpret_cast<std::byte*>(this) + kLaneMark) {
       lane_edges_.fetch_add(1, std::memory_order_relaxed);
       if (is_foreign_) write_bell(eventfd_);  // an edge of the parent's: pass it on
-    } else if (!epoll_registry().entries.contains(address_in(event.data.u64)) ||
-               translate_one(event)) {
+    } else if (!epoll_registry().entries.contains(address_in(event.data.u64))) {
+      events[kept++] = event;
+    } else if (translate_one(event)) {
+      has_connections = true;
       events[kept++] = event;
     }
   }
-  return kept;
+  return {kept, has_connections};
 }
 
-int EpollInstance::ask_kernel(epoll_event* events, int most, Duration timeout,
-                              const sigset_t* mask) noexcept {
+EpollInstance::Told EpollInstance::ask_kernel(epoll_event* events, int most, Duration timeout,
+                                              const sigset_t* mask) noexcept {
   const int ms = in_whole_ms(timeout);
   int n = 0;
   if (ms == kNotWhole) {
@@ -142,7 +145,7 @@ int EpollInstance::ask_kernel(epoll_event* events, int most, Duration timeout,
   } else {
     n = real().epoll_pwait(epoll_fd_, events, most, ms, mask);
   }
-  return n < 0 ? -errno : translate(events, n);
+  return n < 0 ? Told{-errno} : translate(events, n);
 }
 
 void EpollInstance::wake_sleeper() noexcept {
@@ -162,8 +165,8 @@ SpinBounds EpollInstance::bounds() const noexcept {
   return local_spin(*session_, peer_cpu_.load(std::memory_order_relaxed));
 }
 
-long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
-                          const sigset_t* mask) noexcept {
+EpollInstance::Told EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
+                                         const sigset_t* mask) noexcept {
   sleepers_.fetch_add(1);
   if (offloaded_.load(std::memory_order_relaxed) != 0)
     wait_set_->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);
@@ -176,7 +179,7 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
   const bool has_stalled = has_stalled_.load(std::memory_order_relaxed);
   if (has_stalled) limit = std::min(limit, kStallPatience);
   const std::uint32_t edges = lane_edges_.load(std::memory_order_relaxed);
-  const long n = may_be_ready() ? 0 : ask_kernel(events, most, limit, mask);
+  const Told told = may_be_ready() ? Told() : ask_kernel(events, most, limit, mask);
   if (is_lost && lane_edges_.load(std::memory_order_relaxed) == edges && lanes_.has_mute())
     must_look_ = true;
   if (sleepers_.fetch_sub(1) == 1 && !has_outer_waiter_.load(std::memory_order_relaxed)) {
@@ -192,9 +195,9 @@ long EpollInstance::sleep(epoll_event* events, int most, Duration timeout,
     lanes_.arm();
     if (may_be_ready()) write_bell(eventfd_);
   }
-  if ((is_lost && is_time_to_look()) || (has_stalled && n == 0 && !may_be_ready()))
+  if ((is_lost && is_time_to_look()) || (has_stalled && told.count == 0 && !may_be_ready()))
     look_at_all(is_lost);
-  return n;
+  return told;
 }
 
 // Once in a while.
@@ -220,7 +223,7 @@ long EpollInstance::wait_foreign(epoll_event* events, int most, Deadline& deadli
                                  const sigset_t* mask) noexcept {
   for (;;) {
     const Duration left = deadline.left();
-    const long n = ask_kernel(events, most, left, mask);
+    const long n = ask_kernel(events, most, left, mask).count;
     if (n != 0 || left == Duration::zero()) return n;
     const timespec nap{0, 1'000'000};
     sys(SYS_nanosleep, &nap, nullptr);
@@ -257,15 +260,22 @@ bool EpollInstance::wait_for_moving() noexcept {
   return true;
 }
 
+// What the kernel told, if it did, and behind it what the rings have.
+long EpollInstance::with_rings(epoll_event* events, int most, Told told) noexcept {
+  const int n = static_cast<int>(std::max(0L, told.count));
+  if (told.has_connections || n == most || !may_be_ready()) return n;
+  return n + collect(events + n, most - n);
+}
+
 long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
                               const sigset_t* mask) noexcept {
   for (;;) {
-    long n = 0;
+    Told told;
     if (rounds_.load(std::memory_order_relaxed) >= kRoundsWithoutKernel) {
       rounds_.store(0, std::memory_order_relaxed);
-      n = std::max(0, ask_kernel(events, most, Duration::zero(), mask));
+      told = ask_kernel(events, most, Duration::zero(), mask);
     }
-    if (n < most && may_be_ready()) n += collect(events + n, most - static_cast<int>(n));
+    long n = with_rings(events, most, told);
     if (n > 0) {
       rounds_.fetch_add(1, std::memory_order_relaxed);
       return n;
@@ -273,21 +283,19 @@ long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
     const bool has_offloaded = offloaded_.load(std::memory_order_relaxed) != 0;
     const Duration left = has_offloaded ? deadline.left() : deadline.left_roughly();
     if (left == Duration::zero()) {
-      n = ask_kernel(events, most, left, mask);
+      n = ask_kernel(events, most, left, mask).count;
       if (n != 0 || !wait_for_moving()) return n;
       continue;
     }
     const SpinBounds spin = bounds();
     const Instant began = has_offloaded ? now() : Instant();
     if (spinner_.spin(spin, [this] { return may_be_ready(); })) continue;
-    n = sleep(events, most, left, mask);
+    told = sleep(events, most, left, mask);
     if (has_offloaded) spinner_.learn(spin, now() - began);
-    if (n < 0) return n;
-    if (n > 0) {
+    if (told.count < 0) return told.count;
+    if (told.count > 0) {
       rounds_.store(0, std::memory_order_relaxed);
-      const int room = most - static_cast<int>(n);
-      if (room > 0 && may_be_ready()) n += collect(events + n, room);
-      return n;
+      return with_rings(events, most, told);
     }
   }
 }
