@@ -85,7 +85,8 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const Inheritance& inherita
 // unless somebody took it off.
 Result<std::unique_ptr<Presence>> make_presence(EventLoop& loop, engine::Engine& engine,
                                                 steer::Steering& steering,
-                                                const std::set<std::uint32_t>& ifindexes) {
+                                                const std::set<std::uint32_t>& ifindexes,
+                                                Duration linger) {
   const auto come = [&](std::uint32_t ifindex) -> Result<> {
     if (auto attached = steering.attach(ifindex); !attached) return attached;
     return engine.tap(ifindex);
@@ -96,7 +97,7 @@ Result<std::unique_ptr<Presence>> make_presence(EventLoop& loop, engine::Engine&
       spdlog::warn("traffic that is not offloaded pays for them: {}", rests.error().message);
     return {};
   };
-  return Presence::open(loop, ifindexes, {come, go});
+  return Presence::open(loop, ifindexes, {come, go}, {.linger = linger});
 }
 
 // An engine that was killed may have left them awake.
@@ -132,7 +133,9 @@ Result<> serve(const Inheritance& inheritance, Kept& kept, UniqueFd keeper_socke
   std::set<std::uint32_t> ifindexes;
   for (const auto& device : *devices)
     ifindexes.insert(device->ifindex());
-  auto presence = make_presence(**loop, **engine, *inheritance.steering, ifindexes);
+  auto presence =
+      make_presence(**loop, **engine, *inheritance.steering, ifindexes,
+                    milliseconds(inheritance.config.number(Setting::kPresenceLingerMs)));
   if (!presence) return tl::unexpected(presence.error());
   // A hand-over is some 0.2 ms of work during which a connection is quiet: nobody's slice comes
   // between. The shards started before and keep their share.

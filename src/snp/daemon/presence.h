@@ -31,7 +31,7 @@ class Presence {
   struct Delays {
     // From the last flow to the going: longer than a shard gives stragglers of a released flow back
     // to the host, which needs the programs (engine::ShardConfig), and long enough that connections
-    // that come one after the other find them there.
+    // that come one after the other find them there. Setting presence_linger_ms.
     Duration linger = seconds(3);
     // How long a device where the coming failed is left alone.
     Duration retry = seconds(10);
@@ -45,10 +45,6 @@ class Presence {
   static Result<std::unique_ptr<Presence>> open(EventLoop& loop,
                                                 const std::set<std::uint32_t>& devices, Acts acts,
                                                 Delays delays);
-  static Result<std::unique_ptr<Presence>> open(EventLoop& loop,
-                                                const std::set<std::uint32_t>& devices, Acts acts) {
-    return open(loop, devices, std::move(acts), Delays());
-  }
   Presence(const Presence&) = delete;
   Presence& operator=(const Presence&) = delete;
   ~Presence();
