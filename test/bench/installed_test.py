@@ -24,7 +24,7 @@ class Installed(unittest.TestCase):
         # Nothing of the source tree may help.
         env = {name: value for name, value in os.environ.items()
                if name not in ("SNP_BUILD", "PYTHONPATH")}
-        done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=90,
+        done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=300,
                               cwd="/", env=env)
         self.assertEqual(done.returncode, 0, done.stdout[-800:] + done.stderr[-800:])
         return done.stdout

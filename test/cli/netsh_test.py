@@ -138,7 +138,7 @@ class Transcript(unittest.TestCase):
             for line in lines:
                 shown += read_until(master, b">")
                 os.write(master, line)
-            while part := read_some(master, 10):
+            while part := read_some(master, 60):
                 shown += part
         finally:
             os.close(master)
@@ -164,7 +164,7 @@ def read_some(fd, seconds):
 
 def read_until(fd, end):
     """Up to a prompt after which nothing comes for a moment."""
-    shown, limit = b"", time.monotonic() + 10
+    shown, limit = b"", time.monotonic() + 60
     while time.monotonic() < limit:
         part = read_some(fd, 0.3)
         shown += part

@@ -54,9 +54,7 @@ class Learning(unittest.TestCase):
     settings = {"chimney": "automatic", "automatic_calls": 16, "automatic_bytes": 0}
 
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.end = self.lab.b
         self.lab.start_snpd(self.end, settings=self.settings)
         self.server = self.end.start(["python3", "-c", SERVER, PORT], attached=True)

@@ -15,7 +15,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from netlab import DEVICE, Lab, wait_until  # noqa: E402
+from netlab import DEVICE, Lab, cpu_seconds, wait_until  # noqa: E402
 
 MAGIC = 0x31504E53
 ATTACH, WAIT_SET, COMMAND = 1, 3, 5
@@ -29,7 +29,7 @@ SENDER = """
 import array, os, socket, sys
 for line in sys.stdin.read().split():
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    s.settimeout(5)
+    s.settimeout(60)
     s.connect("\\0snp.control")
     data = bytes.fromhex(line.rstrip("+"))
     fds = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0]))] if "+" in line else []
@@ -86,7 +86,7 @@ class Misuse(unittest.TestCase):
             ["ip", "netns", "exec", self.lab.b.name, "setpriv", "--reuid", str(NOBODY), "--regid",
              str(NOBODY), "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
              str(self.lab.snpd), "--device", DEVICE],
-            capture_output=True, text=True, timeout=30, cwd="/")
+            capture_output=True, text=True, timeout=120, cwd="/")
         self.expect_line(done, "CAP_")
 
     def test_wrong_setting(self):
@@ -157,7 +157,7 @@ class Misuse(unittest.TestCase):
         done = subprocess.run(
             ["ip", "netns", "exec", self.lab.a.name, "setpriv", "--reuid", str(NOBODY), "--regid",
              str(NOBODY), "--clear-groups", str(self.lab.snp), "settings", "set", "chimney",
-             "disabled"], capture_output=True, text=True, timeout=30, cwd="/")
+             "disabled"], capture_output=True, text=True, timeout=120, cwd="/")
         self.expect_line(done, "only root and the owner")
         self.assertEqual(self.lab.a.snp_json("status")["chimney"], "automatic")
 
@@ -199,22 +199,22 @@ class Misuse(unittest.TestCase):
 
     def test_idle_costs_nothing(self):
         pid = self.lab.a.snp_json("status")["pid"]
-        time.sleep(0.5)
 
         def spent():
-            return sum(time.clock_gettime(~p << 3 | 2) for p in (pid, self.lab.a.snpd.pid))
-        before = spent()
-        time.sleep(2)
-        self.assertLess(spent() - before, 0.02)
+            return sum(cpu_seconds(p) for p in (pid, self.lab.a.snpd.pid))
+
+        def is_idle():
+            before = spent()
+            time.sleep(1)
+            return spent() - before < 0.01
+        wait_until(is_idle, 20, "an idle second")
 
 
 class PrivateSnpd(unittest.TestCase):
     """`snp run` where no snpd serves: it brings its own, which ends with the last program."""
 
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
 
     def programs(self, end):
         names = []
@@ -256,7 +256,7 @@ class PrivateSnpd(unittest.TestCase):
         done = subprocess.run(
             ["ip", "netns", "exec", self.lab.b.name, "setpriv", "--reuid", str(NOBODY), "--regid",
              str(NOBODY), "--clear-groups", str(self.lab.snp), "run", "--", "echo", "works"],
-            capture_output=True, text=True, timeout=30, cwd="/")
+            capture_output=True, text=True, timeout=120, cwd="/")
         self.assertEqual((done.returncode, done.stdout), (0, "works\n"))
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertIn("only root may start one", done.stderr)

@@ -56,9 +56,7 @@ while True:
 
 class Reasons(unittest.TestCase):
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.end = self.lab.b
         self.lab.start_snpd(self.end, settings={"chimney": "enabled"})
 

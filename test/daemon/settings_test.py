@@ -12,9 +12,7 @@ from netlab import Lab, wait_until  # noqa: E402
 
 class Settings(unittest.TestCase):
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.config = self.lab.folder / "snpd-a.toml"
         self.end = self.lab.a
 

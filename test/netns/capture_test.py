@@ -80,9 +80,7 @@ def stream_of(parts, first):
 
 class Capture(unittest.TestCase):
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.seed = int.from_bytes(os.urandom(4), "little")
         self.random = random.Random(self.seed)
         self.lab.start_snpd(self.lab.a, settings={"chimney": "enabled"})

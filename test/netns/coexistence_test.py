@@ -17,7 +17,7 @@ from streams import Streams  # noqa: E402
 
 CONCERNED, SPARED = 7200, 7201
 CONNECTIONS = 3
-SOON_S = 5  # a second is promised; other work may be on the machine
+SOON_S = 5  # a second is promised; other work may be on the machine, see netlab.wait_until
 
 
 class Coexistence(unittest.TestCase):
@@ -25,9 +25,7 @@ class Coexistence(unittest.TestCase):
     remote = "v4"  # of the addresses of the peer
 
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.seed = int.from_bytes(os.urandom(4), "little")
         self.start_snpd()
         self.streams = [self.start_streams(port) for port in (CONCERNED, SPARED)]
@@ -531,8 +529,8 @@ class Devices(Coexistence):
             (lambda: nft(f"table inet guard {{ chain in {{ type filter hook input priority 0; policy"
                          f" drop; iifname != {DEVICE} accept; ct state established accept; }}; }}"),
              lambda: nft("flush ruleset"), "firewall"),
-            (self.run_in_a("iptables-legacy", "-A", "INPUT", "-i", DEVICE, "-j", "ACCEPT"),
-             self.run_in_a("iptables-legacy", "-F"), "firewall"),
+            (self.run_in_a("iptables-legacy", "-w", "-A", "INPUT", "-i", DEVICE, "-j", "ACCEPT"),
+             self.run_in_a("iptables-legacy", "-w", "-F"), "firewall"),
             (self.run_in_a("ip", "link", "add", "br7", "type", "bridge"),
              self.run_in_a("ip", "link", "delete", "br7"), None),
             (on_device("mtu", "1400"), on_device("mtu", "1500"), None),

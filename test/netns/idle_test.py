@@ -12,9 +12,10 @@ from two_paths import KERNEL_ONLY, TwoPaths, main
 
 import control
 
-SECONDS = 5
-# Of everything together: one tick of the clock that the kernel charges by.
-MOST_CPU_S = 0.010
+SECONDS = 2
+TRIES = 8
+# Of each process: less than half a tick of the clock that the kernel charges by.
+MOST_CPU_S = 0.004
 MOST_WAKES = 10 * SECONDS
 CONNECTIONS = 16
 
@@ -40,17 +41,24 @@ def wait_offloaded(lab, port, count):
 
 class Idle(TwoPaths):
     def quiet(self, what, processes):
-        """Looks at all processes and their offspring for SECONDS."""
-        time.sleep(1)  # whatever the start or the last traffic left to do
+        """Looks at all processes and their offspring for SECONDS. Who looks for work again and again
+        does so all the time; what the start or the last traffic left to do comes to its end."""
         pids = [pid for process in processes for pid in process.tree()]
-        before = {pid: (cpu_seconds(pid), wakes(pid)) for pid in pids}
-        time.sleep(SECONDS)
-        for pid in pids:
-            spent, woken = cpu_seconds(pid) - before[pid][0], wakes(pid) - before[pid][1]
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            print(f"  {what}: {name} {spent * 1e6:.0f} us, {woken} wakes in {SECONDS} s", flush=True)
-            self.assertLessEqual(spent, MOST_CPU_S, f"{what}: {name} ({pid}) used the processor")
-            self.assertLessEqual(woken, MOST_WAKES, f"{what}: {name} ({pid}) woke up")
+        for _ in range(TRIES):
+            time.sleep(0.5)
+            before = {pid: (cpu_seconds(pid), wakes(pid)) for pid in pids}
+            time.sleep(SECONDS)
+            busy = []
+            for pid in pids:
+                spent, woken = cpu_seconds(pid) - before[pid][0], wakes(pid) - before[pid][1]
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                line = f"{what}: {name} ({pid}) {spent * 1e6:.0f} us, {woken} wakes in {SECONDS} s"
+                print(f"  {line}", flush=True)
+                if spent > MOST_CPU_S or woken > MOST_WAKES:
+                    busy.append(line)
+            if not busy:
+                return
+        self.fail(f"never idle, at last {busy}")
 
     def daemons(self):
         return [end.snpd for end in (self.lab.a, self.lab.b) if end.snpd]

@@ -97,9 +97,7 @@ def by_family(before, after, family, name):
 
 class Ledger(unittest.TestCase):
     def open_lab(self, **options):
-        self.lab = Lab(**options)
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab(**options).enter_for(self)
         self.seed = int.from_bytes(os.urandom(4), "little")
         self.random = random.Random(self.seed)
         self.lab.start_snpd(self.lab.a, settings=BY_COMMAND)
@@ -113,10 +111,11 @@ class Ledger(unittest.TestCase):
         self.wire = WireCount(self.lab.b, DEVICE)
         self.addCleanup(self.wire.stop)
         while True:  # a namespace asks for routers now and then
+            self.wire.frames()
             self.wire.forget()
             self.before = self.stats()
             time.sleep(0.05)
-            if self.wire.seen == 0:
+            if self.wire.frames() == 0:
                 break
         for address in addresses:
             self.clients.append(self.lab.a.start(
@@ -153,11 +152,11 @@ class Ledger(unittest.TestCase):
                        f"seed {self.seed}: the echo")
             client.expect_running()
         while True:  # delayed acknowledgements, forged answers
-            frames = self.wire.seen
+            frames = self.wire.frames()
             time.sleep(0.4)
             after = self.stats()
             time.sleep(0.05)
-            if frames == self.wire.seen:
+            if frames == self.wire.frames():
                 break
         self.wire.check()
         return [json.loads(client.output())["bytes"] for client in self.clients], after

@@ -12,6 +12,10 @@ from programs import (IPERF_PORT, NGINX_PORT, REDIS_PORT, iperf3_server, make_fi
                       redis_server, sha256_of)
 
 
+# On a busy machine the kernel may have done most of a scenario before a connection has moved.
+MOST_TRIES = 6
+
+
 class Mover(threading.Thread):
     """Brings everything home and offloads it again, until it is told to stop."""
 
@@ -60,15 +64,20 @@ class Local(unittest.TestCase):
     def compare(self, scenario, at_least_bytes, port):
         """On the kernel, through the local target, and moved without end: three equal results."""
         on_kernel = scenario(False)
-        before = self.stats()["local"]["bytes_in"]
-        self.assertEqual(scenario(True), on_kernel)
-        after = self.stats()
-        self.assertGreaterEqual(after["local"]["bytes_in"] - before, at_least_bytes,
-                                after["declined"])
-        with Mover(self.end, port) as mover:
+        for _ in range(MOST_TRIES):
+            before = self.stats()["local"]["bytes_in"]
             self.assertEqual(scenario(True), on_kernel)
+            carried = (after := self.stats())["local"]["bytes_in"] - before
+            if carried >= at_least_bytes:
+                break
+        self.assertGreaterEqual(carried, at_least_bytes, after["declined"])
+        for _ in range(MOST_TRIES):
+            with Mover(self.end, port) as mover:
+                self.assertEqual(scenario(True), on_kernel)
+            moved = self.stats()
+            if moved["upload"]["done"] > after["upload"]["done"]:
+                break
         self.assertGreater(mover.rounds, 0)
-        moved = self.stats()
         self.assertGreater(moved["upload"]["done"], after["upload"]["done"])
         self.assertEqual(moved["upload"]["failed"], 0)
 

@@ -18,7 +18,7 @@ class Nginx(TwoPaths):
 
     def curl(self, attached, *words):
         # Unhindered, the kernel would have sent the file before the hand-over is done.
-        return self.lab.a.run(["curl", "-sS", "--max-time", "60", "--limit-rate", "60M", *words],
+        return self.lab.a.run(["curl", "-sS", "--max-time", "100", "--limit-rate", "60M", *words],
                               attached=attached).stdout
 
     def headers(self, text):

@@ -16,11 +16,11 @@ from streams import Streams  # noqa: E402
 
 PORT = 7100
 CONNECTIONS = 4
-LINGER_S = 3  # daemon/presence.h
-RETRY_S = 10
+LINGER_S = 1.5  # the least that the setting takes
+RETRY_S = 10  # daemon/presence.h
 TRIAL_S = 2.5  # daemon/keeper.cpp: an engine that lived so long is followed by one that goes on
 # Only commands move connections.
-BY_COMMAND = {"automatic_bytes": 0, "automatic_calls": 0}
+SETTINGS = {"automatic_bytes": 0, "automatic_calls": 0, "presence_linger_ms": int(LINGER_S * 1000)}
 
 
 def hooks(end):
@@ -37,15 +37,13 @@ def programs(end, device=DEVICE):
 
 class Presence(unittest.TestCase):
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.seed = int.from_bytes(os.urandom(4), "little")
         self.random = random.Random(self.seed)
 
     def start(self, shards=1, **settings):
         self.shards = shards
-        self.lab.start_snpd(self.lab.a, settings={**BY_COMMAND, "shards": shards, **settings})
+        self.lab.start_snpd(self.lab.a, settings={**SETTINGS, "shards": shards, **settings})
 
     def start_streams(self):
         """Streams that verify every byte; one end attached."""
@@ -99,8 +97,11 @@ class Presence(unittest.TestCase):
         self.move("upload", CONNECTIONS - 1)
         time.sleep(LINGER_S + 0.5)
         self.expect_here()  # one flow is left
+        began = time.monotonic()
         self.move("upload")
-        self.expect_here()  # for a while
+        here = hooks(self.lab.a)
+        if time.monotonic() - began < LINGER_S:  # or the machine was busy, and it may be over
+            self.assertEqual(here, self.shards, "for a while")
         self.wait_away()
         self.move("offload")
         self.expect_here()
@@ -136,8 +137,12 @@ class Presence(unittest.TestCase):
         wait_until(lambda: [row["offload_state"] for row in self.flows().values()] ==
                    ["Offloaded"] * CONNECTIONS, 2, "the next engine has them", every=0.05)
         self.expect_here()
-        self.kill_engine()  # at once: they come home
-        self.assertEqual({row["offload_state"] for row in self.flows().values()}, {"InHost"})
+
+        def came_home():
+            """By one that is killed at once; on a busy machine it had lived too long by then."""
+            self.kill_engine()
+            return {row["offload_state"] for row in self.flows().values()} == {"InHost"}
+        wait_until(came_home, 20, "they come home")
         self.wait_away()
         for _ in range(2):
             self.move("offload")
@@ -170,11 +175,8 @@ class Presence(unittest.TestCase):
         """Another device than the flows': they go on, and the rest is still taken off."""
         a = self.lab.a
         a.run(["ip", "link", "add", "extra0", "up", "type", "veth", "peer", "name", "extra1"])
-        config = self.lab.folder / "by-command.toml"
-        config.write_text("".join(f"{name} = {value}\n" for name, value in BY_COMMAND.items()))
-        a.snpd = a.start([self.lab.snpd, "--config", config, "--device", DEVICE, "--device",
-                          "extra0"], name="snpd")
-        wait_until(lambda: a.snp("status", check=False).returncode == 0, 20, "snpd")
+        self.shards = 1
+        self.lab.start_snpd(a, settings=SETTINGS, devices=[DEVICE, "extra0"])
         self.start_streams()
         self.assertTrue(self.is_away())
         self.move("offload")

@@ -4,6 +4,8 @@ what is there, CPUs come and go, and whoever is stopped or killed, the device is
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -14,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import DEVICE, Lab, LabError, wait_until  # noqa: E402
 from streams import Streams  # noqa: E402
 
+import control  # noqa: E402
+
+SO_NETNS_COOKIE = 71
 PORT = 7300
 MASK = f"/sys/class/net/{DEVICE}/queues/rx-0/rps_cpus"
 CPUS = sorted(os.sched_getaffinity(0))
@@ -21,9 +26,7 @@ CPUS = sorted(os.sched_getaffinity(0))
 
 class Base(unittest.TestCase):
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.end = self.lab.a
 
     def start(self, **settings):
@@ -43,17 +46,24 @@ class Base(unittest.TestCase):
     def has_xdp(self):
         return "xdp" in self.end.run(["ip", "link", "show", "dev", DEVICE]).stdout
 
-    def journals(self):
-        """Of this namespace there is one or none; others' stay out of it."""
-        folder = Path("/run/snp")
-        return set(folder.glob("rss.*")) if folder.is_dir() else set()
+    def has_journal(self):
+        def cookie():
+            with socket.socket() as any_socket:
+                return struct.unpack("Q", any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))
+        return Path(f"/run/snp/rss.{control.in_namespace(self.end.name, cookie)[0]}").exists()
 
-    def move_bytes(self, address, bytes_wanted=3_000_000, connections=8):
+    def received(self):
+        shown = self.end.run(["ip", "-s", "-j", "link", "show", DEVICE]).stdout
+        return json.loads(shown)[0]["stats64"]["rx"]["bytes"]
+
+    def move_bytes(self, address, is_enough=lambda: True, bytes_wanted=6_000_000, connections=8):
         """A peer that verifies every byte, without us between."""
+        before = self.received()
         streams = Streams(self.end, self.lab.b, PORT, connections, seed=7, address=address,
                           rate=20_000_000)
-        time.sleep(1)
-        self.assertGreater(streams.finish(), bytes_wanted)
+        wait_until(lambda: self.received() > before + bytes_wanted and is_enough(), 20,
+                   "the traffic", every=0.1)
+        streams.finish()
 
 
 class Backends(Base):
@@ -103,9 +113,8 @@ class Backends(Base):
         row = self.row()
         self.assertEqual((row["backend"], row["remark"]), ("cpumap", "generic XDP"))
         self.move_bytes(self.end.v4)
-        self.move_bytes(self.end.v6)
-        packets = self.row()["packets"]
-        self.assertGreater(sum(1 for count in packets if count > 100), 8)
+        self.move_bytes(self.end.v6, is_enough=lambda: sum(
+            1 for count in self.row()["packets"] if count > 100) > 8)
         self.assertEqual(self.counter("TcpInCsumErrors"), 0)
         self.set("enabled", "no")
         self.assertFalse(self.has_xdp())
@@ -119,6 +128,7 @@ class Backends(Base):
         self.lab.b.run([sys.executable, "-c",
                         "import socket; s = socket.socket(type=socket.SOCK_DGRAM); "
                         f"[s.sendto(b'x', ('{self.end.v4}', 9)) for _ in range(50)]"])
+        wait_until(lambda: self.row()["packets"][bucket] >= before[bucket] + 50, 10, "the packets")
         after = self.row()["packets"]
         self.assertEqual(after[bucket] - before[bucket], 50)
         self.assertLess(sum(after) - sum(before), 60, "hardly anything else went by")
@@ -156,7 +166,6 @@ class Backends(Base):
     def test_the_balancer_moves_buckets_of_the_host(self):
         self.start(rss_backend=["cpumap"], rss_ipv4="tcp+ip", rss_max_cpus=2)
         streams = Streams(self.end, self.lab.b, PORT, 12, seed=3, rate=5_000_000)
-        time.sleep(0.5)
         before = self.row()["table"]
         self.end.snp_json("rss", "rebalance", "--dry-run")
         self.assertEqual(self.row()["table"], before)
@@ -282,16 +291,17 @@ class Killed(Base):
     def test_a_killed_keeper_is_followed_by_an_engine_that_tidies_up(self):
         self.end.run(["sh", "-c", f"echo 2 > {MASK}"])
         self.start(rss_backend=["rps"])
-        self.end.snpd.stop(seconds=10, signum=signal.SIGKILL)
+        engine = self.end.snp_json("status")["pid"]
+        os.kill(self.end.snpd.pid, signal.SIGKILL)  # it alone: the engine is of the same group
+        self.end.snpd.popen.wait()
         self.end.snpd = None
         wait_until(lambda: self.mask() == 2, 20, "the mask that was there before")
+        wait_until(lambda: not Path(f"/proc/{engine}").exists(), 20, "the end of the engine")
 
     def test_both_killed_leave_it_to_the_next_start(self):
         self.end.run(["sh", "-c", f"echo 2 > {MASK}"])
-        before = self.journals()
         self.start(rss_backend=["rps"])
         ours = self.mask()
-        mine = self.journals() - before
         keeper = self.end.snpd.popen.pid
         engine = self.end.snp_json("status")["pid"]
         os.kill(keeper, signal.SIGSTOP)  # or it would see the engine die
@@ -302,10 +312,10 @@ class Killed(Base):
         wait_until(lambda: "@snp.control" not in self.end.run(["cat", "/proc/net/unix"]).stdout, 10,
                    "the end of both")
         self.assertEqual(self.mask(), ours, "nobody is left who could put it back")
-        self.assertTrue(mine and mine <= self.journals())
+        self.assertTrue(self.has_journal())
         self.start()  # automatic: nothing for veth
         self.assertEqual(self.mask(), 2)
-        self.assertFalse(mine & self.journals())
+        self.assertFalse(self.has_journal())
 
 
 if __name__ == "__main__":

@@ -26,9 +26,7 @@ class Hotplug(unittest.TestCase):
                                  stdin=subprocess.PIPE, start_new_session=True)
         self.addCleanup(guard.wait, 30)
         self.addCleanup(guard.stdin.close)
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.end = self.lab.a
 
     def start(self, **settings):

@@ -24,9 +24,7 @@ KEY = "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bb
 
 class Rss(unittest.TestCase):
     def setUp(self):
-        self.lab = Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab = Lab().enter_for(self)
         self.seed = int.from_bytes(os.urandom(4), "little")
         self.lab.start_snpd(self.lab.a, settings={**BY_COMMAND, "shards": SHARDS,
                                                   "rss_balancing": "disabled"})

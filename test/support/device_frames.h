@@ -64,9 +64,9 @@ inline bool is_readable(const device::PacketQueue& queue, int timeout_ms) {
   return ::poll(&waiting, 1, timeout_ms) == 1;
 }
 
-// Receives until `count` frames are there or none has come for two seconds.
+// Receives until `count` frames are there or none has come for so long.
 inline std::vector<ReceivedFrame> collect(device::PacketQueue& queue, std::size_t count,
-                                          std::size_t burst = 64, int patience_ms = 2000) {
+                                          std::size_t burst = 64, int patience_ms = 20'000) {
   std::vector<ReceivedFrame> frames;
   std::vector<device::RxFrame> out(burst);
   while (frames.size() < count) {

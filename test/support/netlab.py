@@ -28,8 +28,11 @@ from pathlib import Path
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_TCP_LISTEN = "0A"
+_TCP_ESTABLISHED, _TCP_LISTEN = "01", "0A"
 DEVICE = "veth0"
+# No wait for something that comes by itself is shorter: the machine may be small and busy with other
+# tests, and a wait that ends well costs only what it took.
+PATIENCE_S = 60
 _labs_made = 0
 
 
@@ -53,7 +56,10 @@ def default_build():
 
 
 def wait_until(condition, seconds, what, every=0.01):
-    """Waits for condition() to be true; says what did not happen otherwise."""
+    """Waits for condition() to be true; says what did not happen otherwise.
+
+    seconds: what it may take where nothing else runs; it is given PATIENCE_S at least."""
+    seconds = max(seconds, PATIENCE_S)
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -133,7 +139,8 @@ class Process:
         return Path(self.log).read_text(errors="replace")
 
     def wait(self, seconds):
-        """Its exit status; LabError if it does not end in time."""
+        """Its exit status; LabError if it does not end in time, see wait_until."""
+        seconds = max(seconds, PATIENCE_S)
         try:
             return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -162,6 +169,19 @@ class Process:
                         return True
             return False
         wait_until(listening, seconds, f"{self.name} listening on port {port}")
+
+    def wait_connected(self, port, count, seconds=10):
+        """Waits until its namespace has so many established connections with this local port."""
+        def connected():
+            self.expect_running()
+            found = 0
+            for table in ("tcp", "tcp6"):
+                for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
+                    fields = line.split()
+                    found += (fields[3] == _TCP_ESTABLISHED and
+                              int(fields[1].split(":")[1], 16) == port)
+            return found >= count
+        wait_until(connected, seconds, f"{count} connections of {self.name}")
 
     def tree(self):
         """Its pid and those of its living descendants."""
@@ -233,7 +253,7 @@ class Namespace:
         self.lab.processes.append(process)
         return process
 
-    def snp(self, *words, check=True, timeout=60):
+    def snp(self, *words, check=True, timeout=120):
         """Runs the snp command in the namespace."""
         return self.run([self.lab.snp, *words], check=check, timeout=timeout)
 
@@ -309,6 +329,18 @@ class Lab:
             raise
         return self
 
+    def enter_for(self, test):
+        """Entered now, left when the test (a unittest.TestCase) is over; when that has failed, the
+        programs' last words are shown."""
+        def leave():
+            told = test._outcome.result  # unittest has no other way to ask
+            if any(who is test for who, _ in told.errors + told.failures):
+                self._show_logs()
+            self.__exit__(None, None, None)
+        self.__enter__()
+        test.addCleanup(leave)
+        return self
+
     @staticmethod
     def _on_signal(number, _frame):
         if number == signal.SIGINT:
@@ -318,6 +350,7 @@ class Lab:
     def _make(self):
         for end in self.ends:
             _must(["ip", "netns", "add", end.name])
+            self._hush(end)
         if self.path is None:
             self._join(self.a, DEVICE, self.b, DEVICE)
         else:
@@ -337,6 +370,16 @@ class Lab:
         self._qdiscs_before = {end: end.qdiscs() for end in (self.a, self.b)}
         if self.path is not None:
             self._start_relay()
+
+    @staticmethod
+    def _hush(end):
+        """Nobody looks for routers, other owners of its addresses or groups by itself: frames are
+        those of the test, and the questions for neighbours that these need."""
+        for name, value in (("conf.default.router_solicitations", 0), ("conf.default.accept_dad", 0),
+                            ("conf.default.accept_ra", 0), ("mld_qrv", 1)):
+            # Not every kernel has each of them.
+            subprocess.run(["ip", "netns", "exec", end.name, "sysctl", "-qw",
+                            f"net.ipv6.{name}={value}"], capture_output=True, check=False)
 
     def _join(self, one, device, other, other_device):
         _must(["ip", "link", "add", "name", device, "netns", one.name, "mtu", str(self.mtu), "type",
@@ -390,8 +433,8 @@ class Lab:
                 continue
             self._note_programs(end)
             end.snpd.expect_running()
-            if not end.snpd.stop(seconds=20):
-                raise LabError(f"snpd in {end.name} did not stop within 20 s of SIGTERM")
+            if not end.snpd.stop(seconds=PATIENCE_S):
+                raise LabError(f"snpd in {end.name} did not stop within {PATIENCE_S} s of SIGTERM")
             status = end.snpd.popen.returncode
             end.snpd = None
             if status != 0:
@@ -460,7 +503,7 @@ class Lab:
         found = [f"namespace {name}" for name in namespaces() & {end.name for end in self.ends}]
         found += [f"process {p.pid} ({p.name})" for p in self.processes if p.running()]
 
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while (left := self._programs & bpf_programs().keys()) and time.monotonic() < end:
             time.sleep(0.05)  # a removed namespace lets go of its programs a moment later
         return found + [f"BPF program {i}" for i in sorted(left)]

@@ -5,11 +5,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
-from netlab import DEVICE, Lab, LabError, namespaces
+from netlab import DEVICE, Lab, LabError, namespaces, wait_until
 
 HERE = Path(__file__).resolve().parent
 
@@ -68,19 +67,15 @@ class Leftovers(unittest.TestCase):
             with lab() as here:
                 # It leaves our session, as a daemon does.
                 here.a.run(["sh", "-c", "setsid --fork sleep 600 >/dev/null 2>&1"])
-                time.sleep(0.1)
-                pids = here.a.pids()
-                self.assertEqual(len(pids), 1)
-        for _ in range(100):
-            if not Path(f"/proc/{pids[0]}").exists():
-                return
-            time.sleep(0.02)
-        self.fail("the escaped daemon still runs")
+                pids = wait_until(lambda: len(found := here.a.pids()) == 1 and found, 10, "the daemon")
+                wait_until(lambda: Path(f"/proc/{pids[0]}/comm").read_text() == "sleep\n", 10,
+                           "the daemon as sleep")
+        wait_until(lambda: not Path(f"/proc/{pids[0]}").exists(), 10, "the end of the daemon")
 
     def test_a_program_that_ignores_the_end_is_killed(self):
         with lab() as here:
-            stubborn = here.a.start(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
-            time.sleep(0.2)
+            stubborn = here.a.start(["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"])
+            wait_until(lambda: "deaf" in stubborn.output(), 10, "the trap")
             self.assertFalse(stubborn.stop(seconds=0.3))
             self.assertFalse(stubborn.running())
 

@@ -31,6 +31,7 @@ class Streams:
         self.server.wait_listening(port, seconds)
         self.client = connector.start([peer, "connect", address or listener.v4, port, *options],
                                       attached=connector in attached, name="connect")
+        self.server.wait_connected(port, connections)
 
     def expect_running(self):
         self.server.expect_running()

@@ -36,8 +36,8 @@ struct TcpPair {
     here.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     flow.local = endpoint(name_of(here.get(), &::getsockname));
     flow.remote = endpoint(name_of(here.get(), &::getpeername));
-    set_receive_timeout(here, 5'000);
-    set_receive_timeout(there, 5'000);
+    set_receive_timeout(here, 30'000);
+    set_receive_timeout(there, 30'000);
   }
 
   static void set_receive_timeout(const UniqueFd& fd, int ms) {

@@ -11,6 +11,8 @@ from netlab import Lab
 
 KERNEL_ONLY = "--kernel" in sys.argv
 SETTINGS = {"chimney": "enabled"}
+# On a busy machine the kernel may have done most of a scenario before the connection has moved.
+MOST_TRIES = 6
 
 
 class TwoPaths(unittest.TestCase):
@@ -47,15 +49,16 @@ class TwoPaths(unittest.TestCase):
         at_least_bytes: what the engines of both ends must have carried in the second run."""
         on_kernel = scenario(False, *arguments)
         ends = (self.lab.a, self.lab.b)
-        before = [self.carried(end) for end in ends]
-        through_chimney = scenario(not KERNEL_ONLY, *arguments)
-        self.assertEqual(on_kernel, through_chimney, "the kernel's result and the chimney's differ")
-        for end, old in zip(ends, before):
-            if not KERNEL_ONLY:
-                moved = self.carried(end) - old
-                self.assertGreaterEqual(moved, at_least_bytes, f"carried by the engine of "
-                                        f"{end.name}; declined: {end.snp_json('stats')['declined']}")
-        return through_chimney
+        for _ in range(MOST_TRIES):
+            before = [self.carried(end) for end in ends]
+            through_chimney = scenario(not KERNEL_ONLY, *arguments)
+            self.assertEqual(on_kernel, through_chimney,
+                             "the kernel's result and the chimney's differ")
+            moved = [self.carried(end) - old for end, old in zip(ends, before)]
+            if KERNEL_ONLY or min(moved) >= at_least_bytes:
+                return through_chimney
+        self.fail(f"the engines carried {moved} of {at_least_bytes} bytes; declined: " +
+                  str([end.snp_json("stats")["declined"] for end in ends]))
 
 
 def url_host(address):

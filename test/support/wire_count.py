@@ -7,7 +7,7 @@ import struct
 import threading
 
 from control import in_namespace
-from netlab import LabError
+from netlab import LabError, wait_until
 
 _ETH_P_ALL, _SOL_PACKET, _SO_RCVBUFFORCE = 3, 263, 33
 _PACKET_STATISTICS, _PACKET_VNET_HDR = 6, 15
@@ -30,7 +30,9 @@ class WireCount:
     """
 
     def __init__(self, end, device):
+        self.lock = threading.Lock()
         self.forget()
+        self.given = self.taken = self.drops = 0  # by the kernel, by the reader, by nobody
 
         def make():
             made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
@@ -45,9 +47,15 @@ class WireCount:
         self.thread.start()
 
     def forget(self):
-        self.sent = collections.defaultdict(Counts)
-        self.received = collections.defaultdict(Counts)
-        self.seen = 0
+        with self.lock:
+            self.sent = collections.defaultdict(Counts)
+            self.received = collections.defaultdict(Counts)
+            self.seen = 0
+
+    def frames(self):
+        """Those that have passed since forget(), all of them counted here."""
+        wait_until(self._has_caught_up, 10, "the capture's reader")
+        return self.seen
 
     def stop(self):
         self.is_stopping = True
@@ -56,10 +64,20 @@ class WireCount:
 
     def check(self):
         """LabError when the kernel has dropped a frame on its way to us."""
+        self._ask_kernel()
+        if self.drops:
+            raise LabError(f"the capture lost {self.drops} frames, {self.given} came")
+
+    def _ask_kernel(self):
+        # Asking sets them to zero. The first number has the second one in it.
         packets, drops = struct.unpack("II", self.socket.getsockopt(_SOL_PACKET,
                                                                     _PACKET_STATISTICS, 8))
-        if drops:
-            raise LabError(f"the capture lost {drops} of {packets} frames")
+        self.given += packets - drops
+        self.drops += drops
+
+    def _has_caught_up(self):
+        self._ask_kernel()
+        return self.taken >= self.given
 
     def _run(self):
         buffer = bytearray(_SNAP)
@@ -70,8 +88,10 @@ class WireCount:
                 if self.is_stopping:
                     return
                 continue
-            self._count(buffer, length, address[2] == _PACKET_OUTGOING)
-            self.seen += 1
+            with self.lock:
+                self._count(buffer, length, address[2] == _PACKET_OUTGOING)
+                self.seen += 1
+                self.taken += 1
 
     def _count(self, buffer, length, is_outgoing):
         gso_size = _VNET.unpack_from(buffer)[3]

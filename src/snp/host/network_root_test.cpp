@@ -30,7 +30,7 @@ class NetworkTest : public testing::Test {
   // As the daemon does: again until the neighbour is resolved.
   Result<Path> find_path_in_time(const FourTuple& flow, std::uint32_t bound_ifindex = 0) {
     auto path = network_->find_path(flow, bound_ifindex);
-    for (int i = 0; i < 5000 && !path && path.error().code == Errc::kBusy; ++i) {
+    for (int i = 0; i < 60'000 && !path && path.error().code == Errc::kBusy; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       path = network_->find_path(flow, bound_ifindex);
     }
@@ -45,7 +45,7 @@ class NetworkTest : public testing::Test {
   // Dispatches until such a change has been told.
   testing::AssertionResult sees(Kind kind, std::uint32_t ifindex, const IpAddress& address = {}) {
     bool seen = false;
-    for (int i = 0; i < 500 && !seen; ++i) {
+    for (int i = 0; i < 6000 && !seen; ++i) {
       pollfd readable{network_->fd(), POLLIN, 0};
       ::poll(&readable, 1, 10);
       network_->dispatch([&](const Network::Change& change) {
@@ -53,7 +53,7 @@ class NetworkTest : public testing::Test {
                         change.address == address);
       });
     }
-    return seen ? testing::AssertionSuccess() : testing::AssertionFailure() << "not told in 5 s";
+    return seen ? testing::AssertionSuccess() : testing::AssertionFailure() << "not told in 60 s";
   }
 
   NetnsLab lab_;

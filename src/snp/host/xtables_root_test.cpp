@@ -43,7 +43,7 @@ TEST_F(XtablesTest, IsToldOfEachChange) {
     while (is_told(**watch, 0)) {
     }
     namespace_.run(std::string("iptables-legacy -w ") + change);
-    EXPECT_TRUE(is_told(**watch, 5000)) << change;
+    EXPECT_TRUE(is_told(**watch, 60'000)) << change;
   }
   EXPECT_EQ(concern(**watch), "iptables: table filter, chain INPUT, policy");
 }
