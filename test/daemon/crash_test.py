@@ -43,7 +43,7 @@ class Crash(unittest.TestCase):
                        f"all connections offloaded in {end.name}", every=0.1)
 
     def finish_streams(self):
-        time.sleep(1)  # traffic goes on
+        time.sleep(0.3)  # traffic goes on
         self.streams.finish()
 
     def kill_engine(self, end):

@@ -167,8 +167,8 @@ class LocalStreams(LocalCase):
     def test_engine_killed(self):
         """Local connections go on meanwhile, and the next engine knows them: it can bring them home."""
         self.start_streams()
-        time.sleep(2.2)  # an engine that dies sooner is not trusted with resuming
         for _ in range(2):
+            time.sleep(2.2)  # an engine that dies sooner is not trusted with resuming
             self.kill_engine()
             self.assertIn("went on with", self.end.snpd.output())
             self.assertEqual(len(self.rows("local")), 2 * CONNECTIONS)
@@ -176,7 +176,6 @@ class LocalStreams(LocalCase):
             self.assertEqual(len(self.rows("local")), 0)
             self.move_away()
             self.wait_local(2 * CONNECTIONS)
-            time.sleep(2.2)
         self.finish_streams()
 
     def test_engine_killed_in_the_middle_of_moves(self):

@@ -20,6 +20,7 @@ from wire_count import WireCount  # noqa: E402
 
 PORT = 7300
 MOVES = 50
+TWICE = 4096  # see check_connections()
 TRIAL_S = 2.5  # daemon/keeper.cpp: an engine that lived so long is followed by one that goes on
 BY_COMMAND = {"automatic_bytes": 0, "automatic_calls": 0}
 
@@ -121,7 +122,8 @@ class Ledger(unittest.TestCase):
             self.clients.append(self.lab.a.start(
                 ["python3", "-c", ECHO_CLIENT, address, PORT, self.random.randrange(1 << 30),
                  self.pause], attached=True, name="client"))
-        wait_until(lambda: len(self.flows()) == len(addresses), 30, "the connections")
+        wait_until(lambda: [row["bytes_in"] > 0 for row in self.flows().values()] ==
+                   [True] * len(addresses), 30, "the connections, with bytes in the host")
 
     def stats(self):
         return control.ask(self.lab.a, "stats")[1]
@@ -163,7 +165,8 @@ class Ledger(unittest.TestCase):
 
     def check_totals(self, after, slack=0, offloads=True):
         """The wire is seen from the other end: what it received, we have sent. `slack`: segments
-        that a killed engine had counted and not sent."""
+        that a killed engine had counted and not sent; or it has died behind the call that sent one
+        frame, and before it counted that."""
         note = f"seed {self.seed}"
         wire, before = self.wire, self.before
         for family in ("ipv4", "ipv6"):
@@ -173,7 +176,8 @@ class Ledger(unittest.TestCase):
             if not offloads:  # the host's frames are cut behind the counter
                 continue
             over = by_family(before, after, family, "OutRequests") - sent["frames"]
-            self.assertTrue(0 <= over <= slack, f"{note}: {over} frames more than were sent")
+            self.assertTrue(-(slack > 0) <= over <= slack,
+                            f"{note}: {over} frames more than were sent")
             if over == 0:
                 self.assertEqual(by_family(before, after, family, "OutOctets"), sent["octets"],
                                  note)
@@ -181,7 +185,7 @@ class Ledger(unittest.TestCase):
         self.assertEqual(total(before, after, "tcp", "InSegs"), both["tcp_frames"], note)
         both = wire.received["ipv4"] + wire.received["ipv6"]
         out = total(before, after, "tcp", "OutSegs") + total(before, after, "tcp", "RetransSegs")
-        self.assertTrue(0 <= out - both["segments"] <= slack * 64,
+        self.assertTrue(-slack <= out - both["segments"] <= slack * 64,
                         f"{note}: {out} segments, {both['segments']} on the wire")
         self.assertEqual(total(before, after, "tcp", "OutRsts"), both["resets"], note)
         self.assertEqual(total(before, after, "tcp", "EstabResets"), 0, note)
@@ -191,8 +195,9 @@ class Ledger(unittest.TestCase):
         self.assertEqual(total(before, after, "tcp", "CurrEstab"), len(self.clients), note)
 
     def check_connections(self, sent, slack=64):
-        """Bytes to the byte. `slack`: segments; a frame that waits in the socket's backlog while it
-        is parked may count twice, see doc/decisions/0014-one-ledger.md."""
+        """Bytes to the byte. `slack`: segments that were counted and not sent. A frame that waits in
+        the socket's backlog while it is parked may count twice, and a busy machine lets many wait:
+        see doc/decisions/0014-one-ledger.md."""
         rows = self.rows()
         self.assertEqual(len(rows), len(sent))
         for row in rows:
@@ -202,7 +207,7 @@ class Ledger(unittest.TestCase):
             key = (family, PORT, int(row["local"].rsplit(":", 1)[1]))
             to_us, from_us = self.wire.sent[key], self.wire.received[key]
             over = host["segments_in"] + target["segments_in"] - to_us["segments"]
-            self.assertTrue(0 <= over <= slack, f"{note}: {over} segments more than came")
+            self.assertTrue(0 <= over <= TWICE, f"{note}: {over} segments more than came")
             over = host["segments_out"] + target["segments_out"] - from_us["segments"]
             self.assertTrue(0 <= over <= slack, f"{note}: {over} segments more than were sent")
             # Each client's bytes, all of which came back.

@@ -86,5 +86,20 @@ TEST(SocketMark, TheDifferenceIsWhatWasCarried) {
   EXPECT_EQ(between(from, to).bytes_out, 0u);
 }
 
+TEST(SocketMark, WhatTheFenceDroppedIsSentOnce) {
+  SocketMark from, to;
+  to.segments_out = 3;
+  to.bytes_sent = 300;  // 100 of them were dropped, and are new once more another time
+  to.bytes_out = 200;
+  EXPECT_EQ(between(from, to).bytes_out, 200u) << "from the handshake on";
+  to.bytes_out = 301;
+  EXPECT_EQ(between(from, to).bytes_out, 300u) << "a SYN is no byte";
+  from.bytes_out = 50;  // in flight when it came home
+  to.bytes_out = 250;
+  EXPECT_EQ(between(from, to).bytes_out, 200u);
+  to.bytes_out.reset();  // asked in the host, where nothing is fenced
+  EXPECT_EQ(between(from, to).bytes_out, 300u);
+}
+
 }  // namespace
 }  // namespace snp::host

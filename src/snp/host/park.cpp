@@ -310,6 +310,8 @@ Result<Parked> dump(int fd, const HostSocketMemo& memo, const StreamRing& rx,
   // Bytes as they were dumped. Segments as late as can be: what was due leaves in repair mode, too,
   // and the fence counts it.
   parked.mark = mark_of(dump->info);
+  if (dump->info.tcpi_state == kKernelEstablished || dump->info.tcpi_state == kKernelCloseWait)
+    parked.mark.bytes_out = dump->info.tcpi_bytes_acked + dump->unacked - dump->unsent;
   if (const auto late = mark_of(fd)) parked.mark.segments_out = late->segments_out;
   return parked;
 }

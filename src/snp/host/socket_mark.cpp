@@ -1,5 +1,6 @@
 #include "snp/host/socket_mark.h"
 
+#include <algorithm>
 #include <array>
 
 #include <linux/sock_diag.h>
@@ -54,6 +55,12 @@ Carried between(const SocketMark& from, const SocketMark& to) noexcept {
   carried.bytes_in =
       past(to.bytes_received - (to.has_fin ? 1 : 0), from.bytes_received - (from.has_fin ? 1 : 0));
   carried.bytes_out = past(to.bytes_sent - to.bytes_resent, from.bytes_sent - from.bytes_resent);
+  if (to.bytes_out && from.bytes_out) {
+    carried.bytes_out = past(*to.bytes_out, *from.bytes_out);
+  } else if (to.bytes_out && from.segments_in + from.segments_out == 0) {
+    // From the handshake on; the SYN of a connection that was opened here is acknowledged, too.
+    carried.bytes_out = std::min(carried.bytes_out, *to.bytes_out);
+  }
   return carried;
 }
 

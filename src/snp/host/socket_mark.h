@@ -14,6 +14,10 @@ struct SocketMark {
   std::uint32_t segments_in = 0, segments_out = 0, retransmits = 0;
   bool has_fin = false;  // the peer's, which bytes_received counts as one
   std::uint64_t bytes_received = 0, bytes_sent = 0, bytes_resent = 0;
+  // Bytes acknowledged and in flight, where a dump or a refill knows the sequence numbers. What the
+  // egress fence drops in the moment before a park the kernel counts as sent, does not hold for
+  // sent, and sends as new another time.
+  std::optional<std::uint64_t> bytes_out;
 };
 static_assert(std::is_trivially_copyable_v<SocketMark>);
 

@@ -7,7 +7,9 @@
 #include <limits>
 #include <string>
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -255,6 +257,20 @@ bool restore_options(int fd, const CachedState& cached, const HostSocketMemo& me
 
 }  // namespace
 
+// Of the stay in the host. What is probed will be sent, and is nothing new.
+SocketMark mark_where_it_begins(int fd, const ConnectionState& state, const Plan& plan) {
+  tcp_info info{};
+  const auto unacked = ioctl_count(fd, SIOCOUTQ);
+  const auto unsent = ioctl_count(fd, SIOCOUTQNSD);
+  if (!unacked || !unsent || !read_tcp_info(fd, info)) return {};
+  SocketMark mark = mark_of(info);
+  mark.bytes_sent += plan.probed;
+  const TcpState is = state.delegated.state;
+  if (is == TcpState::kEstablished || is == TcpState::kCloseWait)  // without a FIN of ours
+    mark.bytes_out = info.tcpi_bytes_acked + *unacked - *unsent + plan.probed;
+  return mark;
+}
+
 Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMemo& memo,
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
                         const StreamRange& tx_range) {
@@ -280,8 +296,7 @@ Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMe
   refilled.asks_peer = plan->asks_peer;
   refilled.shut_after = plan->shut_after;
   refilled.repeats_fin = plan->repeats_fin;
-  if (tcp_info info{}; read_tcp_info(fd, info)) refilled.mark = mark_of(info);
-  refilled.mark.bytes_sent += plan->probed;  // they will be sent, and are no new ones
+  refilled.mark = mark_where_it_begins(fd, state, *plan);
   refilled.filtered = drops_of(fd) - memo.drops;
   refilled.needs_forged = plan->measures || plan->fin_received ||
                           state.delegated.state == TcpState::kClosed ||
