@@ -89,8 +89,10 @@ void epoll_edge() {
   ::close(epoll);
 }
 
-// Edges for writing: after EAGAIN, one when there is room.
-void epoll_edge_write() {
+// Edges for writing: after EAGAIN, one when there is room. Programs also wait for it after a write
+// that took a part (nginx).
+enum class WaitsAfter { kNothingTaken, kPartTaken };
+void write_by_edges(WaitsAfter waits) {
   const Pair p = make_pair();
   set_nonblocking(p.client);
   const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
@@ -108,10 +110,9 @@ void epoll_edge_write() {
   while (sent < kTotal && timeouts == 0) {
     const auto piece = pattern(std::min<std::size_t>(100'000, kTotal - sent), sent);
     const ssize_t n = ::write(p.client, piece.data(), piece.size());
-    if (n > 0) {
-      sent += static_cast<std::size_t>(n);
-      continue;
-    }
+    if (n > 0) sent += static_cast<std::size_t>(n);
+    const bool is_whole = n == static_cast<ssize_t>(piece.size());
+    if (is_whole || (n > 0 && waits == WaitsAfter::kNothingTaken)) continue;
     epoll_event event{};
     if (::epoll_wait(epoll, &event, 1, 5000) != 1) ++timeouts;
   }
@@ -121,6 +122,13 @@ void epoll_edge_write() {
   say("good", good && total == kTotal ? 1 : 0);
   close_pair(p);
   ::close(epoll);
+}
+
+void epoll_edge_write() {
+  write_by_edges(WaitsAfter::kNothingTaken);
+}
+void epoll_edge_partial_write() {
+  write_by_edges(WaitsAfter::kPartTaken);
 }
 
 void epoll_oneshot() {
@@ -267,6 +275,44 @@ void epoll_wakes_sleeper() {
   registrar.join();
   close_pair(p);
   ::close(epoll);
+}
+
+// Threads that sleep in an empty set before the first connection is registered: each gets an event,
+// with its data, also while the other one is busy.
+void epoll_sleeps_before() {
+  for (int round = 0; round < 5; ++round) {
+    const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+    std::atomic<int> asleep{0}, told{0};
+    std::atomic<std::uint64_t> sum{0};
+    const auto sleep = [&] {
+      ++asleep;
+      epoll_event event{};
+      if (::epoll_wait(epoll, &event, 1, 8000) != 1) return;
+      sum += event.data.u64;
+      ++told;
+      for (int ms = 0; told != 2 && ms < 8000; ++ms)
+        pause_ms(1);
+    };
+    std::thread one(sleep);
+    std::thread two(sleep);
+    while (asleep != 2)
+      pause_ms(1);
+    pause_ms(5);  // most likely they sleep by now; whether or not must make no difference
+    const Pair pairs[2] = {make_pair(), make_pair()};
+    for (const Pair& p : pairs) {
+      control(epoll, EPOLL_CTL_ADD, p.server, EPOLLIN | EPOLLONESHOT,
+              static_cast<std::uint64_t>(1 + (&p - pairs)));
+      pause_ms(round);
+      write_all(p.client, pattern(1));
+    }
+    one.join();
+    two.join();
+    say("told", told.load());
+    say("sum", static_cast<long>(sum.load()));
+    for (const Pair& p : pairs)
+      close_pair(p);
+    ::close(epoll);
+  }
 }
 
 void epoll_threads() {
@@ -451,12 +497,14 @@ const std::vector<Scenario>& event_scenarios() {
       {"epoll_level", epoll_level},
       {"epoll_edge", epoll_edge},
       {"epoll_edge_write", epoll_edge_write},
+      {"epoll_edge_partial_write", epoll_edge_partial_write},
       {"epoll_oneshot", epoll_oneshot},
       {"epoll_hang_up", epoll_hang_up},
       {"epoll_fairness", epoll_fairness},
       {"epoll_tells_once", epoll_tells_once},
       {"epoll_mixed", epoll_mixed},
       {"epoll_wakes_sleeper", epoll_wakes_sleeper},
+      {"epoll_sleeps_before", epoll_sleeps_before},
       {"epoll_threads", epoll_threads},
       {"epoll_before_connect", epoll_before_connect},
       {"epoll_nested", epoll_nested},

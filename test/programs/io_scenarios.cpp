@@ -4,6 +4,8 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 
@@ -11,9 +13,11 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -177,8 +181,10 @@ void timeouts() {
   const long ms = (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1'000'000;
   say("not early", ms >= 49 ? 1 : 0);
   write_all(p.client, {'h', 'i'});
+  wait_readable(p.server, 5000);  // the limit is short for a busy machine
   say("recv", ::recv(p.server, buffer, sizeof buffer, 0));
   write_all(p.client, {'h', 'i'});
+  wait_readable(p.server, 5000);
   say("waitall", ::recv(p.server, buffer, sizeof buffer, MSG_WAITALL));
   close_pair(p);
 }
@@ -193,31 +199,76 @@ void handle(int signal, int flags) {
   action.sa_flags = flags;
   ::sigaction(signal, &action, nullptr);
 }
-// Again and again: the first may come before the call that it is to interrupt. 0: no more.
-void alarm_every(int ms) {
-  const itimerval timer{{0, ms * 1000}, {0, ms * 1000}};
-  ::setitimer(ITIMER_REAL, &timer, nullptr);
+// Does the thread sleep in a system call?
+bool is_asleep(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const std::size_t end = text.rfind(')');
+  return end != std::string::npos && end + 2 < text.size() && text[end + 2] == 'S';
 }
 
+// Sends a signal to the thread that makes it as soon as that sleeps in the call that follows; then
+// calls `then`.
+class Interrupter {
+ public:
+  template <class Then>
+  explicit Interrupter(Then then)
+      : thread_([this, sleeper = ::gettid(), then] {
+          while (!is_called_)
+            std::this_thread::yield();
+          while (!is_asleep(sleeper))
+            std::this_thread::yield();
+          ::syscall(SYS_tgkill, ::getpid(), sleeper, SIGUSR1);
+          then();
+          // One that was lost: say so instead of waiting for ever.
+          for (int ms = 0; !has_ended_; ++ms) {
+            pause_ms(1);
+            if (ms != 5000) continue;
+            std::printf("the signal was lost\n");
+            ::_exit(1);
+          }
+        }) {}
+  long interrupt(long (*call)(int fd), int fd) {
+    is_called_ = true;
+    const long result = call(fd);
+    const int error = errno;
+    has_ended_ = true;
+    thread_.join();
+    errno = error;
+    return result;
+  }
+
+ private:
+  std::atomic<bool> is_called_{false}, has_ended_{false};
+  std::thread thread_;
+};
+
+// Whatever happens to a connection meanwhile: a signal ends a call that sleeps, or it goes on.
 void interrupted() {
   const Pair p = make_pair();
-  char buffer[8];
-  handle(SIGALRM, 0);
-  alarm_every(50);
-  say("recv", ::recv(p.server, buffer, sizeof buffer, 0));
-  alarm_every(0);
-  say("signals came", signals.exchange(0) != 0 ? 1 : 0);
-  handle(SIGALRM, SA_RESTART);
-  alarm_every(50);
-  std::thread late([&p] {
-    pause_ms(150);
+  const auto receive = [](int fd) -> long {
+    char buffer[8];
+    return ::recv(fd, buffer, sizeof buffer, 0);
+  };
+  const auto wait = [](int fd) -> long {
+    pollfd readable{fd, POLLIN, 0};
+    return ::poll(&readable, 1, -1);
+  };
+  handle(SIGUSR1, 0);
+  int ended = 0;
+  for (int i = 0; i < 60; ++i)
+    for (const auto call : {+receive, +wait})
+      if (Interrupter([] {}).interrupt(call, p.server) == -1 && errno == EINTR) ++ended;
+  say("ended", ended);
+  say("signals", signals.load());
+  handle(SIGUSR1, SA_RESTART);
+  Interrupter interrupter([&p] {
+    while (signals.load() != 121)
+      pause_ms(1);
     write_all(p.client, {'o', 'k'});
   });
-  // The timer's signal may reach either thread; whoever gets it, the call goes on.
-  say("recv restarted", ::recv(p.server, buffer, sizeof buffer, 0));
-  late.join();
-  alarm_every(0);
-  say("signals came", signals.load() != 0 ? 1 : 0);
+  say("recv restarted", interrupter.interrupt(receive, p.server));
+  say("signals", signals.load());
   close_pair(p);
 }
 

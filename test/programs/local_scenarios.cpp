@@ -199,10 +199,12 @@ void killed_writer(bool has_unread) {
   const pid_t peer = start_peer("flood", port);
   const int fd = accept_from(listener);
   if (has_unread) write_all(fd, pattern(100));
-  std::uint64_t total = 0;
+  std::atomic<std::uint64_t> total = 0;
   bool good = true;
-  std::thread killer([peer] {
+  std::thread killer([peer, &total] {
     pause_ms(60);
+    while (total == 0)
+      pause_ms(1);
     ::kill(peer, SIGKILL);
   });
   ssize_t n = 0;

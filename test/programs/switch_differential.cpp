@@ -113,7 +113,9 @@ int main(int argc, char** argv) {
     if (only_local && !is_local) continue;
     const snp::test::FakeSnpd snpd({.control_name = name, .is_local = is_local, .seed = seed});
     const char* mode = is_local ? "local" : "offloaded";
-    good &= compare(mode, kernel, run(program, scenario, library, name));
+    // On a busy machine a short program is over before the fake has looked at it.
+    for (int tries = 0; tries < 20 && snpd.offloads() == 0; ++tries)
+      good &= compare(mode, kernel, run(program, scenario, library, name));
     if (snpd.offloads() == 0) {
       std::printf("nothing was offloaded: %s\n", mode);
       good = false;

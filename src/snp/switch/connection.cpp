@@ -175,13 +175,15 @@ void request_home(Connection& c, Why why) noexcept {
   ring_control(*c.session, c.slot_id);
 }
 
-void Pass::pass_slowly(Connection& c) noexcept {
+void Pass::pass_slowly(Connection& c, SignalHold* signals) noexcept {
   for (;;) {
     const bool is_offloaded = ipc::mode_of(word_) == ipc::SlotMode::kOffloaded;
     if (in_host() || (is_offloaded && load_ends(c, word_))) return;
     ipc::leave(slot_);
     if (is_offloaded) request_home(c, Why::kUnsupportedCall);
+    if (signals != nullptr) signals->begin();
     ipc::wait_at_gate(slot_, word_);
+    if (signals != nullptr) signals->let_in();
     check_on_snpd(c);
     word_ = ipc::try_enter(slot_);
   }

@@ -11,6 +11,7 @@
 #include "snp/switch/fork.h"
 #include "snp/switch/lock.h"
 #include "snp/switch/session.h"
+#include "snp/switch/signals.h"
 #include "snp/switch/table.h"
 
 namespace snp::switch_ {
@@ -74,6 +75,8 @@ struct alignas(64) Connection {
   std::atomic<Instant::rep> stall_since{0};
   std::atomic<bool> wants_more{false};  // the last write could not put in everything
 
+  std::atomic<std::uint32_t> news{0};  // for readers, besides what has arrived: see tell_watchers()
+
   Lock watch_lock;  // guards watch_users and the slot's wait_sets, and the same for lanes
   std::array<std::uint32_t, ipc::kWaitSetsPerSlot> watch_users{};
   std::array<ipc::LaneId, ipc::kWaitSetsPerSlot> lanes{};
@@ -86,9 +89,11 @@ struct alignas(64) Connection {
 // loaded then. Nobody sleeps while holding one.
 class Pass {
  public:
-  explicit Pass(Connection& c) noexcept : slot_(*c.slot), word_(ipc::try_enter(*c.slot)) {
+  // `signals`: of a call that may sleep after it, and must not miss one that comes while it waits.
+  explicit Pass(Connection& c, SignalHold* signals = nullptr) noexcept
+      : slot_(*c.slot), word_(ipc::try_enter(*c.slot)) {
     if (!in_host() && c.ends.word.load(std::memory_order_acquire) != word_) [[unlikely]]
-      pass_slowly(c);
+      pass_slowly(c, signals);
   }
   ~Pass() { ipc::leave(slot_); }
   Pass(const Pass&) = delete;
@@ -100,7 +105,7 @@ class Pass {
   [[nodiscard]] std::uint32_t word() const noexcept { return word_; }
 
  private:
-  void pass_slowly(Connection& c) noexcept;
+  void pass_slowly(Connection& c, SignalHold* signals) noexcept;
 
   ipc::Slot& slot_;
   std::uint32_t word_;
@@ -167,6 +172,12 @@ void adopt_duplicate(int original, int fd) noexcept;
 // Something takes long while the gate is closed or a waiter sleeps: is snpd still there? If it and
 // its keeper are gone for good, the connection fails as after a reset.
 void check_on_snpd(Connection& c) noexcept;
+
+// Tells our own waiters of something that also those hear of who do not wait for room.
+inline void tell_watchers(Connection& c) noexcept {
+  c.news.fetch_add(1);
+  mark_watchers(*c.session, *c.slot, c.slot_id);
+}
 
 // The slot tells this wait set from now on. False: its four places are taken. 0 stands for a waiter
 // that looks again and again, because snpd is lost.

@@ -140,7 +140,7 @@ long shut_down(Connection& c, int fd, int how) noexcept {
     if (pass.in_host()) return 0;
     if (!is_local(c)) ring_shard(*c.session, *c.slot, c.slot_id);
   }
-  mark_watchers(*c.session, *c.slot, c.slot_id);  // as inet_shutdown, also when it is closed
+  tell_watchers(c);  // as inet_shutdown, also when it is closed
   return result;
 }
 

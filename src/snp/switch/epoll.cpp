@@ -26,6 +26,30 @@ int wait_on(int fd, epoll_event* events, int most, Duration timeout, const sigse
   return finish<int>(instance.wait(events, most, timeout, mask));
 }
 
+// A set without a tracked connection is the kernel's alone. But one may be registered while
+// somebody sleeps here: then what wakes us may be meant for the instance.
+template <class Wait>
+int wait_in_kernel(int fd, epoll_event* events, int most, Duration timeout, const sigset_t* mask,
+                   Wait wait) noexcept {
+  Deadline deadline(timeout);
+  static_cast<void>(deadline.left_roughly());  // it runs from here on
+  std::atomic<std::uint32_t>& waiters = kernel_waiters(fd);
+  waiters.fetch_add(1);
+  // Whoever makes an instance now sees us, or we see it.
+  if (EpollInstance* made = epoll_in(entry_of(fd)); made != nullptr) [[unlikely]] {
+    waiters.fetch_sub(1);
+    return wait_on(fd, events, most, timeout, mask, *made);
+  }
+  const int n = wait();
+  waiters.fetch_sub(1);
+  if (n <= 0) [[likely]]
+    return n;
+  EpollInstance* instance = epoll_in(entry_of(fd));
+  if (instance == nullptr) [[likely]]
+    return n;
+  return finish<int>(instance->wait_after(events, n, most, deadline.left(), mask));
+}
+
 }  // namespace
 }  // namespace snp::switch_
 
@@ -52,23 +76,29 @@ SNP_EXPORT int epoll_ctl(int epoll_fd, int operation, int fd, epoll_event* event
 
 SNP_EXPORT int epoll_wait(int fd, epoll_event* events, int most, int timeout) {
   EpollInstance* instance = epoll_in(entry_of(fd));
-  if (instance == nullptr) return real().epoll_wait(fd, events, most, timeout);
+  if (instance == nullptr)
+    return wait_in_kernel(fd, events, most, from_ms(timeout), nullptr,
+                          [=] { return real().epoll_wait(fd, events, most, timeout); });
   return wait_on(fd, events, most, from_ms(timeout), nullptr, *instance);
 }
 
 SNP_EXPORT int epoll_pwait(int fd, epoll_event* events, int most, int timeout,
                            const sigset_t* mask) {
   EpollInstance* instance = epoll_in(entry_of(fd));
-  if (instance == nullptr) return real().epoll_pwait(fd, events, most, timeout, mask);
+  if (instance == nullptr)
+    return wait_in_kernel(fd, events, most, from_ms(timeout), mask,
+                          [=] { return real().epoll_pwait(fd, events, most, timeout, mask); });
   return wait_on(fd, events, most, from_ms(timeout), mask, *instance);
 }
 
 SNP_EXPORT int epoll_pwait2(int fd, epoll_event* events, int most, const timespec* timeout,
                             const sigset_t* mask) {
   EpollInstance* instance = epoll_in(entry_of(fd));
-  if (instance == nullptr) return real().epoll_pwait2(fd, events, most, timeout, mask);
   const snp::Duration limit = timeout == nullptr
                                   ? kForever
                                   : snp::seconds(timeout->tv_sec) + snp::Duration(timeout->tv_nsec);
+  if (instance == nullptr)
+    return wait_in_kernel(fd, events, most, limit, mask,
+                          [=] { return real().epoll_pwait2(fd, events, most, timeout, mask); });
   return wait_on(fd, events, most, limit, mask, *instance);
 }

@@ -1,6 +1,7 @@
 // Registrations: who is in the real set, who is not, and what follows from a change of mode.
 #include "snp/switch/epoll_instance.h"
 
+#include <array>
 #include <new>
 
 #include <sys/eventfd.h>
@@ -16,6 +17,23 @@ EpollRegistry& epoll_registry() noexcept {
   return registry;
 }
 
+namespace {
+
+constexpr std::size_t kWaiterCounts = 256;
+struct alignas(64) WaiterCount {
+  std::atomic<std::uint32_t> count{0};
+};
+std::array<WaiterCount, kWaiterCounts>& waiter_counts() noexcept {
+  static constinit std::array<WaiterCount, kWaiterCounts> counts{};
+  return counts;
+}
+
+}  // namespace
+
+std::atomic<std::uint32_t>& kernel_waiters(int epoll_fd) noexcept {
+  return waiter_counts()[static_cast<unsigned>(epoll_fd) % kWaiterCounts].count;
+}
+
 EpollInstance* EpollInstance::make(int epoll_fd, Session& session) noexcept {
   EpollRegistry& registry = epoll_registry();
   const Guard guard(registry.lock);
@@ -23,10 +41,13 @@ EpollInstance* EpollInstance::make(int epoll_fd, Session& session) noexcept {
   EpollInstance* memory = registry.instances.take();
   if (memory == nullptr) return nullptr;
   auto* instance = new (memory) EpollInstance;
+  // Known before the first of its events can come: who sleeps in the set already looks it up then.
   if (instance->open(epoll_fd, session) &&
       set_entry(epoll_fd, reinterpret_cast<std::uintptr_t>(instance) |
-                              static_cast<std::uintptr_t>(EntryKind::kEpoll)))
-    return instance;
+                              static_cast<std::uintptr_t>(EntryKind::kEpoll))) {
+    if (instance->enter_set()) return instance;
+    clear_entry(epoll_fd);
+  }
   instance->close();
   registry.instances.give(instance);
   return nullptr;
@@ -40,23 +61,40 @@ bool EpollInstance::open(int epoll_fd, Session& session) noexcept {
   eventfd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (by_slot_ == nullptr || eventfd_ < 0 || !lanes_.open()) return false;
   set_entry(eventfd_, EntryKind::kInternal);
+  return join(session);
+}
+
+// Sleepers of the time before come out, each wakes the next (wait_after()).
+bool EpollInstance::enter_set() noexcept {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.ptr = this;
-  return sys(SYS_epoll_ctl, epoll_fd, EPOLL_CTL_ADD, eventfd_, &event) == 0 && join(session);
+  if (sys(SYS_epoll_ctl, epoll_fd_, EPOLL_CTL_ADD, eventfd_, &event) != 0) return false;
+  watch_control();
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // the entry is set, see wait_in_kernel()
+  if (kernel_waiters(epoll_fd_).load() != 0) {
+    uncounted_.fetch_or(kEarly);
+    ring_without_sleeper();
+    write_bell(eventfd_);
+  }
+  return true;
 }
 
-// A wait set of this session; and its control socket in the real set, whose hang-up ends a sleep.
+// The hang-up of the session's control socket ends a sleep.
+void EpollInstance::watch_control() noexcept {
+  epoll_event event{};
+  event.events = EPOLLRDHUP | EPOLLET;
+  event.data.ptr = reinterpret_cast<std::byte*>(this) + kControlMark;
+  sys(SYS_epoll_ctl, epoll_fd_, EPOLL_CTL_ADD, session_->control, &event);
+}
+
+// A wait set of this session.
 bool EpollInstance::join(Session& session) noexcept {
   static constinit ipc::WaitSet nobody_marks{};
   id_ = take_wait_set(session, eventfd_);
   if (id_ == 0 && !session.lost.load()) return false;
   session_ = &session;
   wait_set_ = id_ != 0 ? &session.wait_sets[id_] : &nobody_marks;
-  epoll_event event{};
-  event.events = EPOLLRDHUP | EPOLLET;
-  event.data.ptr = reinterpret_cast<std::byte*>(this) + kControlMark;
-  sys(SYS_epoll_ctl, epoll_fd_, EPOLL_CTL_ADD, session.control, &event);
   return true;
 }
 
@@ -83,6 +121,7 @@ void EpollInstance::change_session(Session& session) noexcept {
   lanes_.close(epoll_fd_);
   if (id_ != 0) give_wait_set(*session_, id_);
   join(session);
+  watch_control();
 }
 
 // Pre: locked, this instance or the registry: who changes registrations holds both.
@@ -138,7 +177,7 @@ long EpollInstance::add(int fd, Connection& c, const epoll_event& event) noexcep
   entry->fd = fd;
   entry->events = event.events;
   entry->data = event.data;
-  entry->is_marked = true;
+  entry->is_fresh = true;
   // The wait set was named before the mode is read: a change from now on marks us.
   const long result =
       mode(c) == ipc::SlotMode::kOffloaded ? 0 : put_in_kernel(*entry, EPOLL_CTL_ADD);
@@ -175,7 +214,7 @@ long EpollInstance::modify(EpollEntry& entry, const epoll_event& event) noexcept
     return result;
   }
   entry.is_fired = false;
-  entry.is_marked = true;
+  entry.is_fresh = true;
   list(entry);
   wake_sleeper();
   return 0;
@@ -225,7 +264,7 @@ void EpollInstance::follow_mode(EpollEntry& entry, ipc::SlotMode mode) noexcept 
     if (!entry.in_kernel) return;
     take_from_kernel(entry);
     offloaded_.fetch_add(1);
-    entry.is_marked = true;
+    entry.is_fresh = true;
     return;
   }
   if (!entry.in_kernel && !entry.is_fired) {
@@ -258,6 +297,7 @@ bool EpollInstance::attach(EpollEntry& entry, std::uint32_t word) noexcept {
     }
   }
   entry.word = word;
+  entry.is_fresh = true;
   return true;
 }
 
@@ -336,6 +376,8 @@ void adopt_epoll_duplicate(EpollInstance& instance) noexcept {
 }
 
 void reset_epoll_locks() noexcept {
+  for (WaiterCount& waiters : waiter_counts())
+    waiters.count.store(0);  // the parent's threads
   EpollRegistry& registry = epoll_registry();
   registry.lock.reset();
   registry.instances.reset_lock();

@@ -16,11 +16,16 @@
 
 #include "snp/switch/connection.h"
 #include "snp/switch/epoll_lanes.h"
+#include "snp/switch/stream.h"
 #include "snp/switch/wait.h"
 
 namespace snp::switch_ {
 
 class EpollInstance;
+
+// How many sleep in the kernel's wait of a set that had no instance when they came (nearly: of some
+// sets together).
+std::atomic<std::uint32_t>& kernel_waiters(int epoll_fd) noexcept;
 
 struct EpollEntry {
   EpollInstance* owner = nullptr;  // nullptr: not in use
@@ -31,8 +36,10 @@ struct EpollEntry {
   bool in_kernel = false;   // the real set has it
   bool is_fired = false;    // EPOLLONESHOT has reported: silent until EPOLL_CTL_MOD
   bool is_marked = false;   // something happened since the last report (EPOLLET)
+  bool is_fresh = false;    // added, changed or moved since then: all there is is an edge
   bool lost_event = false;  // a kernel event was swallowed during a hand-over
   bool is_listed = false;   // in the instance's list
+  Look seen;                // at the last report
   std::uint32_t word = 0;   // the mode word under which it was attached: see attach()
   ipc::LaneId lane = 0;     // that tells of the connection, when it is local
   EpollEntry* listed_next = nullptr;
@@ -66,6 +73,11 @@ class EpollInstance {
   // As epoll_pwait. Negative errno.
   long wait(epoll_event* events, int most, Duration timeout, const sigset_t* mask) noexcept;
 
+  // The same, after the kernel has reported `count` events of the real set to somebody who came
+  // before there was the instance.
+  long wait_after(epoll_event* events, int count, int most, Duration timeout,
+                  const sigset_t* mask) noexcept;
+
   // Somebody waits for the instance's own descriptor: its eventfd must work without a sleeper here.
   void serve_outer_waiter() noexcept;
   EpollInstance* next_free = nullptr;
@@ -77,6 +89,8 @@ class EpollInstance {
   friend void reset_epoll_locks() noexcept;
 
   bool open(int epoll_fd, Session& session) noexcept;
+  bool enter_set() noexcept;
+  void watch_control() noexcept;
   void close() noexcept;
   void change_session(Session& session) noexcept;
   bool join(Session& session) noexcept;
@@ -117,6 +131,7 @@ class EpollInstance {
   bool is_time_to_look() noexcept;
   void look_at_all(bool is_lost) noexcept;
   void wake_sleeper() noexcept;
+  void ring_without_sleeper() noexcept;
   void become_foreign() noexcept;
   template <class Visit>
   void for_each_entry(Visit&& visit) noexcept;
@@ -148,7 +163,9 @@ class EpollInstance {
   std::atomic<bool> has_stalled_{false};      // some wait for room, and nobody reads
   bool must_look_ = false;                    // some connection can be told only by looking again
   std::atomic<std::uint32_t> rounds_{0};      // calls served from rings since the kernel was asked
-  std::atomic<bool> has_outer_waiter_{false};
+  // Whom nobody here counts: the eventfd must work for them without a sleeper.
+  static constexpr std::uint32_t kOuter = 1, kEarly = 2;
+  std::atomic<std::uint32_t> uncounted_{0};
   EpollEntry* listed_first_ = nullptr;
   EpollEntry* listed_last_ = nullptr;
   std::atomic<std::uint32_t> listed_count_{0};

@@ -26,6 +26,15 @@ int in_whole_ms(Duration timeout) noexcept {
   return ms == timeout && ms.count() < 0x7fffffff ? static_cast<int>(ms.count()) : kNotWhole;
 }
 
+// A mark does not say of what. As ep_poll_callback: room is told to those who wait for it, and is
+// no edge for the others, whatever they have left unread.
+bool is_new_edge(const EpollEntry& entry, const Look& now) noexcept {
+  if (entry.is_fresh) return true;
+  if (!entry.is_marked) return false;
+  return (entry.events & EPOLLOUT) != 0 || now.arrived != entry.seen.arrived ||
+         now.news != entry.seen.news || now.status != entry.seen.status;
+}
+
 }  // namespace
 
 bool EpollInstance::may_be_ready() const noexcept {
@@ -60,16 +69,21 @@ bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
   if (is_local(c))
     peer_cpu_.store(c.ends.theirs->cpu.load(std::memory_order_relaxed), std::memory_order_relaxed);
   const std::uint32_t interest = entry.events | EPOLLERR | EPOLLHUP;
-  std::uint32_t mask = readiness(c) & interest;
+  const Look now = look(c);
+  std::uint32_t mask = now.ready & interest;
   if ((interest & EPOLLOUT) != 0 && (mask & EPOLLOUT) == 0 && want_write(c)) mask |= EPOLLOUT;
   const bool is_edge = (entry.events & EPOLLET) != 0;
   // Interest in an edge is there always; then a write that did not fit tells who waits.
   const bool wants_room = (interest & ~mask & EPOLLOUT) != 0 && (!is_edge || c.wants_more.load());
   if (wants_room && is_stalled(c)) has_stalled_ = true;
-  if (mask == 0 || (is_edge && !entry.is_marked)) return false;
+  if (mask == 0) return false;
+  const bool is_news = !is_edge || is_new_edge(entry, now);
+  entry.is_marked = false;
+  if (!is_news) return false;
+  entry.is_fresh = false;
+  entry.seen = now;
   event.events = mask;
   event.data = entry.data;
-  entry.is_marked = false;
   if ((entry.events & EPOLLONESHOT) != 0)
     entry.is_fired = true;
   else if (!is_edge)
@@ -102,7 +116,7 @@ inline bool EpollInstance::translate_one(epoll_event& event) noexcept {
     return true;
   }
   moving_ = {entry.connection, word};
-  entry.is_marked = entry.lost_event = true;  // what the socket says while it moves is not true
+  entry.is_fresh = entry.lost_event = true;  // what the socket says while it moves is not true
   list(entry);
   return false;
 }
@@ -149,11 +163,15 @@ EpollInstance::Told EpollInstance::ask_kernel(epoll_event* events, int most, Dur
 }
 
 void EpollInstance::wake_sleeper() noexcept {
-  if (sleepers_.load() != 0 || has_outer_waiter_.load()) write_bell(eventfd_);
+  if (sleepers_.load() != 0 || uncounted_.load() != 0) write_bell(eventfd_);
 }
 
 void EpollInstance::serve_outer_waiter() noexcept {
-  has_outer_waiter_.store(true);
+  uncounted_.fetch_or(kOuter);
+  ring_without_sleeper();
+}
+
+void EpollInstance::ring_without_sleeper() noexcept {
   wait_set_->sleeping.store(1);
   lanes_.arm();
   if (may_be_ready()) write_bell(eventfd_);
@@ -182,7 +200,7 @@ EpollInstance::Told EpollInstance::sleep(epoll_event* events, int most, Duration
   const Told told = may_be_ready() ? Told() : ask_kernel(events, most, limit, mask);
   if (is_lost && lane_edges_.load(std::memory_order_relaxed) == edges && lanes_.has_mute())
     must_look_ = true;
-  if (sleepers_.fetch_sub(1) == 1 && !has_outer_waiter_.load(std::memory_order_relaxed)) {
+  if (sleepers_.fetch_sub(1) == 1 && uncounted_.load(std::memory_order_relaxed) == 0) {
     // While everything is in the host nobody wakes us but a hand-over: one write too many then, for
     // none of ours at every call.
     if (offloaded_.load(std::memory_order_relaxed) != 0) {
@@ -221,10 +239,12 @@ void EpollInstance::look_at_all(bool is_lost) noexcept {
 // In a child: the eventfd in the set is for the parent to read, which may take its time.
 long EpollInstance::wait_foreign(epoll_event* events, int most, Deadline& deadline,
                                  const sigset_t* mask) noexcept {
+  SignalHold signals;
   for (;;) {
     const Duration left = deadline.left();
-    const long n = ask_kernel(events, most, left, mask).count;
+    const long n = ask_kernel(events, most, left, signals.mask(mask)).count;
     if (n != 0 || left == Duration::zero()) return n;
+    signals.begin();
     const timespec nap{0, 1'000'000};
     sys(SYS_nanosleep, &nap, nullptr);
   }
@@ -236,9 +256,19 @@ long EpollInstance::wait(epoll_event* events, int most, Duration timeout,
   Deadline deadline(timeout);
   if (is_foreign_) return wait_foreign(events, most, deadline, mask);
   const long n = wait_here(events, most, deadline, mask);
-  // Whatever this call took from the eventfd, an outer waiter must still hear of what is left.
-  if (has_outer_waiter_.load(std::memory_order_relaxed)) serve_outer_waiter();
+  // Whatever this call took from the eventfd, others must still hear of what is left.
+  if (uncounted_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+    if (kernel_waiters(epoll_fd_).load() == 0) uncounted_.fetch_and(~kEarly);
+    if (uncounted_.load() != 0) ring_without_sleeper();
+  }
   return n;
+}
+
+long EpollInstance::wait_after(epoll_event* events, int count, int most, Duration timeout,
+                               const sigset_t* mask) noexcept {
+  const long n = translate(events, count).count;
+  write_bell(eventfd_);  // translate() may have taken what should wake the next one
+  return n != 0 ? n : wait(events, most, timeout, mask);
 }
 
 // The caller has no time, but a connection of its is just between two places, and may be ready
@@ -269,6 +299,7 @@ long EpollInstance::with_rings(epoll_event* events, int most, Told told) noexcep
 
 long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
                               const sigset_t* mask) noexcept {
+  SignalHold signals;
   for (;;) {
     Told told;
     if (rounds_.load(std::memory_order_relaxed) >= kRoundsWithoutKernel) {
@@ -290,13 +321,15 @@ long EpollInstance::wait_here(epoll_event* events, int most, Deadline& deadline,
     const SpinBounds spin = bounds();
     const Instant began = has_offloaded ? now() : Instant();
     if (spinner_.spin(spin, [this] { return may_be_ready(); })) continue;
-    told = sleep(events, most, left, mask);
+    told = sleep(events, most, left, signals.mask(mask));
     if (has_offloaded) spinner_.learn(spin, now() - began);
     if (told.count < 0) return told.count;
     if (told.count > 0) {
       rounds_.store(0, std::memory_order_relaxed);
       return with_rings(events, most, told);
     }
+    // Nearly always a sleep is the last one, and two system calls would be its price.
+    signals.begin();
   }
 }
 

@@ -110,7 +110,7 @@ bool draws_reset(Connection& c) noexcept {
   c.local_error.store((theirs & kEnd) != 0 ? EPIPE : ECONNRESET);
   // Also for snpd, which must not bring home what is over.
   if (ipc::add_flags(c.ends.mine->flags, kReset) && is_deaf) tell_peer(c);
-  mark_watchers(*c.session, *c.slot, c.slot_id);
+  tell_watchers(c);
   return true;
 }
 
@@ -180,7 +180,7 @@ void look_at_peer(Connection& c, std::uint32_t word) noexcept {
     const bool has_read_all = left.has_value() && *left == 0;
     if (!ipc::add_flags(theirs.flags, has_read_all ? kGone | kEnd : kGone | kReset)) return;
   }
-  mark_watchers(*c.session, *c.slot, c.slot_id);
+  tell_watchers(c);
 }
 
 std::uint32_t local_limit(const Connection& c) noexcept {

@@ -206,7 +206,7 @@ void set_low_water(Connection& c, std::uint32_t bytes, bool in_host) noexcept {
   c.slot->app.receive_low_at.store(std::max(1u, bytes));
   if (!in_host && is_local(c)) c.ends.mine->receive_low_at.store(std::max(1u, bytes));
   // As tcp_set_rcvlowat: tells at once when there is enough.
-  if (!in_host && tells_reader(c)) mark_watchers(*c.session, *c.slot, c.slot_id);
+  if (!in_host && tells_reader(c)) tell_watchers(c);
 }
 
 constexpr bool is_timeout(int level, int name) noexcept {

@@ -168,6 +168,7 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
   const std::span<pollfd> copy = scratch.all();
   if (copy.empty()) return -ENOMEM;
   Deadline deadline(timeout);
+  SignalHold signals;
   for (int patience = 3;;) {
     const int ready = judge_offloaded(fds, false);
     Woken woken;
@@ -181,7 +182,8 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
     const SpinBounds bounds = first != nullptr ? spin_bounds(*first) : SpinBounds{};
     const Instant began = now();
     if (thread_spinner().spin(bounds, [&] { return judge_offloaded(fds, false) > 0; })) continue;
-    const int n = sleep(fds, copy, session, deadline.left(), mask);
+    signals.begin();
+    const int n = sleep(fds, copy, session, deadline.left(), signals.mask(mask));
     if (offloaded != fds.end()) thread_spinner().learn(bounds, now() - began);
     if (n > 0 && patience-- > 0 && std::any_of(fds.begin(), fds.end(), has_moved)) continue;
     if (n != 0) return n;

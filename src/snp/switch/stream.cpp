@@ -114,13 +114,21 @@ void note_fit(Connection& c, std::size_t length, std::size_t wanted) noexcept {
   if (length == 0 && is_local(c)) note_stall(c);
 }
 
-// `n` bytes more stand in the ring: `n`, or kMoved.
-long publish(Connection& c, std::uint64_t head, std::size_t n) noexcept {
+// A write that took a part only is told of room as one that took nothing (SOCK_NOSPACE).
+void wait_for_the_rest(Connection& c) noexcept {
+  ask_for_room(c);
+  if (room(c) >= room_to_tell(c) && c.ends.wants_write->exchange(0) != 0)
+    mark_watchers(*c.session, *c.slot, c.slot_id);
+}
+
+// `n` bytes more stand in the ring, of so many wanted: `n`, or kMoved.
+long publish(Connection& c, std::uint64_t head, std::size_t n, std::size_t wanted) noexcept {
   if (!move(c, *c.ends.tx_head, head, n)) return gone_or_broken(c);
   if (is_local(c))
     after_local_write(c);
   else
     ring_shard(*c.session, *c.slot, c.slot_id);
+  if (n < wanted) wait_for_the_rest(c);
   return static_cast<long>(n);
 }
 
@@ -179,7 +187,7 @@ long ring_send(Connection& c, const Buffers& buffers) noexcept {
     pos += piece.size();
     in.advance(piece.size());
   }
-  return publish(c, head, length);
+  return publish(c, head, length, buffers.left());
 }
 
 long ring_send_file(Connection& c, int file, long long* offset, std::size_t count) noexcept {
@@ -198,7 +206,8 @@ long ring_send_file(Connection& c, int file, long long* offset, std::size_t coun
   const long n = offset != nullptr ? sys(SYS_preadv, file, pieces, used, *offset, 0L)
                                    : sys(SYS_readv, file, pieces, used);
   if (n <= 0) return n;
-  const long result = publish(c, head, static_cast<std::size_t>(n));
+  const long result =
+      publish(c, head, static_cast<std::size_t>(n), n == static_cast<long>(length) ? wanted : 0);
   if (result < 0 && offset == nullptr) sys(SYS_lseek, file, -n, SEEK_CUR);
   if (result > 0 && offset != nullptr) *offset += n;
   return result;
@@ -234,15 +243,23 @@ std::uint32_t judge(const Connection& c) noexcept {
 
 }  // namespace
 
-std::uint32_t readiness(Connection& c) noexcept {
+Look look(Connection& c) noexcept {
   const std::uint32_t word = mode_word(c);
-  if (ipc::mode_of(word) != ipc::SlotMode::kOffloaded) return 0;
+  if (ipc::mode_of(word) != ipc::SlotMode::kOffloaded) return {};
   if (c.ends.word.load(std::memory_order_acquire) != word) [[unlikely]] {
-    if (!PassAt(c, word).is_inside()) return 0;
+    if (!PassAt(c, word).is_inside()) return {};
   }
-  const std::uint32_t mask = judge(c);
+  Look seen;
+  seen.news = c.news.load();
+  seen.status = status_of(c);
+  seen.arrived = ipc::position_of(c.ends.rx_head->load());
+  seen.ready = judge(c);
   std::atomic_thread_fence(std::memory_order_acquire);
-  return mode_word(c) == word ? mask : 0;
+  return mode_word(c) == word ? seen : Look{};
+}
+
+std::uint32_t readiness(Connection& c) noexcept {
+  return look(c).ready;
 }
 
 bool tells_reader(const Connection& c) noexcept {

@@ -72,6 +72,15 @@ long ring_send_file(Connection& c, int file, long long* offset, std::size_t coun
 
 // EPOLLIN, EPOLLOUT, ... by level. 0 while the connection is not offloaded, or just moves.
 std::uint32_t readiness(Connection& c) noexcept;
+// The same, and what tells that a reader has news since another look. What comes after a look is in
+// a later one.
+struct Look {
+  std::uint32_t ready = 0;
+  std::uint32_t news = 0;     // Connection::news
+  std::uint32_t status = 0;   // has the other side ended, or failed
+  std::uint64_t arrived = 0;  // position
+};
+Look look(Connection& c) noexcept;
 // What makes the kernel wake readers: data enough, or the end of file (tcp_data_ready). Inside the
 // gate.
 bool tells_reader(const Connection& c) noexcept;

@@ -55,22 +55,23 @@ long host_send(int fd, const Buffers& buffers, int flags, const msghdr* message)
 
 // MSG_PEEK with a minimum: data is there, but not enough, so readiness cannot tell when to look
 // again. Returns false when no more will come, or time is up.
-bool wait_for_more_to_peek(Connection& c, int fd, Deadline& deadline) noexcept {
+bool wait_for_more_to_peek(Connection& c, int fd, Deadline& deadline,
+                           SignalHold& signals) noexcept {
   pollfd poll{fd, POLLRDHUP, 0};
   const timespec nap{0, 1'000'000};
   const bool has_ended = [&] {
-    const Pass pass(c);  // what the socket says while it moves is not true
+    const Pass pass(c, &signals);  // what the socket says while it moves is not true
     return pass.in_host() ? real().poll(&poll, 1, 0) > 0
                           : (readiness(c) & (EPOLLRDHUP | EPOLLERR)) != 0;
   }();
   return !has_ended && deadline.left() != Duration::zero() &&
-         sys(SYS_nanosleep, &nap, nullptr) == 0;
+         real().ppoll(nullptr, 0, &nap, signals.mask()) == 0;
 }
 
 // A call that has done a part of its work leaves an error to the next one (tcp_recvmsg,
 // tcp_sendmsg).
-bool has_error(Connection& c, int fd) noexcept {
-  const Pass pass(c);
+bool has_error(Connection& c, int fd, SignalHold& signals) noexcept {
+  const Pass pass(c, &signals);
   if (!pass.in_host()) return (readiness(c) & EPOLLERR) != 0;
   pollfd poll{fd, 0, 0};
   return real().poll(&poll, 1, 0) > 0 && (poll.revents & POLLERR) != 0;
@@ -84,11 +85,12 @@ void clear_ancillary(msghdr* message) noexcept {
   message->msg_flags = 0;
 }
 
-long receive_once(Connection& c, int fd, const Buffers& buffers, int flags,
-                  msghdr* message) noexcept {
+// `signals`: nullptr when it will not block.
+long receive_once(Connection& c, int fd, const Buffers& buffers, int flags, msghdr* message,
+                  SignalHold* signals) noexcept {
   long n = 0;
   for (;;) {
-    const Pass pass(c);
+    const Pass pass(c, signals);
     if (pass.in_host()) {
       n = host_receive(fd, buffers, flags, message);
       break;
@@ -101,11 +103,11 @@ long receive_once(Connection& c, int fd, const Buffers& buffers, int flags,
   return n;
 }
 
-long send_once(Connection& c, int fd, const Buffers& buffers, int flags,
-               const msghdr* message) noexcept {
+long send_once(Connection& c, int fd, const Buffers& buffers, int flags, const msghdr* message,
+               SignalHold* signals) noexcept {
   long n = 0;
   for (;;) {
-    const Pass pass(c);
+    const Pass pass(c, signals);
     if (pass.in_host()) {
       n = host_send(fd, buffers, flags, message);
       break;
@@ -150,8 +152,8 @@ void load_timeouts(Connection& c, int fd) noexcept {
 namespace {
 
 // A blocking receive after its first try, which gave `n`.
-long receive_on(Connection& c, int fd, Buffers& buffers, int flags, msghdr* message,
-                long n) noexcept {
+long receive_on(Connection& c, int fd, Buffers& buffers, int flags, msghdr* message, long n,
+                SignalHold& signals) noexcept {
   const std::size_t wanted = buffers.left();
   const std::size_t low_at = c.slot->app.receive_low_at.load(std::memory_order_relaxed);
   const std::size_t target =
@@ -159,10 +161,11 @@ long receive_on(Connection& c, int fd, Buffers& buffers, int flags, msghdr* mess
   if (!c.timeouts_known.load(std::memory_order_relaxed)) load_timeouts(c, fd);
   Deadline deadline(limit_of(c.receive_timeout_ns));
   long done = 0;
-  for (;; n = receive_once(c, fd, buffers, flags, done == 0 ? message : nullptr)) {
+  for (;; n = receive_once(c, fd, buffers, flags, done == 0 ? message : nullptr, &signals)) {
     if (n > 0) {
       if ((flags & MSG_PEEK) != 0) {
-        if (static_cast<std::size_t>(n) >= target || !wait_for_more_to_peek(c, fd, deadline))
+        if (static_cast<std::size_t>(n) >= target ||
+            !wait_for_more_to_peek(c, fd, deadline, signals))
           return n;
         continue;
       }
@@ -171,21 +174,22 @@ long receive_on(Connection& c, int fd, Buffers& buffers, int flags, msghdr* mess
       buffers.advance(static_cast<std::size_t>(n));
     } else {
       if (n != -EAGAIN) return done != 0 ? done : n;
-      const int waited = wait_ready(c, fd, EPOLLIN, deadline);
+      const int waited = wait_ready(c, fd, EPOLLIN, deadline, signals);
       if (waited != 0) return done != 0 ? done : waited;
     }
-    if (done != 0 && has_error(c, fd)) return done;
+    if (done != 0 && has_error(c, fd, signals)) return done;
   }
 }
 
 // A send after its first try, which gave `n`.
-long send_on(Connection& c, int fd, Buffers& buffers, int flags, const msghdr* message,
-             long n) noexcept {
+long send_on(Connection& c, int fd, Buffers& buffers, int flags, const msghdr* message, long n,
+             SignalHold& signals) noexcept {
   const bool blocks = may_block(c, flags);
   if (blocks && !c.timeouts_known.load(std::memory_order_relaxed)) load_timeouts(c, fd);
   Deadline deadline(limit_of(c.send_timeout_ns));
   long done = 0;
-  for (;; n = send_once(c, fd, buffers, flags, done == 0 ? message : nullptr)) {
+  for (;; n = send_once(c, fd, buffers, flags, done == 0 ? message : nullptr,
+                        blocks ? &signals : nullptr)) {
     if (n >= 0) {
       done += n;
       buffers.advance(static_cast<std::size_t>(n));
@@ -193,9 +197,9 @@ long send_on(Connection& c, int fd, Buffers& buffers, int flags, const msghdr* m
       continue;
     }
     if (n == -EAGAIN && blocks) {
-      const int waited = wait_ready(c, fd, EPOLLOUT, deadline);
+      const int waited = wait_ready(c, fd, EPOLLOUT, deadline, signals);
       if (waited != 0) return done != 0 ? done : waited;
-      if (done != 0 && has_error(c, fd)) return done;
+      if (done != 0 && has_error(c, fd, signals)) return done;
       continue;
     }
     return done != 0 ? done : with_sigpipe(n, flags);
@@ -211,8 +215,10 @@ long receive(Connection& c, int fd, std::span<const iovec> pieces, int flags,
     return host_receive(fd, Buffers(pieces), flags, message);
   }
   Buffers buffers(pieces);
-  const long n = receive_once(c, fd, buffers, flags, message);
-  return may_block(c, flags) ? receive_on(c, fd, buffers, flags, message, n) : n;
+  SignalHold signals;
+  const bool blocks = may_block(c, flags);
+  const long n = receive_once(c, fd, buffers, flags, message, blocks ? &signals : nullptr);
+  return blocks ? receive_on(c, fd, buffers, flags, message, n, signals) : n;
 }
 
 long send(Connection& c, int fd, std::span<const iovec> pieces, int flags,
@@ -222,7 +228,10 @@ long send(Connection& c, int fd, std::span<const iovec> pieces, int flags,
     return with_sigpipe(host_send(fd, Buffers(pieces), flags, message), flags);
   }
   Buffers buffers(pieces);
-  return send_on(c, fd, buffers, flags, message, send_once(c, fd, buffers, flags, message));
+  SignalHold signals;
+  const long n =
+      send_once(c, fd, buffers, flags, message, may_block(c, flags) ? &signals : nullptr);
+  return send_on(c, fd, buffers, flags, message, n, signals);
 }
 
 // While the host carries the connection, these two are all that a call costs.
@@ -232,19 +241,21 @@ long receive(Connection& c, int fd, void* buffer, std::size_t length, int flags)
   if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) return receive(c, fd, pieces, flags, nullptr);
   long n = 0;
   bool in_host = false;
+  SignalHold signals;
+  const bool blocks = may_block(c, flags);
   do {
-    const Pass pass(c);
+    const Pass pass(c, blocks ? &signals : nullptr);
     in_host = pass.in_host();
     n = in_host ? sys(SYS_recvfrom, fd, buffer, length, flags | MSG_DONTWAIT, nullptr, nullptr)
                 : ring_receive(c, Buffers(pieces), flags);
   } while (n == kMoved);
   if (in_host && n > 0) count_in(c, n);
-  if (!may_block(c, flags)) return n;
+  if (!blocks) return n;
   if (n > 0 && (flags & (MSG_PEEK | MSG_WAITALL)) == 0 &&
       c.slot->app.receive_low_at.load(std::memory_order_relaxed) <= 1)
     return n;
   Buffers buffers(pieces);
-  return receive_on(c, fd, buffers, flags, nullptr, n);
+  return receive_on(c, fd, buffers, flags, nullptr, n, signals);
 }
 
 long send(Connection& c, int fd, const void* buffer, std::size_t length, int flags) noexcept {
@@ -253,8 +264,10 @@ long send(Connection& c, int fd, const void* buffer, std::size_t length, int fla
   if ((flags & MSG_OOB) != 0) return send(c, fd, pieces, flags, nullptr);
   long n = 0;
   bool in_host = false;
+  SignalHold signals;
+  const bool blocks = may_block(c, flags);
   do {
-    const Pass pass(c);
+    const Pass pass(c, blocks ? &signals : nullptr);
     in_host = pass.in_host();
     n = in_host
             ? sys(SYS_sendto, fd, buffer, length, flags | MSG_DONTWAIT | MSG_NOSIGNAL, nullptr, 0)
@@ -263,7 +276,7 @@ long send(Connection& c, int fd, const void* buffer, std::size_t length, int fla
   if (in_host && n > 0) count_out(c, n);
   if (n >= 0 && static_cast<std::size_t>(n) == length) return n;
   Buffers buffers(pieces);
-  return send_on(c, fd, buffers, flags, nullptr, n);
+  return send_on(c, fd, buffers, flags, nullptr, n, signals);
 }
 
 namespace {

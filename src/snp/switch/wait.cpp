@@ -64,7 +64,8 @@ Duration sleep_limit(Connection& c, Deadline& deadline) noexcept {
 // Sleeps until the kernel socket, the wait set, a lane or snpd's end says something. Pre:
 // begin_sleep().
 int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& waiter,
-             const ThreadLanes& lanes, bool in_host, Deadline& deadline, bool& was_woken) noexcept {
+             const ThreadLanes& lanes, bool in_host, Deadline& deadline, const sigset_t* mask,
+             bool& was_woken) noexcept {
   pollfd polls[4] = {{waiter.eventfd, POLLIN, 0},
                      {c.session->lost.load() ? -1 : c.session->control, POLLRDHUP, 0},
                      {in_host ? fd : -1, static_cast<short>(events), 0},
@@ -74,7 +75,7 @@ int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& wa
       lanes.must_look() ? std::min(deadline.left(), kBlindSlice) : sleep_limit(c, deadline);
   if ((events & EPOLLOUT) != 0 && is_stalled(c)) limit = std::min(limit, kStallPatience);
   const timespec time = to_timespec(limit);
-  const int n = real().ppoll(polls, 3 + told.size(), limit < kForever ? &time : nullptr, nullptr);
+  const int n = real().ppoll(polls, 3 + told.size(), limit < kForever ? &time : nullptr, mask);
   const int error = errno;
   if (n > 0) static_cast<void>(ThreadLanes::consume(told));
   was_woken = n > 0 && polls[0].revents != 0;
@@ -88,11 +89,12 @@ int sleep_on(Connection& c, int fd, std::uint32_t events, const ThreadWaiter& wa
 }
 
 // More waiters than can be told: the connection goes home, where the kernel tells everybody.
-int wait_in_host(Connection& c, int fd, std::uint32_t events, Deadline& deadline) noexcept {
+int wait_in_host(Connection& c, int fd, std::uint32_t events, Deadline& deadline,
+                 const sigset_t* mask) noexcept {
   settle_in_host(c, Why::kTooManyWaiters);
   pollfd poll{fd, static_cast<short>(events), 0};
   const timespec time = to_timespec(deadline.left());
-  const int n = real().ppoll(&poll, 1, deadline.is_limited() ? &time : nullptr, nullptr);
+  const int n = real().ppoll(&poll, 1, deadline.is_limited() ? &time : nullptr, mask);
   if (n < 0) return !deadline.is_limited() && restarts_after_signal() ? 0 : -EINTR;
   return n == 0 ? -EAGAIN : 0;
 }
@@ -142,7 +144,8 @@ void end_sleep(const ThreadWaiter& waiter, bool was_woken) noexcept {
   sys(SYS_read, waiter.eventfd, &count, sizeof count);
 }
 
-int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) noexcept {
+int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline,
+               SignalHold& signals) noexcept {
   if (deadline.left() == Duration::zero()) return -EAGAIN;
   const bool was_offloaded = mode(c) == ipc::SlotMode::kOffloaded;
   const Instant began = was_offloaded ? now() : Instant();
@@ -153,10 +156,14 @@ int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) 
   }
   const ThreadWaiter* waiter = thread_waiter(*c.session);
   ThreadLanes lanes(1);
-  if (waiter == nullptr || !watch(c, waiter->id)) return wait_in_host(c, fd, events, deadline);
+  signals.begin();
+  if (signals.take_interruption())
+    return !deadline.is_limited() && restarts_after_signal() ? 0 : -EINTR;
+  if (waiter == nullptr || !watch(c, waiter->id))
+    return wait_in_host(c, fd, events, deadline, signals.mask());
   if (!lanes.add(c)) {
     unwatch(c, waiter->id, Keep::kYes);
-    return wait_in_host(c, fd, events, deadline);
+    return wait_in_host(c, fd, events, deadline, signals.mask());
   }
   begin_sleep(*waiter);
   const ipc::SlotMode m = mode(c);
@@ -166,8 +173,8 @@ int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) 
       m == ipc::SlotMode::kInHost || (m == ipc::SlotMode::kOffloaded && !is_ready(c, events) &&
                                       ((events & EPOLLOUT) == 0 || !want_write(c)));
   if (must_sleep)
-    result =
-        sleep_on(c, fd, events, *waiter, lanes, m == ipc::SlotMode::kInHost, deadline, was_woken);
+    result = sleep_on(c, fd, events, *waiter, lanes, m == ipc::SlotMode::kInHost, deadline,
+                      signals.mask(), was_woken);
   end_sleep(*waiter, was_woken);
   unwatch(c, waiter->id, Keep::kYes);
   if (was_offloaded && m == ipc::SlotMode::kOffloaded)

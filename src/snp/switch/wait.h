@@ -8,6 +8,7 @@
 
 #include "snp/switch/clock.h"
 #include "snp/switch/connection.h"
+#include "snp/switch/signals.h"
 
 namespace snp::switch_ {
 
@@ -108,7 +109,8 @@ class Deadline {
 
 // Waits until `events` (EPOLLIN, EPOLLOUT) may be true or the mode changed: 0. Else -EAGAIN (time
 // is up), -EINTR, -EBADF (the descriptor was closed meanwhile).
-int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline) noexcept;
+int wait_ready(Connection& c, int fd, std::uint32_t events, Deadline& deadline,
+               SignalHold& signals) noexcept;
 
 // Would the kernel go on with a call after the signal just handled? True when every handler of the
 // process was installed with SA_RESTART.
