@@ -24,6 +24,9 @@ class Connection {
   // `listening`: this is the end that accepted.
   Connection(int fd, std::uint32_t id, bool listening, std::uint64_t seed, double bytes_per_second);
 
+  // Both programs have all their connections: what is not there from now on is waited for.
+  void begin(std::uint64_t now) noexcept { content_at_.store(now, std::memory_order_relaxed); }
+
   // Each does at most one call on the socket; fails the program on a reset or a wrong byte.
   Step send_step(std::uint64_t now);
   Step receive_step(std::uint64_t now);

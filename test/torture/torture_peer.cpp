@@ -45,35 +45,18 @@ struct Options {
 // which this thread itself got no processor is not counted: a starved machine is not a stall.
 class StallWatch {
  public:
-  explicit StallWatch(const Connections& connections) : connections_(connections) {}
+  explicit StallWatch(const Connections& connections)
+      : connections_(connections), waits_(connections.size()) {}
 
   void run(const std::stop_token& token) {
     std::uint64_t last = now_ns();
-    std::vector<std::uint64_t> starved_then(connections_.size()), content(connections_.size());
     while (!token.stop_requested()) {
       std::this_thread::sleep_for(nanoseconds(kPeriod));
       const std::uint64_t now = now_ns();
       starved_ += now - last > 2 * kPeriod ? now - last - kPeriod : 0;
       last = now;
-      for (std::size_t i = 0; i < connections_.size(); ++i) {
-        const Connection& c = *connections_[i];
-        if (c.is_received()) continue;
-        if (content[i] != c.content_at()) {
-          content[i] = c.content_at();
-          starved_then[i] = starved_;
-          continue;
-        }
-        if (now < content[i]) continue;
-        const std::uint64_t waited = now - content[i];
-        const std::uint64_t excuse = starved_ - starved_then[i];
-        if (waited <= excuse || waited - excuse <= longest_) continue;
-        // Say it while it lasts, so that whoever watches can look at the connection.
-        if (longest_ < kStall && waited - excuse >= kStall)
-          std::fprintf(stderr, "stall: connection %u waits for byte %llu\n", c.id(),
-                       static_cast<unsigned long long>(c.received()));
-        longest_ = waited - excuse;
-        worst_ = c.id();
-      }
+      for (std::size_t i = 0; i < connections_.size(); ++i)
+        look_at(*connections_[i], waits_[i], now);
     }
   }
 
@@ -84,12 +67,42 @@ class StallWatch {
  private:
   static constexpr std::uint64_t kPeriod = 5'000'000;
   static constexpr std::uint64_t kStall = 1'000'000'000;
+
+  struct Wait {
+    std::uint64_t since = 0, starved_then = 0;
+    std::uint64_t to_be_told = kStall;  // when it is as long as this
+  };
+
+  void look_at(const Connection& c, Wait& wait, std::uint64_t now) {
+    if (c.is_received()) return;
+    if (wait.since != c.content_at()) {
+      wait = {c.content_at(), starved_};
+      return;
+    }
+    if (now < wait.since) return;
+    const std::uint64_t waited = now - wait.since;
+    const std::uint64_t excuse = starved_ - wait.starved_then;
+    if (waited <= excuse) return;
+    // Say it while it lasts, so that whoever watches can look at the connection.
+    if (waited - excuse >= wait.to_be_told) {
+      std::fprintf(stderr, "stall: connection %u has waited %llu ms for byte %llu\n", c.id(),
+                   static_cast<unsigned long long>((waited - excuse) / 1'000'000),
+                   static_cast<unsigned long long>(c.received()));
+      wait.to_be_told += kStall;
+    }
+    if (waited - excuse <= longest_) return;
+    longest_ = waited - excuse;
+    worst_ = c.id();
+  }
+
   const Connections& connections_;
+  std::vector<Wait> waits_;
   std::uint64_t longest_ = 0, starved_ = 0;
   std::uint32_t worst_ = 0;
 };
 
-// The first four bytes of a connection are its number.
+// The first four bytes of a connection are its number. They come back when the listening end has
+// all connections: then both begin.
 Connections connect_all(const Arguments& arguments, const Options& options) {
   Connections all;
   for (std::uint32_t id = 0; id < options.connections; ++id) {
@@ -97,6 +110,11 @@ Connections connect_all(const Arguments& arguments, const Options& options) {
                                          snp::peer::port_of(arguments.positional(2, "PORT")));
     if (write(fd, &id, sizeof id) != sizeof id) fail("write of the greeting");
     all.push_back(std::make_unique<Connection>(fd, id, false, options.seed, options.rate));
+  }
+  for (const auto& c : all) {
+    std::uint32_t id = 0;
+    if (recv(c->fd(), &id, sizeof id, MSG_WAITALL) != sizeof id || id != c->id())
+      fail("read of the answer");
   }
   return all;
 }
@@ -117,6 +135,9 @@ Connections accept_all(const Arguments& arguments, const Options& options) {
     all.push_back(std::make_unique<Connection>(fd, id, true, options.seed, options.rate));
   }
   close(listener);
+  for (const auto& c : all)
+    if (const std::uint32_t id = c->id(); write(c->fd(), &id, sizeof id) != sizeof id)
+      fail("write of the answer");
   return all;
 }
 
@@ -215,6 +236,8 @@ int main(int argc, char** argv) {
   if (sigaction(SIGTERM, &action, nullptr) != 0) fail("sigaction");
 
   Connections all = listening ? accept_all(arguments, options) : connect_all(arguments, options);
+  for (const auto& c : all)
+    c->begin(now_ns());
   StallWatch watch(all);
   {
     const std::jthread watcher([&watch](const std::stop_token& token) { watch.run(token); });
