@@ -439,7 +439,9 @@ void hostile_peer() {
   });
   int echoed = 0;
   int status = 0;
-  for (std::uint64_t i = 0; ::waitpid(bad_peer, &status, WNOHANG) == 0; ++i) {
+  bool is_over = false;
+  for (std::uint64_t i = 0; !is_over || echoed <= 20; ++i) {
+    is_over = is_over || ::waitpid(bad_peer, &status, WNOHANG) != 0;
     const auto message = pattern(1 + i % 3000, i);
     write_all(good, message);
     if (read_exactly(good, message.size()) == message) ++echoed;

@@ -11,14 +11,14 @@
 
 int main(int argc, char** argv) {
   if (argc == 4 && std::strcmp(argv[1], "peer") == 0) {
-    ::alarm(30);
+    ::alarm(150);
     return snp::test::play_peer(argv[2], static_cast<std::uint16_t>(std::atoi(argv[3])));
   }
   if (argc != 2) {
     std::fprintf(stderr, "usage: switch_scenarios NAME | --list\n");
     return 2;
   }
-  ::alarm(20);  // a scenario that hangs fails
+  ::alarm(120);  // a scenario that hangs fails; a busy machine is given time
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   for (const auto* family : {&snp::test::io_scenarios(), &snp::test::event_scenarios(),
                              &snp::test::process_scenarios(), &snp::test::local_scenarios()})

@@ -83,7 +83,7 @@ bool compare(const char* mode, const Outcome& kernel, const Outcome& switched) {
 bool needs_snpd(const std::string& scenario) {
   for (const char* name :
        {"urgent", "splice_goes_home", "standard_io", "passed_to_another_process", "exec_inherits",
-        "vfork_and_exec", "fork_", "writes_before_reads", "epoll_edge"})
+        "vfork_and_exec", "fork_", "writes_before_reads", "epoll_edge", "epoll_nested"})
     if (scenario.rfind(name, 0) == 0) return true;
   return false;
 }

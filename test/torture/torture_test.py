@@ -47,13 +47,13 @@ class Starvation(threading.Thread):
         self.history = []  # (when, the longest wait of the period among snpd's threads and the peers')
 
     def run(self):
-        began = time.monotonic()
+        before = time.monotonic()
         while not self.stopping.wait(self.PERIOD_S):
             now = time.monotonic()
             # This thread may have been late itself: a period is what it was.
-            self.history.append((now, min(self.sample(), 2 * (now - began))))
+            self.history.append((now, min(self.sample(), 2 * (now - before))))
             self.history = [entry for entry in self.history if entry[0] > now - self.KEPT_S]
-            began = now
+            before = now
 
     def sample(self):
         longest = {True: 0, False: 0}
@@ -73,7 +73,11 @@ class Starvation(threading.Thread):
         return (longest[True] + longest[False]) * 1e-9
 
     def within(self, seconds):
-        since = time.monotonic() - seconds
+        """In the last seconds, as the next look shows it."""
+        now = time.monotonic()
+        since = now - seconds
+        wait_until(lambda: self.history and self.history[-1][0] > now or not self.is_alive(), 30,
+                   "a look at the threads' waits")
         return sum(wait for when, wait in list(self.history) if when > since)
 
     def stop(self):
