@@ -35,7 +35,7 @@ def programs(end, device=DEVICE):
             if f"snp_{where}" in names]
 
 
-class Presence(unittest.TestCase):
+class Case(unittest.TestCase):
     def setUp(self):
         self.lab = Lab().enter_for(self)
         self.seed = int.from_bytes(os.urandom(4), "little")
@@ -87,6 +87,8 @@ class Presence(unittest.TestCase):
                 return False  # it does not answer yet
         wait_until(is_new, 20, "a new engine", every=0.05)
 
+
+class Presence(Case):
     def comes_and_goes(self):
         self.assertTrue(self.is_away(), "an idle snpd")
         self.start_streams()
@@ -115,43 +117,6 @@ class Presence(unittest.TestCase):
     def test_with_several_shards(self):
         self.start(shards=3)
         self.comes_and_goes()
-
-    def test_churn_around_the_going(self):
-        self.start(shards=2)
-        self.start_streams()
-        for _ in range(5):
-            self.move("offload")
-            self.expect_here()
-            self.move("upload")
-            time.sleep(LINGER_S + self.random.uniform(-0.05, 0.08))
-        self.wait_away()
-        self.finish_streams()
-
-    def test_engine_killed(self):
-        """With flows the next engine goes on; without, or when they came home, the device is clear."""
-        self.start(shards=2)
-        self.start_streams()
-        self.move("offload")
-        time.sleep(TRIAL_S)
-        self.kill_engine()
-        wait_until(lambda: [row["offload_state"] for row in self.flows().values()] ==
-                   ["Offloaded"] * CONNECTIONS, 2, "the next engine has them", every=0.05)
-        self.expect_here()
-
-        def came_home():
-            """By one that is killed at once; on a busy machine it had lived too long by then."""
-            self.kill_engine()
-            return {row["offload_state"] for row in self.flows().values()} == {"InHost"}
-        wait_until(came_home, 20, "they come home")
-        self.wait_away()
-        for _ in range(2):
-            self.move("offload")
-            self.expect_here()
-            self.move("upload")
-            time.sleep(LINGER_S + self.random.uniform(-0.02, 0.05))
-            self.kill_engine()
-            self.wait_away()
-        self.finish_streams()
 
     def test_a_late_refusal_is_a_reason(self):
         self.start(coexist_device_programs="ignore")
@@ -189,6 +154,45 @@ class Presence(unittest.TestCase):
         self.move("offload")
         self.assertEqual(programs(a), ["ingress", "egress"])
         self.assertEqual(hooks(a), 1)
+        self.finish_streams()
+
+
+class Churn(Case):
+    def test_churn_around_the_going(self):
+        self.start(shards=2)
+        self.start_streams()
+        for _ in range(5):
+            self.move("offload")
+            self.expect_here()
+            self.move("upload")
+            time.sleep(LINGER_S + self.random.uniform(-0.05, 0.08))
+        self.wait_away()
+        self.finish_streams()
+
+    def test_engine_killed(self):
+        """With flows the next engine goes on; without, or when they came home, the device is clear."""
+        self.start(shards=2)
+        self.start_streams()
+        self.move("offload")
+        time.sleep(TRIAL_S)
+        self.kill_engine()
+        wait_until(lambda: [row["offload_state"] for row in self.flows().values()] ==
+                   ["Offloaded"] * CONNECTIONS, 2, "the next engine has them", every=0.05)
+        self.expect_here()
+
+        def came_home():
+            """By one that is killed at once; on a busy machine it had lived too long by then."""
+            self.kill_engine()
+            return {row["offload_state"] for row in self.flows().values()} == {"InHost"}
+        wait_until(came_home, 20, "they come home")
+        self.wait_away()
+        for _ in range(2):
+            self.move("offload")
+            self.expect_here()
+            self.move("upload")
+            time.sleep(LINGER_S + self.random.uniform(-0.02, 0.05))
+            self.kill_engine()
+            self.wait_away()
         self.finish_streams()
 
 
