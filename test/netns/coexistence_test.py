@@ -466,6 +466,33 @@ class Local(Coexistence):
         self.finish_streams()
 
 
+    def tcpdump(self, device):
+        """come() and go() of a capture."""
+        started = []
+
+        def come():
+            file = self.lab.folder / f"{device}-{len(started)}.pcap"
+            started.append(self.lab.a.start(["tcpdump", "-i", device, "-w", file, "-Z", "root",
+                                             f"tcp port {CONCERNED}"], name="tcpdump"))
+            wait_until(lambda: "listening on" in started[-1].output(), 10, "tcpdump")
+
+        def go():
+            os.kill(started[-1].pid, signal.SIGINT)
+            started[-1].result(10)
+        return come, go
+
+    def test_a_capture_on_lo(self):
+        self.comes_for_all_and_goes(*self.tcpdump("lo"), "capture", "a capture on lo")
+        # One on every device is announced by nobody, neither when it comes nor when it goes.
+        come, go = self.tcpdump("any")
+        self.comes_for_all_and_goes(
+            lambda: (come(), self.lab.a.run(["ip", "link", "set", "lo", "promisc", "on"])), go,
+            "capture", "a capture on every device")
+        self.concerns_nobody(*self.tcpdump(DEVICE))
+        self.lab.a.snp("settings", "set", "coexist_captures", "ignore")
+        self.concerns_nobody(*self.tcpdump("lo"))
+        self.finish_streams()
+
     def test_local_connections_have_a_switch(self):
         self.wait_all_offloaded()
         self.lab.a.snp("settings", "set", "chimney_devices", "lo=disabled")

@@ -79,7 +79,7 @@ class Local(unittest.TestCase):
                 break
         self.assertGreater(mover.rounds, 0)
         self.assertGreater(moved["upload"]["done"], after["upload"]["done"])
-        self.assertEqual(moved["upload"]["failed"], 0)
+        self.assertEqual(moved["upload"]["failed"], 0, self.end.snpd.output()[-3000:])
 
     def redis(self, attached):
         server = redis_server(self.end, attached=attached)
@@ -127,7 +127,7 @@ class Local(unittest.TestCase):
         return "done"
 
     def test_iperf3(self):
-        self.compare(self.iperf, 400_000_000, IPERF_PORT)  # one of four may begin in the host
+        self.compare(self.iperf, 475_000_000, IPERF_PORT)  # some goes by before it moves
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ constexpr Overrule kOverrules[] = {
     {Reason::kForwarding, Setting::kCoexistForwarding},
     {Reason::kBridge, Setting::kCoexistBridging},
     {Reason::kDeviceProgram, Setting::kCoexistDevicePrograms},
+    {Reason::kCapture, Setting::kCoexistCaptures},
 };
 
 std::vector<std::string> names_of(const host::Features& features) {
@@ -61,9 +62,13 @@ Result<> Coexistence::start(std::function<void()> on_change) {
     const char* name;
     Result<host::WatchPtr> (*open)();
   } watches[] = {
-      {"nftables", host::watch_nftables}, {"iptables", host::watch_iptables},
-      {"ip xfrm", host::watch_xfrm},      {"XDP and tc", host::watch_device_programs},
-      {"tcx", host::watch_tcx},           {"bridging and forwarding", host::watch_routing},
+      {"nftables", host::watch_nftables},
+      {"iptables", host::watch_iptables},
+      {"ip xfrm", host::watch_xfrm},
+      {"XDP and tc", host::watch_device_programs},
+      {"tcx", host::watch_tcx},
+      {"bridging and forwarding", host::watch_routing},
+      {"the list of packet sockets", host::watch_captures},
   };
   for (const auto& watch : watches)
     if (auto added = add(watch.name, watch.open()); !added) return added;
@@ -121,7 +126,18 @@ bool Coexistence::look(Watched& watched) {
   log_difference(watched.features, *features);
   const bool is_different = !watched.features.empty() || !features->empty();
   watched.features = std::move(*features);
+  if (watched.watch->is_blind() && !watched.features.empty()) await_end(watched);
   return is_different;
+}
+
+// Connections wait in the host for it, and may have no reason to ask again.
+void Coexistence::await_end(Watched& watched) {
+  if (watched.is_end_awaited) return;
+  watched.is_end_awaited = true;
+  loop_.call_at(engine::monotonic_now() + kRetry, [this, &watched] {
+    watched.is_end_awaited = false;
+    notice(watched);
+  });
 }
 
 bool Coexistence::is_respected(Reason reason) const {

@@ -46,11 +46,13 @@ class Coexistence {
     host::Features features;
     Instant looked = {};
     bool is_look_due = false;
+    bool is_end_awaited = false;  // looked at again, because nobody tells when what is there goes
   };
 
   Result<> add(std::string name, Result<host::WatchPtr> watch);
   void notice(Watched& watched);
   bool look(Watched& watched);
+  void await_end(Watched& watched);
   [[nodiscard]] bool is_active(const host::Feature& feature) const;
   [[nodiscard]] bool is_respected(chimney::Reason reason) const;
 

@@ -33,6 +33,7 @@ constexpr Setting kPolicySettings[] = {
     Setting::kCoexistForwarding,
     Setting::kCoexistBridging,
     Setting::kCoexistDevicePrograms,
+    Setting::kCoexistCaptures,
     Setting::kVetoUnanswered,
     Setting::kVetoRequired,
 };

@@ -18,7 +18,8 @@ std::string_view by_whom(const Flow& flow) {
       Reason::kDisabledPort, Reason::kPortNotEnabled,  Reason::kApplicationTable,
       Reason::kPortTable,    Reason::kPolicy,          Reason::kFirewall,
       Reason::kNat,          Reason::kIpsec,           Reason::kForwarding,
-      Reason::kBridge,       Reason::kDeviceProgram,   Reason::kUnwatched};
+      Reason::kBridge,       Reason::kDeviceProgram,   Reason::kCapture,
+      Reason::kUnwatched};
   const auto is_one_of = [&](const auto& reasons) {
     return std::find(reasons.begin(), reasons.end(), flow.reason) != reasons.end();
   };

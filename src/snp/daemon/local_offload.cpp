@@ -88,7 +88,6 @@ Reason Offloader::find_second(const Flow& first, Flow& second) {
 
 Reason Offloader::start_local(std::unique_ptr<Flow> first, const Done& done) {
   Program& program = *first->program;
-  peers_.learn(first->tuple, program, first->slot);
   auto second = std::make_unique<Flow>();
   if (const Reason reason = find_second(*first, *second); reason != Reason::kOffloaded)
     return reason;
@@ -304,7 +303,9 @@ void Offloader::refuse_local_upload(const std::array<ipc::FlowId, 2>& ids) {
       env_.engine.notify(*flow.program->arena, flow.slot);
     }
     if (!flow.is_upload_wanted) continue;
-    report_stuck(flow);
+    // Over, by what one of the programs did: no failure of the hand-over.
+    flow.is_upload_wanted = false;
+    answer(flow, reason_as_result(flow.tuple, Reason::kState));
     hand_over_ended(*flow.program);
   }
 }

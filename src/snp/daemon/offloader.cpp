@@ -26,7 +26,7 @@ using chimney::Step;
 constexpr std::uint32_t kMaxUploadsRunning = 8;  // more would only wait for each other, quiet
 constexpr std::uint32_t kMaxInitiating = 2;      // likewise: the shard needs the CPU to answer
 constexpr int kOffloadsATurn = 8;
-constexpr std::uint32_t kAttempts = 6;
+constexpr std::uint32_t kAttempts = 8;
 
 bool is_worth_a_retry(Reason reason) {
   return reason == Reason::kBusy || reason == Reason::kNoNeighbour || reason == Reason::kOutOfOrder;
@@ -242,7 +242,8 @@ bool Offloader::is_live(const SlotUse& use) {
 
 void Offloader::retry_later(OffloadJob job, std::uint32_t attempt) {
   auto shared = std::make_shared<OffloadJob>(std::move(job));
-  const Duration wait = milliseconds(5) * (1 << (2 * attempt));  // 20 ms, 80, ... 5 s
+  // Soon at first: over loopback 20 ms are 60 MB that the host must carry.
+  const Duration wait = microseconds(500) * (1 << (2 * attempt));  // 2 ms, 8, ... 8 s
   env_.loop.call_at(engine::monotonic_now() + wait,
                     [this, shared] { offload_queue_.push_back(std::move(*shared)); });
 }

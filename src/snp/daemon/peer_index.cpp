@@ -11,6 +11,10 @@ constexpr Duration kScanEvery = milliseconds(5);
 }  // namespace
 
 void PeerIndex::learn(const FourTuple& tuple, const Program& program, ipc::SlotId slot) {
+  if (entries_.size() > purge_at_) {
+    std::erase_if(entries_, [this](const auto& entry) { return !check(entry.second); });
+    purge_at_ = 1024 + 2 * entries_.size();
+  }
   entries_[tuple] = {program.number, slot, program.slot(slot).app.in_use.load()};
 }
 
@@ -45,10 +49,6 @@ PeerIndex::Answer PeerIndex::find(const FourTuple& tuple, Place& out) {
 
 void PeerIndex::scan() {
   scanned_ = engine::monotonic_now();
-  if (entries_.size() > purge_at_) {
-    std::erase_if(entries_, [this](const auto& entry) { return !check(entry.second); });
-    purge_at_ = 1024 + 2 * entries_.size();
-  }
   for (const auto& [number, program] : programs_) {
     if (program->has_ended || program->arena == nullptr) continue;
     for (const ipc::SlotId slot : open_slots(program->arena->memory)) {

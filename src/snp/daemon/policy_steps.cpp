@@ -90,6 +90,8 @@ Verdict Offloader::judge(Program& program, ipc::SlotId slot_id, Flow& flow, bool
   const Reason moves = examine(program, slot_id, flow, survey);
   Facts facts = facts_of(program, flow.tuple);
   facts.cannot_move = moves == Reason::kOffloaded ? find_way(flow) : moves;
+  // A client asks before its server has accepted: this end is known when the other one asks.
+  if (flow.path.is_loopback) peers_.learn(flow.tuple, program, slot_id);
   add_counts(facts, program.slot(slot_id).facts);
   facts.is_wanted = is_wanted;
   facts.has_room = has_room();
@@ -125,8 +127,8 @@ Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_
       Reason::kDisabledPort, Reason::kPortNotEnabled,  Reason::kApplicationTable,
       Reason::kPortTable,    Reason::kPolicy,          Reason::kFirewall,
       Reason::kNat,          Reason::kIpsec,           Reason::kForwarding,
-      Reason::kBridge,       Reason::kDeviceProgram,   Reason::kUnwatched,
-      Reason::kNotEarned,    Reason::kVetoed};
+      Reason::kBridge,       Reason::kDeviceProgram,   Reason::kCapture,
+      Reason::kUnwatched,    Reason::kNotEarned,       Reason::kVetoed};
   if (recorded == Reason::kNotAskedYet)
     if (const auto asked = reason_to_stay(program.slot(slot_id))) return {*asked, {}};
   if (recorded == Reason::kLoopback || recorded == Reason::kBusy)

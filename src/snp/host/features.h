@@ -61,5 +61,7 @@ Result<WatchPtr> watch_device_programs();  // XDP and tc, of other owners
 Result<WatchPtr> watch_tcx();
 // Bridges, their ports, and forwarding: the caller counts the last only together with kNat.
 Result<WatchPtr> watch_routing();
+// Packet sockets that see what goes over lo: they concern local connections only.
+Result<WatchPtr> watch_captures();
 
 }  // namespace snp::host
