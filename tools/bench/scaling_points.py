@@ -15,12 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-from netlab import DEVICE, say, wait_until
-from points import AGAIN, KERNEL, RR_PORT, Point, Variant, request_response
+from netlab import DEVICE, LabError, say, wait_until
+from points import AGAIN, BULK_PORT, KERNEL, RR_PORT, Point, Variant, request_response
 from programs import CpuMeter
 
 FLOOD_PORT, FLOWS = 7100, 32
 FIREWALL_RULES = 400
+BULK_CONNECTIONS = 8
 
 
 def _host(name, backend):
@@ -31,8 +32,9 @@ def _host(name, backend):
 
 RPS, CPUMAP = _host("rps", "rps"), _host("cpumap", "cpumap")
 BESIDE = Variant("beside", snpd=True)  # not attached, while another connection is offloaded
-ONE_SHARD = Variant("one shard", snpd=True, attached=True, settings={"shards": 1})
-TWO_SHARDS = Variant("two shards", snpd=True, attached=True, settings={"shards": 2})
+# The point starts its snpd itself: each shard wants a core of its own.
+ONE_SHARD = Variant("one shard", attached=True, settings={"shards": 1})
+TWO_SHARDS = Variant("two shards", attached=True, settings={"shards": 2})
 
 
 def _polling_threads():
@@ -139,18 +141,66 @@ def beside(connections):
     return run
 
 
-def shards(bench):
-    """Request-response of 256 connections over two threads of the server: frames are what costs."""
-    server = bench.server_end.start([bench.lab.helpers / "rr_server", RR_PORT, "--threads", 2],
-                                    attached=True)
-    server.wait_listening(RR_PORT)
-    clients = [bench.client_end.start(
-        [bench.lab.helpers / "rr_client", bench.server_address, RR_PORT, "--connections", 128,
-         "--seconds", bench.seconds]) for _ in range(2)]
-    results = [json.loads(client.result(bench.seconds + 60)) for client in clients]
-    server.stop()
-    return {"requests_per_second": sum(one["requests_per_second"] for one in results),
-            "p99_us": max(one["p99_us"] for one in results)}
+def _shard_cores():
+    """Those of the shards, and those of the programs at both ends."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 4:
+        _say_once(f"  {len(cores)} CPUs: shards and programs share them, so the programs are the "
+                  "limit; four CPUs show what a second shard gains")
+        return cores, cores
+    return cores[:2], cores[2:4]
+
+
+def _in_shards(bench, run):
+    """`run` gives figures while the server's snpd, and nothing else of ours, has the shards' cores.
+    The client is the kernel's: it needs no cores but the programs'."""
+    of_shards, of_programs = _shard_cores()
+    end = bench.server_end
+    bench.lab.start_snpd(end, settings={"chimney": "enabled", **bench.variant.settings,
+                                        **bench.settings},
+                         cpus={end: ",".join(map(str, of_shards))})
+    figures, moved_bytes = run(",".join(map(str, of_programs)))
+    stats = end.snp_json("stats")
+    carried = stats["target"]["bytes_in"] + stats["target"]["bytes_out"]
+    if carried < 0.5 * moved_bytes:
+        raise LabError(f"only {carried} of {moved_bytes:.0f} bytes went through the engine")
+    return figures
+
+
+def requests_in_shards(bench):
+    """Request-response of 256 connections over two threads of the server."""
+    def run(cpus):
+        server = bench.server_end.start([bench.lab.helpers / "rr_server", RR_PORT, "--threads", 2],
+                                        attached=True, cpus=cpus)
+        server.wait_listening(RR_PORT)
+        clients = [bench.client_end.start(
+            [bench.lab.helpers / "rr_client", bench.server_address, RR_PORT, "--connections", 128,
+             "--seconds", bench.seconds], cpus=cpus) for _ in range(2)]
+        results = [json.loads(client.result(bench.seconds + 60)) for client in clients]
+        server.stop()
+        figures = {"requests_per_second": sum(one["requests_per_second"] for one in results),
+                   "p99_us": max(one["p99_us"] for one in results)}
+        return figures, 128 * sum(one["requests"] for one in results)
+    return _in_shards(bench, run)
+
+
+def bulk_in_shards(bench):
+    """Bulk of 8 connections that the server sends; the kernel cuts segments in the shard's call."""
+    def run(cpus):
+        tools, ports = bench.lab.helpers, [BULK_PORT + i for i in range(BULK_CONNECTIONS)]
+        servers = [bench.server_end.start([tools / "bulk_server", port], attached=True, cpus=cpus)
+                   for port in ports]
+        for server, port in zip(servers, ports):
+            server.wait_listening(port)
+        clients = [bench.client_end.start(
+            [tools / "bulk_client", bench.server_address, port, "--direction", "receive",
+             "--seconds", bench.seconds], cpus=cpus) for port in ports]
+        results = [json.loads(client.result(bench.seconds + 60)) for client in clients]
+        for server in servers:
+            server.stop()
+        return ({"gigabits_per_second": sum(one["gigabits_per_second"] for one in results)},
+                sum(one["bytes"] for one in results))
+    return _in_shards(bench, run)
 
 
 ALL = (
@@ -161,6 +211,10 @@ ALL = (
           "packets_per_second", "packets/s", flood(0), (KERNEL, AGAIN, RPS, CPUMAP), tso=False),
     Point("not offloaded beside an offloaded one: request-response 64 B, 64 connections",
           "requests_per_second", "requests/s", beside(64), (KERNEL, AGAIN, BESIDE), rounds=12),
+    Point("engine with two shards against one: bulk, the server sends, TSO off, 8 connections",
+          "gigabits_per_second", "Gbit/s", bulk_in_shards, (ONE_SHARD, TWO_SHARDS),
+          base="one shard", tso=False),
     Point("engine with two shards against one: request-response 64 B, 256 connections",
-          "requests_per_second", "requests/s", shards, (ONE_SHARD, TWO_SHARDS), base="one shard"),
+          "requests_per_second", "requests/s", requests_in_shards, (ONE_SHARD, TWO_SHARDS),
+          base="one shard"),
 )
