@@ -6,15 +6,19 @@ import sys
 from pathlib import Path
 
 GOLDEN = Path(__file__).with_name("help.txt")
-WORDS = [["--help"], ["run", "--help"], ["connections", "--help"], ["why", "--help"],
+WORDS = [["--help"], ["run", "--help"], ["events", "--help"], ["events", "-x"], ["connections", "--help"], ["why", "--help"],
          ["offload", "--help"], ["upload", "--help"], ["stats", "--help"], ["status", "--help"],
          ["settings", "--help"], ["settings", "get", "--help"], ["settings", "set", "--help"],
          ["settings", "reset", "--help"], ["reg", "--help"], ["reg", "query", "--help"],
          ["reg", "add", "--help"], ["reg", "delete", "--help"], ["reg", "export", "--help"],
          ["reg", "import", "--help"], ["reg", "import", "/nonexistent"],
-         ["policy", "--help"], ["policy", "check", "--help"], ["policy", "load", "--help"],
+         ["policy", "--help"], ["policy", "show", "--help"], ["policy", "check", "--help"], ["policy", "load", "--help"],
          ["policy", "check", "/nonexistent"], ["netsh", "--help"], ["netstat", "--help"],
-         ["netsh", "interface", "ip", "?"], ["netsh", "fly"], [], ["fly"], ["offload"], ["settings", "set", "chimney"],
+         ["netsh", "interface", "ip", "?"], ["netsh", "fly"],
+         ["rss", "--help"], ["rss", "hash", "--help"], ["rss", "show", "--help"],
+         ["rss", "set", "--help"], ["rss", "rebalance", "--help"], ["netdma", "--help"],
+         ["netdma", "show", "--help"], ["netdma", "calibrate", "--help"], ["doctor", "--help"],
+         [], ["fly"], ["offload"], ["settings", "set", "chimney"],
          ["run"], ["run", "-x"]]
 
 

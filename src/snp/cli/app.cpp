@@ -120,6 +120,11 @@ int usage_error(const std::string& what) {
   return kUsage;
 }
 
+// CLI11 does not know what those of the command line itself take.
+std::string usage_of(const commands::LocalCommand& command) {
+  return "snp " + std::string(command.name) + " " + std::string(command.arguments);
+}
+
 bool is_known(const CLI::App& app, const std::string& word) {
   return !app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == word; }).empty();
 }
@@ -142,7 +147,8 @@ int run_app(int argc, char** argv) {
                "snp");
   app.require_subcommand(1);
   for (const commands::LocalCommand& command : commands::local_commands())
-    app.add_subcommand(std::string(command.name), std::string(command.help));
+    app.add_subcommand(std::string(command.name), std::string(command.help))
+        ->footer(usage_of(command));
   const auto all = add_commands(app);
   if (argc < 2) return usage_error("give a command");
   if (argv[1][0] != '-' && !is_known(app, argv[1]))

@@ -9,21 +9,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "snp/base/own_folder.h"
 #include "snp/base/result.h"
 #include "snp/base/unique_fd.h"
 #include "snp/ipc/message_socket.h"
 
 namespace snp::cli {
 namespace {
-
-// The folder of the running executable, without a final slash.
-std::string own_folder() {
-  std::array<char, 4096> path{};
-  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
-  const std::string whole(path.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
-  const std::size_t slash = whole.rfind('/');
-  return slash == std::string::npos ? "." : whole.substr(0, slash);
-}
 
 Result<std::string> find_library() {
   const std::string folder = own_folder();

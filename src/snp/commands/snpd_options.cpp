@@ -17,8 +17,7 @@ constexpr OptionText kOptions[] = {
 };
 
 constexpr LocalCommand kLocal[] = {
-    {"run", "[--] PROGRAM [ARGUMENT]...",
-     "Run a program with its connections under snp: snp run [--] PROGRAM"},
+    {"run", "[--] PROGRAM [ARGUMENT]...", "Run a program with its connections under snp"},
     {"events", "[--json] [--count NUMBER]",
      "Show what becomes of connections, as it happens, and who decided it"},
     {"bench", "[--help]", "Measure kernel and chimney side by side; snp bench --help"},

@@ -45,7 +45,6 @@ Result<> PolicyBook::set_rules(const std::string& text, const std::string& name,
           if (condition.names[i].front() == '/')
             add_target(condition.names, std::string(condition.names[i]));
   policy_.rules = std::move(*rules);
-  rules_text_ = text;
   return {};
 }
 

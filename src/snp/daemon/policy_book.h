@@ -17,11 +17,9 @@ class PolicyBook {
   void follow(const settings::Settings& settings);
 
   [[nodiscard]] const chimney::Policy& policy() const noexcept { return policy_; }
-  [[nodiscard]] const std::string& rules_text() const noexcept { return rules_text_; }
 
  private:
   chimney::Policy policy_;
-  std::string rules_text_;
 };
 
 }  // namespace snp::daemon

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "snp/base/relax.h"
 #include "snp/engine/clock.h"
 
 namespace snp::engine {
@@ -21,14 +22,6 @@ namespace {
 constexpr Duration kPatience = microseconds(50);
 // A copy takes no longer, unless the engine is a thread that waits for this CPU.
 constexpr Duration kCopyTime = microseconds(20);
-
-void relax() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-#endif
-}
 
 Result<> add_to_epoll(const UniqueFd& epoll, int fd, std::uint32_t events) {
   epoll_event event{};

@@ -8,10 +8,9 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
-#include "snp/host/features.h"
 #include "snp/host/links.h"
 #include "snp/host/netlink.h"
-#include "snp/host/notifications.h"
+#include "snp/host/notified_watch.h"
 #include "snp/host/program_names.h"
 
 namespace snp::host {
@@ -75,19 +74,11 @@ Result<> add_filters(NetlinkSocket& socket, const LinkDetails& link, std::uint32
   return asked;
 }
 
-class DeviceProgramsWatch final : public FeatureWatch {
+class DeviceProgramsWatch final : public NotifiedWatch {
  public:
-  explicit DeviceProgramsWatch(Notifications notifications)
-      : notifications_(std::move(notifications)) {}
+  using NotifiedWatch::NotifiedWatch;
 
-  [[nodiscard]] int fd() const noexcept override { return notifications_.fd(); }
-  bool drain() override {
-    return notifications_.drain([](const nlmsghdr&) { return true; });
-  }
   Result<Features> look() override;
-
- private:
-  Notifications notifications_;
 };
 
 Result<Features> DeviceProgramsWatch::look() {

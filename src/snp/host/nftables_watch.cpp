@@ -7,11 +7,10 @@
 
 #include <nftables/libnftables.h>
 
-#include "snp/host/features.h"
 #include "snp/host/links.h"
 #include "snp/host/netlink.h"
 #include "snp/host/nft_ruleset.h"
-#include "snp/host/notifications.h"
+#include "snp/host/notified_watch.h"
 
 namespace snp::host {
 namespace {
@@ -83,14 +82,10 @@ Result<std::string> read_json() {
   return std::string(nft_ctx_get_output_buffer(context.get()));
 }
 
-class NftablesWatch final : public FeatureWatch {
+class NftablesWatch final : public NotifiedWatch {
  public:
-  explicit NftablesWatch(Notifications notifications) : notifications_(std::move(notifications)) {}
+  using NotifiedWatch::NotifiedWatch;
 
-  [[nodiscard]] int fd() const noexcept override { return notifications_.fd(); }
-  bool drain() override {
-    return notifications_.drain([](const nlmsghdr&) { return true; });
-  }
   Result<Features> look() override {
     auto surroundings = read_surroundings();
     // Compiled without nftables: there are no rules.
@@ -100,9 +95,6 @@ class NftablesWatch final : public FeatureWatch {
     if (!json) return Failure(json.error());
     return read_nft_ruleset(*json, std::move(*surroundings));
   }
-
- private:
-  Notifications notifications_;
 };
 
 }  // namespace

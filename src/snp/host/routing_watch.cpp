@@ -8,10 +8,9 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
-#include "snp/host/features.h"
 #include "snp/host/links.h"
 #include "snp/host/netlink.h"
-#include "snp/host/notifications.h"
+#include "snp/host/notified_watch.h"
 
 namespace snp::host {
 namespace {
@@ -62,18 +61,11 @@ void add_forwarding(const std::vector<LinkDetails>& links, const std::set<int>& 
                  }});
 }
 
-class RoutingWatch final : public FeatureWatch {
+class RoutingWatch final : public NotifiedWatch {
  public:
-  explicit RoutingWatch(Notifications notifications) : notifications_(std::move(notifications)) {}
+  using NotifiedWatch::NotifiedWatch;
 
-  [[nodiscard]] int fd() const noexcept override { return notifications_.fd(); }
-  bool drain() override {
-    return notifications_.drain([](const nlmsghdr&) { return true; });
-  }
   Result<Features> look() override;
-
- private:
-  Notifications notifications_;
 };
 
 Result<Features> RoutingWatch::look() {

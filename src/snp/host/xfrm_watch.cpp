@@ -6,9 +6,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "snp/host/features.h"
 #include "snp/host/netlink.h"
-#include "snp/host/notifications.h"
+#include "snp/host/notified_watch.h"
 #include "snp/host/xfrm_rules.h"
 
 namespace snp::host {
@@ -110,18 +109,11 @@ void read_state(const nlmsghdr& header, std::vector<XfrmRule>& out) {
   out.push_back(std::move(rule));
 }
 
-class XfrmWatch final : public FeatureWatch {
+class XfrmWatch final : public NotifiedWatch {
  public:
-  explicit XfrmWatch(Notifications notifications) : notifications_(std::move(notifications)) {}
+  using NotifiedWatch::NotifiedWatch;
 
-  [[nodiscard]] int fd() const noexcept override { return notifications_.fd(); }
-  bool drain() override {
-    return notifications_.drain([](const nlmsghdr&) { return true; });
-  }
   Result<Features> look() override;
-
- private:
-  Notifications notifications_;
 };
 
 Result<Features> XfrmWatch::look() {

@@ -22,9 +22,21 @@ void add_path(Words& words, std::string_view path) {
   }
 }
 
+// The options in a line of usage: "[--json] [--count NUMBER]".
+void add_options(std::set<std::string>& next, std::string_view usage) {
+  for (std::size_t begin = 0; (begin = usage.find("[--", begin)) != std::string_view::npos;) {
+    const std::size_t end = std::min(usage.find_first_of(" ]", begin), usage.size());
+    const std::string_view option = usage.substr(begin + 1, end - begin - 1);
+    if (option != "--") next.emplace(option);
+    begin = end;
+  }
+}
+
 void add_commands(Words& words) {
-  for (const commands::LocalCommand& command : commands::local_commands())
+  for (const commands::LocalCommand& command : commands::local_commands()) {
     add_path(words, command.name);
+    add_options(words[std::string(command.name)], command.arguments);
+  }
   for (const commands::CommandSpec* command : commands::all_commands()) {
     const std::string path(command->path);
     add_path(words, path);

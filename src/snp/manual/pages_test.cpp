@@ -64,6 +64,7 @@ TEST(Manual, TextCannotBeARequest) {
 TEST(Completion, KnowsPathsSettingsAndFiles) {
   const std::string text = bash_completion();
   EXPECT_THAT(text, HasSubstr("'settings') echo '--help --json get reset set' ;;"));
+  EXPECT_THAT(text, HasSubstr("'events') echo '--count --json' ;;"));
   EXPECT_THAT(text, HasSubstr("'settings set chimney') echo 'automatic disabled enabled' ;;"));
   EXPECT_THAT(text,
               HasSubstr("'netsh interface tcp delete') echo 'chimneyapplication chimneyport' ;;"));

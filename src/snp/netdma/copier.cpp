@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include "snp/base/assert.h"
+#include "snp/base/relax.h"
 
 namespace snp::netdma {
 namespace {
@@ -17,12 +18,6 @@ constexpr std::uint32_t kLine = 64;
 // So long a wait looks again at once; then whoever else wants this CPU may have it, who may be the
 // engine.
 constexpr Duration kEagerWait = microseconds(20);
-
-void relax() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
 
 }  // namespace
 

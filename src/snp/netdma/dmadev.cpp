@@ -1,26 +1,17 @@
 #include "snp/netdma/dmadev.h"
 
-#include <array>
 #include <cstdlib>
 
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include "snp/base/own_folder.h"
 #include "snp/netdma/dmadev_plugin.h"
 
 namespace snp::netdma {
 namespace {
 
 constexpr const char* kLibrary = "libsnp_netdma_dpdk.so";
-
-// Where the executable stands, without a final slash.
-std::string own_folder() {
-  std::array<char, 4096> path{};
-  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
-  const std::string whole(path.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
-  const std::size_t slash = whole.rfind('/');
-  return slash == std::string::npos ? "." : whole.substr(0, slash);
-}
 
 Result<std::string> find_library() {
   const std::string folder = own_folder();

@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "snp/base/relax.h"
 #include "snp/netdma/streaming_copy.h"
 
 namespace snp::netdma {
@@ -31,14 +32,6 @@ enum class Command : std::uint32_t {
   kStop,   // after the piece at hand
   kEnd,    // and leave
 };
-
-void relax() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-#endif
-}
 
 Instant monotonic_now() noexcept {
   timespec ts{};
