@@ -34,7 +34,7 @@ THIRD_PARTY = {
 # The kernel's and libc's own headers are not for the pure folders: what they need is C++.
 SYSTEM = re.compile(r"^(sys|net|netinet|linux|arpa|asm)/|^(unistd|fcntl|poll|pthread|time|signal|errno"
                     r"|sched|dlfcn|semaphore)\.h$|^(thread|mutex|condition_variable|random|fstream)$")
-PURE = {"wire", "state", "stats", "tcp", "chimney"}
+PURE = {"wire", "state", "stats", "tcp", "chimney", "rss"}
 PURE_EXCEPTIONS = {("wire", "arpa/inet.h")}  # inet_pton and inet_ntop: text only
 # BPF sources share plain C headers with those that load them.
 SHARED_BPF = {"steer", "rss/backends", "device/drivers/af_packet", "host", "test"}
