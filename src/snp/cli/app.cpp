@@ -121,9 +121,18 @@ int usage_error(const std::string& what) {
 }
 
 // CLI11 does not know what those of the command line itself take.
-std::string usage_of(const commands::LocalCommand& command) {
-  return "snp " + std::string(command.name) + " " + std::string(command.arguments);
-}
+class OwnUsage final : public CLI::Formatter {
+ public:
+  explicit OwnUsage(const commands::LocalCommand& command)
+      : usage_("Usage: snp " + std::string(command.name) + " " + std::string(command.arguments)) {}
+
+  std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override {
+    return usage_ + "\n";
+  }
+
+ private:
+  std::string usage_;
+};
 
 bool is_known(const CLI::App& app, const std::string& word) {
   return !app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == word; }).empty();
@@ -148,7 +157,7 @@ int run_app(int argc, char** argv) {
   app.require_subcommand(1);
   for (const commands::LocalCommand& command : commands::local_commands())
     app.add_subcommand(std::string(command.name), std::string(command.help))
-        ->footer(usage_of(command));
+        ->formatter(std::make_shared<OwnUsage>(command));
   const auto all = add_commands(app);
   if (argc < 2) return usage_error("give a command");
   if (argv[1][0] != '-' && !is_known(app, argv[1]))
