@@ -5,8 +5,7 @@ namespace {
 
 Footprint*& place() noexcept {
   static Footprint own;
-  // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): set before there are
-  // threads
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): as the header says
   static Footprint* current = &own;
   return current;
 }
