@@ -210,6 +210,7 @@ class Backends(Base):
         self.assertEqual(self.row()["backend"], "cpumap")
         self.set("backend", "card")  # veth has no table
         self.assertIn("indirection table", self.row()["why"])
+        self.assertIn("INVALID_PORT_STATE", self.row()["why"])
         self.assertFalse(self.has_xdp())
 
     def counter(self, name):

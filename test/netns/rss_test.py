@@ -124,11 +124,14 @@ class Rss(unittest.TestCase):
 
     def test_bad_values_are_refused_whole(self):
         before = self.show()
-        for name, value in (("key", "aa"), ("table_size", "100"), ("ipv4", "tcp+udp"),
-                            ("base_cpu", "-1"), ("profile", "7"), ("nonsense", "1")):
+        for name, value, error in (
+                ("key", "aa", "INVALID_LENGTH"), ("table_size", "100", "INVALID_PARAMETER"),
+                ("ipv4", "tcp+udp", "INVALID_PARAMETER"), ("base_cpu", "-1", "INVALID_DATA"),
+                ("profile", "7", "INVALID_PARAMETER"), ("nonsense", "1", "none of")):
             done = self.snp("rss", "set", name, value, check=False)
             self.assertNotEqual(done.returncode, 0, name)
             self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+            self.assertIn(error, done.stderr)
         after = self.show()
         self.assertEqual([before[key] for key in ("table", "key", "types")],
                          [after[key] for key in ("table", "key", "types")])

@@ -200,6 +200,13 @@ std::string render_show(const Json& result) {
 }
 
 // "profile" stands for the setting rss_profile.
+// What the original calls it when this setting cannot be so (reference 5.5).
+std::string_view error_name(std::string_view word) {
+  if (word == "key") return "INVALID_LENGTH";
+  if (word == "base_cpu" || word == "avoid_cpus") return "INVALID_DATA";
+  return "INVALID_PARAMETER";
+}
+
 void handle_set(Service& service, const Json& arguments, const Answer& answer) {
   const std::string word = argument_text(arguments, "NAME");
   const std::string name = word == "enabled" ? "rss" : "rss_" + word;
@@ -214,7 +221,8 @@ void handle_set(Service& service, const Json& arguments, const Answer& answer) {
   settings::Settings wanted = service.stored_settings();
   const bool is_switch = word == "enabled" && (value == "yes" || value == "no");
   const std::string said = !is_switch ? value : value == "yes" ? "enabled" : "disabled";
-  if (auto done = wanted.set(name, said); !done) return answer(tl::unexpected(done.error()));
+  if (auto done = wanted.set(name, said); !done)
+    return answer(with_context(std::string(error_name(word)), done.error()));
   if (auto done = service.change_settings(wanted); !done)
     return answer(tl::unexpected(done.error()));
   answer(Json{{"name", name}, {"value", service.settings().to_text(info->id)}});

@@ -209,7 +209,8 @@ Result<> Card::apply(const HostDistribution& wanted) {
 
 Result<std::vector<std::uint64_t>> Card::bucket_packets() {
   const std::uint32_t queues = receive_queues_of(card_);
-  if (queues == 0) return fail(Errc::kNotFound, device_ + " is gone, or has no queues");
+  if (queues == 0)
+    return fail(Errc::kNotFound, "INVALID_PORT_STATE: " + device_ + " is gone, or has no queues");
   const std::vector<std::uint64_t> of_queue = queue_packets_of(card_, queues);
   std::vector<std::uint64_t> packets;
   if (of_queue.empty() || queues_.empty()) return packets;

@@ -77,9 +77,11 @@ Result<Choice> choose_backend(std::string_view wanted, const DeviceFacts& device
                               bool is_shaped) {
   if (wanted == "none") return Choice{BackendKind::kNone, {}, false, "rss_backend says so"};
   if (wanted == "card" && !has_card_table(device))
-    return fail(Errc::kUnsupported, device.name + ": " + why_no_card(device));
+    return fail(Errc::kUnsupported,
+                "INVALID_PORT_STATE: " + device.name + ": " + why_no_card(device));
   if (wanted == "rps" && !device.has_rps)
-    return fail(Errc::kUnsupported, device.name + ": no RPS: " + device.rps_missing);
+    return fail(Errc::kUnsupported,
+                "INVALID_PORT_STATE: " + device.name + ": no RPS: " + device.rps_missing);
   if (cpus < 2) return Choice{BackendKind::kNone, {}, false, "there is one CPU in the RSS set"};
   if (wanted == "card")
     return Choice{BackendKind::kCard, {}, false, "rss_backend says so: " + card_in_words(device)};

@@ -23,8 +23,10 @@ constexpr std::uint32_t kMostEntries = 65536;  // a driver that says more is not
 constexpr std::uint32_t kMostKeyBytes = 1024;
 
 Failure explain(const std::string& what, int error) {
-  if (error == EOPNOTSUPP) return fail(Errc::kUnsupported, what + ": the card cannot do that");
-  if (error == ENODEV) return fail(Errc::kNotFound, what + ": the device is gone");
+  if (error == EOPNOTSUPP)
+    return fail(Errc::kUnsupported, "INVALID_PORT_STATE: " + what + ": the card cannot do that");
+  if (error == ENODEV)
+    return fail(Errc::kNotFound, "INVALID_PORT_STATE: " + what + ": the device is gone");
   return fail_errno(what, error);
 }
 
@@ -84,7 +86,8 @@ Result<CardTable> read_card_table(const EthtoolCall& card) {
     return explain("the card's table cannot be read", error);
   const std::uint32_t entries = sizes.head().indir_size;
   const std::uint32_t key_bytes = sizes.head().key_size;
-  if (entries == 0) return fail(Errc::kUnsupported, "the card has no indirection table");
+  if (entries == 0)
+    return fail(Errc::kUnsupported, "INVALID_PORT_STATE: the card has no indirection table");
   if (entries > kMostEntries || key_bytes > kMostKeyBytes)
     return fail(Errc::kUnsupported, "the card names an impossible table size");
   Request<ethtool_rxfh> request(ETHTOOL_GRSSH, entries * sizeof(std::uint32_t) + key_bytes);

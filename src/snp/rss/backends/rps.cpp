@@ -72,7 +72,8 @@ Result<BackendState> Rps::look() {
   BackendState state;
   state.cpus = cpus_;
   state.remark = "RPS spreads by a hash of the kernel's own: the table gives only the set of CPUs";
-  if (!sysfs_.shows(device_, ifindex_)) return fail(Errc::kNotFound, device_ + " is gone");
+  if (!sysfs_.shows(device_, ifindex_))
+    return fail(Errc::kNotFound, "INVALID_PORT_STATE: " + device_ + " is gone");
   for (const std::string& queue : receive_queues(sysfs_, device_)) {
     const auto mask = parse_cpu_mask(sysfs_.read(mask_of(device_, queue)).value_or("?"));
     if (!mask || *mask != cpus_)

@@ -135,7 +135,10 @@ TEST(Choice, EachDeviceGetsWhatItCanAndASentence) {
   const auto rps = choose_backend("automatic", card, 4, true);
   EXPECT_EQ(rps->kind, BackendKind::kRps);
   EXPECT_TRUE(rps->waits_for_load);
-  EXPECT_EQ(choose_backend("card", card, 4, true).error().code, Errc::kUnsupported);
+  const auto no_card = choose_backend("card", card, 4, true);
+  EXPECT_EQ(no_card.error().code, Errc::kUnsupported);
+  EXPECT_TRUE(no_card.error().message.starts_with("INVALID_PORT_STATE: eth0: "))
+      << no_card.error().message;
   card.has_rps = false;
   EXPECT_EQ(choose_backend("automatic", card, 4, true)->kind, BackendKind::kNone);
   EXPECT_EQ(choose_backend("rps", card, 4, true).error().code, Errc::kUnsupported);
