@@ -1,6 +1,7 @@
 """Firewalls and the like come and go under traffic: whom they may concern goes home, with the
 reason, and comes back; whom they cannot concern stays where it is (reference 3.2)."""
 
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ SOON_S = 5  # a second is promised; other work may be on the machine, see netlab
 class Coexistence(unittest.TestCase):
     settings = {}
     remote = "v4"  # of the addresses of the peer
+    rate = 2_000_000
 
     def setUp(self):
         self.lab = Lab().enter_for(self)
@@ -439,6 +441,39 @@ class BridgingAndRouting(Coexistence):
         self.wait_all_offloaded()
         for port in (CONCERNED, SPARED):
             self.expect_progress(port)
+        self.finish_streams()
+
+
+class Conntrack(Coexistence):
+    """Conntrack saw a connection begin, and not what the target carried: what it sees afterwards is
+    far out of the window that it knows."""
+
+    settings = {"coexist_firewall": "ignore"}
+    rate = 30_000_000
+    enough = 30_000_000  # more than any window
+
+    def start_snpd(self):
+        drop = "priority 0; ct state invalid counter name refused drop;"
+        self.lab.a.run(["nft", "-f", "-"], stdin="table inet guard { counter refused { }; "
+                       f"chain in {{ type filter hook input {drop} }}; "
+                       f"chain out {{ type filter hook output {drop} }}; }}")
+        super().start_snpd()
+
+    def invalid_packets(self):
+        listed = self.lab.a.run(["nft", "-j", "list", "counters"]).stdout
+        counter, = (item["counter"] for item in json.loads(listed)["nftables"] if "counter" in item)
+        return counter["packets"]
+
+    def test_what_it_did_not_see(self):
+        self.wait_all_offloaded()
+        for port in (CONCERNED, SPARED):
+            wait_until(lambda port=port: min(self.moved(port).values()) > self.enough, 40, "bytes")
+        before = self.invalid_packets()
+        self.lab.a.snp("settings", "set", "chimney", "disabled")
+        for port in (CONCERNED, SPARED):
+            self.wait_for(port, "InHost")
+            self.expect_progress(port)
+        self.assertEqual(self.invalid_packets(), before)
         self.finish_streams()
 
 

@@ -5,6 +5,7 @@
 
 #include "snp/daemon/offloader.h"
 #include "snp/engine/clock.h"
+#include "snp/host/conntrack.h"
 #include "snp/host/footprint.h"
 #include "snp/ipc/slot_gate.h"
 
@@ -122,7 +123,16 @@ void Offloader::open_gate_to_host(const Flow& flow) {
   env_.engine.notify(*flow.program->arena, flow.slot);
 }
 
+// Conntrack has an entry only where there are rules.
+void Offloader::forgive_gaps(const Flow& flow) {
+  if (env_.coexistence.is_empty()) return;
+  if (const auto done = host::forgive_gaps(flow.tuple); !done)
+    spdlog::warn("{}: conntrack may call its packets invalid: {}", to_string(flow.tuple),
+                 done.error().message);
+}
+
 Input Offloader::unpark(Flow& flow) {
+  forgive_gaps(flow);
   ConnectionState& state = handoff_.state;
   const ipc::Slot* slot = slot_of(flow);
   if (slot != nullptr && !has_sent_fin(state.delegated.state) &&

@@ -289,6 +289,7 @@ void Offloader::run_local_upload(Flow& flow) {
   for (const ipc::FlowId id : ids)
     drive(*find(id), Input::kUploadRequested);
   local_.dispatch(*this);
+  forgive_gaps(*find(ids[0]));
   refill_both(ids);
 }
 

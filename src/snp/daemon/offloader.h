@@ -289,6 +289,7 @@ class Offloader final : public chimney::TargetEvents {
   chimney::Input shut_gate(Flow& flow);
   void open_gate_to_host(const Flow& flow);
   chimney::Input unpark(Flow& flow);
+  void forgive_gaps(const Flow& flow);
   void give_frames(const Flow& flow);
   void report_stuck(Flow& flow);
   void free_flow(Flow& flow);

@@ -19,6 +19,7 @@
 #include "snp/daemon/slot_access.h"
 #include "snp/engine/clock.h"
 #include "snp/engine/wake_guard.h"
+#include "snp/host/conntrack.h"
 #include "snp/host/footprint.h"
 #include "snp/host/parking.h"
 #include "snp/wire/headers.h"
@@ -298,6 +299,7 @@ class Recovery {
     follow_shutdown(one.slot, record.memo);
     (void)steering_.set(tuple, steer::FlowSteering::kReturn, record.shard);
     std::byte* base = one.program->arena.memory.data();
+    (void)host::forgive_gaps(tuple);  // whether there are rules is not known here
     const auto unparked =
         host::unpark(one.fd, state, record.memo, {base + record.rx_ring, record.rx_size}, rx_range,
                      {base + record.tx_ring, record.tx_size}, tx_range);
