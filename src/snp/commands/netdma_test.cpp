@@ -23,6 +23,7 @@ NetdmaReport report_of_thread() {
   report.channels = 2;
   netdma::Figures figures;
   figures.is_asynchronous = true;
+  figures.shard_work_ns = 1000;
   for (std::size_t i = 0; i < figures.sizes.size(); ++i) {
     const std::uint32_t bytes = netdma::kCalibrationSizes[i];
     figures.sizes[i] = {bytes, bytes / 3.0, 1, 2, 3, 500, bytes / 8.0};
@@ -120,7 +121,8 @@ TEST(NetdmaCommand, ShowsCopiesBySizePathAndOutcome) {
   const std::string text = find_command("netdma show")->render(*result);
   EXPECT_THAT(text, AllOf(HasSubstr("engine          thread, 2 channel(s), 0 in quarantine\n"),
                           HasSubstr("below 1.0K      cpu"), HasSubstr("64.0K and more  engine"),
-                          HasSubstr("waits_at_once  7"), HasSubstr("9000 bytes")));
+                          HasSubstr("waits_at_once  7"), HasSubstr("9000 bytes"),
+                          HasSubstr("a copy that ends later: 1000 ns of the shard\n")));
 }
 
 TEST(NetdmaCommand, WithoutAnEngineThereIsLittleToShow) {

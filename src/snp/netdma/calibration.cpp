@@ -5,16 +5,16 @@
 namespace snp::netdma {
 namespace {
 
-double whole_hand_over(const SizeFigures& size) noexcept {
-  return size.hand_over_ns + kShardWorkNs;
+double whole_hand_over(const Figures& figures, const SizeFigures& size) noexcept {
+  return size.hand_over_ns + figures.shard_work_ns;
 }
 
 Worth judge_size(const Figures& figures, const SizeFigures& size) noexcept {
   if (!figures.failure.empty()) return Worth::kFailed;
   if (size.bytes == 0 || size.copy_ns <= 0) return Worth::kNotMeasured;
   if (!figures.is_asynchronous) return Worth::kSynchronous;
-  if (whole_hand_over(size) > kMostOfCopy * size.copy_ns) return Worth::kDear;
-  if (size.engine_ns > 2 * size.copy_ns + kPacketWorkNs) return Worth::kSlow;
+  if (whole_hand_over(figures, size) > kMostOfCopy * size.copy_ns) return Worth::kDear;
+  if (size.engine_ns > size.copy_ns + size.packet_ns) return Worth::kSlow;
   return Worth::kYes;
 }
 
@@ -98,13 +98,14 @@ std::string explain(const Calibration& calibration, std::size_t size_class) {
       return "the CPU copies: this engine works in the shard's own time";
     case Worth::kDear:
       return "the CPU copies: " + bytes + " cost it " + ns(size->copy_ns) + ", handing them over " +
-             ns(whole_hand_over(*size));
+             ns(whole_hand_over(calibration.figures, *size));
     case Worth::kSlow:
       return "the CPU copies: the engine needs " + ns(size->engine_ns) + " for " + bytes +
-             ", the CPU " + ns(size->copy_ns);
+             ", the CPU " + ns(size->copy_ns) + " and the next packet " + ns(size->packet_ns);
     default:
-      return "the engine copies: handing " + bytes + " over costs " + ns(whole_hand_over(*size)) +
-             ", copying them " + ns(size->copy_ns);
+      return "the engine copies: handing " + bytes + " over costs " +
+             ns(whole_hand_over(calibration.figures, *size)) + ", copying them " +
+             ns(size->copy_ns);
   }
 }
 

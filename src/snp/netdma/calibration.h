@@ -23,10 +23,12 @@ struct SizeFigures {
   double streaming_read_ns = 0;  // and the other CPU reads it
   double hand_over_ns = 0;       // the caller's part of an engine's copy: submit and reap
   double engine_ns = 0;          // an engine's copy, when the next one always waits
+  double packet_ns = 0;          // the kernel's part of a packet of this size: PacketProbe
 };
 
 struct Figures {
   std::array<SizeFigures, kCalibrationSizes.size()> sizes{};
+  double shard_work_ns = 0;      // a copy that ends later: the shard's own part (measure_copier_ns)
   double rested_submit_ns = 0;   // submit, when the engine had nothing to do for a while
   double rested_latency_ns = 0;  // and until the caller sees that the copy is done (4 KiB)
   bool is_asynchronous = false;
@@ -56,19 +58,14 @@ struct Calibration {
   }
 };
 
-// What an engine's copy costs a shard besides: the frame is kept, its segment is looked at in
-// another turn, and somebody has to ask whether it is done.
-inline constexpr double kShardWorkNs = 1000;
-// A hand-over, that included, must save a quarter of the copy: what is measured on a quiet machine
-// must still hold on a busy one.
+// A hand-over, the shard's own part included, must save a quarter of the copy: what is measured on
+// a quiet machine must still hold on a busy one.
 inline constexpr double kMostOfCopy = 0.75;
-// While the engine copies one packet's payload the shard does the rest of the next packet's work,
-// in which the kernel copies the payload once (recvmsg) and spends as much as this on the packet.
-// An engine that needs longer holds the stream up.
-inline constexpr double kPacketWorkNs = 2000;
 // Streaming stores must gain a tenth, the reader's side included.
 inline constexpr double kMostOfPlain = 0.9;
 
+// While the engine copies one packet's payload the shard takes the next one from the kernel: an
+// engine that needs longer than the CPU's copy and that, holds the stream up.
 Calibration judge(const Figures& figures);
 
 // Of a class, in one sentence with its figures: why the engine has it or not.

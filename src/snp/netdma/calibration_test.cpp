@@ -12,8 +12,10 @@ using stats::size_class_of;
 using testing::Each;
 using testing::HasSubstr;
 
+constexpr double kCall = 2000;
+
 // A CPU that copies a byte a nanosecond after 5 ns; an engine that costs its caller `hand_over`,
-// the shard's work included, and needs `lag` longer than the CPU.
+// and needs `lag` longer than the CPU. A packet is a call and another copy.
 Figures machine(double hand_over_ns, double lag_ns = 0) {
   Figures figures;
   figures.is_asynchronous = true;
@@ -23,7 +25,8 @@ Figures machine(double hand_over_ns, double lag_ns = 0) {
     size.copy_ns = 5 + size.bytes;
     size.copy_read_ns = size.streaming_read_ns = size.bytes / 2.0;
     size.streaming_ns = 2 * size.copy_ns;
-    size.hand_over_ns = hand_over_ns - kShardWorkNs;
+    size.hand_over_ns = hand_over_ns;
+    size.packet_ns = kCall + size.bytes;
     size.engine_ns = size.copy_ns + lag_ns;
   }
   return figures;
@@ -46,6 +49,13 @@ TEST(Calibration, TheBreakEvenIsWhereTheHandOverSavesAQuarter) {
   EXPECT_EQ(calibration.classes[size_class_of(1500)], Worth::kDear);
 }
 
+TEST(Calibration, TheShardsOwnPartOfAHandOverCounts) {
+  Figures figures = machine(1000);
+  EXPECT_TRUE(judge(figures).is_worth(1500));
+  figures.shard_work_ns = 2000;
+  EXPECT_EQ(judge(figures).min_bytes, judge(machine(3000)).min_bytes);
+}
+
 TEST(Calibration, ADearerHandOverNeverLowersTheBreakEven) {
   std::uint32_t before = 0;
   for (double hand_over = 1; hand_over < 200'000; hand_over *= 1.3) {
@@ -58,8 +68,8 @@ TEST(Calibration, ADearerHandOverNeverLowersTheBreakEven) {
 
 TEST(Calibration, AnEngineThatWouldHoldTheStreamUpIsLeftAlone) {
   // The packet's work hides the engine's lag, and the more of it the larger the packet is.
-  EXPECT_EQ(judge(machine(1, kPacketWorkNs)).min_bytes, 0u);
-  const Calibration slow = judge(machine(1, kPacketWorkNs + 1000));
+  EXPECT_EQ(judge(machine(1, kCall)).min_bytes, 0u);
+  const Calibration slow = judge(machine(1, kCall + 1000));
   EXPECT_EQ(slow.classes[0], Worth::kSlow);
   EXPECT_EQ(slow.classes[size_class_of(1500)], Worth::kYes);
   EXPECT_EQ(slow.min_bytes, size_class_floor(size_class_of(1500)));
@@ -127,7 +137,9 @@ TEST(Calibration, SaysWhyWithItsFigures) {
   EXPECT_EQ(explain(calibration, size_class_of(65536)),
             "the engine copies: handing 65536 bytes over costs 3000 ns, copying them 65541 ns");
   EXPECT_EQ(explain(judge(machine(1, 1e6)), size_class_of(65536)),
-            "the CPU copies: the engine needs 1065541 ns for 65536 bytes, the CPU 65541 ns");
+            "the CPU copies: the engine needs 1065541 ns for 65536 bytes, the CPU 65541 ns and the "
+            "next packet "
+            "67536 ns");
 }
 
 }  // namespace

@@ -355,6 +355,43 @@ TEST_F(CopierTest, TheShareFollowsTheWaiting) {
   EXPECT_EQ(copier_->share(), 0u);
 }
 
+// An engine and a shard that work at the same time, each with its own speed: the share settles
+// where neither waits much for the other, from both sides, and stays there.
+TEST_F(CopierTest, TheShareSettlesWhereBothAreBusy) {
+  constexpr std::uint32_t kBytes = 61'440;
+  // What each needs for all of a copy, and the shard for the rest of a packet.
+  struct Speeds {
+    Duration engine, cpu, packet;
+    std::uint32_t least, most;  // of the share, once it has settled
+  };
+  const Speeds cases[] = {
+      {microseconds(40), microseconds(40), microseconds(60), 0, 0},   // the packet hides the engine
+      {microseconds(160), microseconds(80), microseconds(40), 5, 9},  // it takes a part
+      {microseconds(900), microseconds(40), microseconds(10), 12, 12},  // most of it
+  };
+  for (const Speeds& speeds : cases) {
+    open();
+    std::vector<std::uint32_t> shares;
+    for (int window = 0; window < 60; ++window) {
+      for (int i = 0; i < 64; ++i) {
+        begun_ = 0;
+        const std::uint32_t share = copier_->share();
+        channel_->delay = speeds.engine * (16 - share) / 16;
+        const auto ticket = copy(kBytes);
+        copier_->push();
+        now_ += speeds.cpu * share / 16 + speeds.packet;  // the shard's own work
+        copier_->poll();
+        copier_->finish(ticket);
+      }
+      shares.push_back(copier_->share());
+    }
+    const auto [least, most] = std::minmax_element(shares.begin() + 30, shares.end());
+    EXPECT_GE(*least, speeds.least);
+    EXPECT_LE(*most, speeds.most);
+    EXPECT_LE(*most - *least, 1u) << "it swings";
+  }
+}
+
 // Whatever happens in whatever order: each copy is done, and right.
 TEST_F(CopierTest, AnyMisfortuneLeavesTheRightBytes) {
   const std::uint32_t first_seed = std::random_device{}();

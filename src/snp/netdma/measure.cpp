@@ -13,6 +13,7 @@
 
 #include <sched.h>
 
+#include "snp/netdma/shard_work.h"
 #include "snp/netdma/streaming_copy.h"
 
 namespace snp::netdma {
@@ -135,6 +136,7 @@ class Measurement {
 
   Figures run() {
     figures_.is_asynchronous = channel_.capabilities().is_asynchronous;
+    figures_.shard_work_ns = measure_copier_ns();
     const auto each = options_.budget / static_cast<int>(kCalibrationSizes.size() + 1);
     for (std::size_t i = 0; i < kCalibrationSizes.size() && figures_.failure.empty(); ++i)
       measure_size(kCalibrationSizes[i], each, figures_.sizes[i]);
@@ -182,7 +184,8 @@ class Measurement {
            median(streaming),
            median(streaming_read),
            median(hand_over),
-           median(engine)};
+           median(engine),
+           packets_.measure_ns(bytes)};
   }
 
   void measure_rested() {
@@ -275,6 +278,7 @@ class Measurement {
   const MeasureOptions options_;
   const Memory source_, ring_;
   Reader reader_;
+  PacketProbe packets_;
   std::vector<Transfer> transfers_;
   std::uint32_t source_at_ = 0, ring_at_ = 0;
   std::size_t content_ = 0;

@@ -55,6 +55,8 @@ class ThreadChannel final : public Channel {
   }
 
   void start() {
+    CPU_ZERO(&cpus_);
+    ::sched_getaffinity(0, sizeof cpus_, &cpus_);
     thread_ = std::thread([this] { run(); });
     const pthread_t handle = thread_.native_handle();
     ::pthread_setname_np(handle, ("snp-copy-" + std::to_string(options_.number)).c_str());
@@ -75,6 +77,7 @@ class ThreadChannel final : public Channel {
     const std::uint64_t end = submitted_.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < taken; ++i)
       ring_[(end + i) % ring_.size()] = transfers[i];
+    client_cpu_.store(::sched_getcpu(), std::memory_order_relaxed);
     submitted_.store(end + taken);
     wake();
     return taken;
@@ -158,6 +161,7 @@ class ThreadChannel final : public Channel {
   // The thread's side.
   void run() noexcept {
     for (;;) {
+      keep_away();
       const Command command = command_.load(std::memory_order_acquire);
       if (command == Command::kEnd) return;
       if (command != Command::kGo) {
@@ -167,6 +171,16 @@ class ThreadChannel final : public Channel {
         sleep([&] { return command_.load() == Command::kGo && submitted_.load() == done_; });
       }
     }
+  }
+  // Not on the CPU of whoever submits, where the scheduler readily puts whom it wakes: one would
+  // have to wait for the other. One system call when the client has moved.
+  void keep_away() noexcept {
+    const int cpu = client_cpu_.load(std::memory_order_relaxed);
+    if (cpu == avoided_cpu_ || options_.cpu >= 0) return;
+    avoided_cpu_ = cpu;
+    cpu_set_t cpus = cpus_;
+    CPU_CLR(static_cast<std::size_t>(cpu), &cpus);
+    ::sched_setaffinity(0, sizeof cpus, CPU_COUNT(&cpus) != 0 ? &cpus : &cpus_);
   }
   template <class Condition>
   void sleep(Condition&& may_sleep) noexcept {
@@ -215,12 +229,15 @@ class ThreadChannel final : public Channel {
 
   const ThreadOptions options_;
   const Capabilities capabilities_;
+  cpu_set_t cpus_{};            // which whoever made us may use
   std::vector<Transfer> ring_;  // counts modulo its size; written before submitted_ says so
   std::uint64_t reaped_ = 0;
   bool is_halted_ = false, is_suspended_ = false;
   alignas(64) std::atomic<std::uint64_t> submitted_{0};  // since the last reset
+  std::atomic<int> client_cpu_{-1};                      // which submitted
   alignas(64) std::atomic<std::uint64_t> finished_{0};
   std::uint64_t done_ = 0;  // the thread's copy of finished_
+  int avoided_cpu_ = -1;    // the thread's: the client's, when it last looked
   alignas(64) std::atomic<Command> command_{Command::kGo};
   std::atomic<bool> stands_{false};
   std::atomic<std::uint32_t> sleeps_{0};

@@ -13,7 +13,9 @@ namespace snp::netdma {
 
 struct ThreadOptions {
   std::uint32_t depth = 256;  // a power of two
-  int cpu = -1;               // where it runs; -1: the scheduler decides
+  // Where it runs; -1: anywhere but on the CPU of whoever submits, as long as there is another
+  // that the process may use.
+  int cpu = -1;
   Duration spin = microseconds(50);
   std::size_t streaming_from = std::numeric_limits<std::size_t>::max();  // as CpuOptions
   std::uint32_t number = 0;                                              // in the thread's name
