@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 
 #include <net/if.h>
 #include <sys/resource.h>
@@ -49,11 +50,20 @@ std::unique_ptr<device::PacketDevice> wrap(std::unique_ptr<device::PacketDevice>
   return device::wrap_with_capture(std::move(device), std::move(file));
 }
 
+// Larger slots are fewer, or they would take memory that hardly anybody uses.
+void set_slots(device::AfPacketOptions& options, const settings::Settings& values) {
+  constexpr std::uint32_t kMostBytes = 32u << 20;
+  options.rx_slot_bytes =
+      static_cast<std::uint32_t>(std::stoul(values.text(Setting::kReceiveSlotBytes)));
+  options.rx_slots = std::min(options.rx_slots, kMostBytes / options.rx_slot_bytes);
+}
+
 Result<Devices> open_devices(const Inheritance& inheritance) {
   Devices devices;
   for (const DeviceChoice& choice : inheritance.devices) {
     device::AfPacketOptions options;
     options.queues = static_cast<std::uint32_t>(inheritance.config.number(Setting::kShards));
+    set_slots(options, inheritance.config);
     auto device = device::open_af_packet(choice.name, options, *inheritance.steering);
     if (!device) return with_context(choice.name, device.error());
     devices.push_back(wrap(std::move(*device), inheritance.config));

@@ -15,9 +15,10 @@ namespace snp::device {
 
 struct AfPacketOptions {
   std::uint32_t queues = 1;                        // one per shard
-  std::uint32_t rx_slots = 4096;                   // powers of two
+  std::uint32_t rx_slots = 4096;                   // powers of two, these four
   std::uint32_t tx_slots = 1024;                   //
-  std::uint32_t slot_bytes = 2048;                 // larger frames take a second way (large_frames)
+  std::uint32_t rx_slot_bytes = 2048;              // larger frames take a second way (large_frames)
+  std::uint32_t tx_slot_bytes = 2048;              //
   std::uint32_t large_frames = 32;                 // most frames beyond a slot in one burst
   std::uint32_t receive_buffer_bytes = 64u << 20;  // most the large ones may wait in
   std::uint32_t send_buffer_bytes = 16u << 20;

@@ -85,6 +85,15 @@ struct TinyRings : Plain {
     return options;
   }
 };
+// A merged frame of 64 KB fits into a slot.
+struct LargeSlots : Plain {
+  static AfPacketOptions options() {
+    AfPacketOptions options;
+    options.rx_slots = 512;
+    options.rx_slot_bytes = 65536;
+    return options;
+  }
+};
 struct SecondOfThreeQueues : Plain {
   static constexpr std::uint32_t kQueue = 1;
   static AfPacketOptions options() {
@@ -103,6 +112,7 @@ using Variants =
     testing::Types<device::VethLink<device::Plain>, device::VethLink<device::Ipv6>,
                    device::VethLink<device::NoOffloads>, device::VethLink<device::NoOffloadsIpv6>,
                    device::VethLink<device::QdiscBypass>, device::VethLink<device::TinyRings>,
+                   device::VethLink<device::LargeSlots>,
                    device::VethLink<device::SecondOfThreeQueues>>;
 INSTANTIATE_TYPED_TEST_SUITE_P(AfPacket, DeviceConformance, Variants);
 

@@ -56,7 +56,7 @@ Result<std::unique_ptr<AfPacketReceiver>> AfPacketReceiver::open(std::uint32_t i
     auto set = set_option(*fd, setting.level, setting.option, setting.name, setting.value);
     if (!set) return tl::unexpected(set.error());
   }
-  auto ring = PacketRing::map(*fd, PACKET_RX_RING, options.rx_slots, options.slot_bytes);
+  auto ring = PacketRing::map(*fd, PACKET_RX_RING, options.rx_slots, options.rx_slot_bytes);
   if (!ring) return tl::unexpected(ring.error());
   if (auto bound = bind_to_device(*fd, ifindex, 0); !bound) return tl::unexpected(bound.error());
 

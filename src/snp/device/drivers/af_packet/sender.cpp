@@ -99,10 +99,10 @@ Result<std::unique_ptr<AfPacketSender>> AfPacketSender::open(std::uint32_t ifind
   if (auto set = set_option(sender->ring_fd_, SOL_PACKET, PACKET_LOSS, "PACKET_LOSS", 1); !set)
     return tl::unexpected(set.error());
   auto ring =
-      PacketRing::map(sender->ring_fd_, PACKET_TX_RING, options.tx_slots, options.slot_bytes);
+      PacketRing::map(sender->ring_fd_, PACKET_TX_RING, options.tx_slots, options.tx_slot_bytes);
   if (!ring) return tl::unexpected(ring.error());
   sender->ring_ = std::move(*ring);
-  sender->capacity_ = options.slot_bytes - kSlotHeader - sizeof(VnetHeader);
+  sender->capacity_ = options.tx_slot_bytes - kSlotHeader - sizeof(VnetHeader);
   for (const auto& socket : sockets)
     if (auto bound = bind_to_device(*socket.fd, ifindex, 0); !bound)
       return tl::unexpected(bound.error());
