@@ -228,6 +228,39 @@ TEST(Engine, SleepsWhenIdle) {
   EXPECT_LT(turns() - before, 50u) << "a few timers, no polling";
 }
 
+// A shard that has been busy for a while hears of no packet, until it is to sleep again.
+TEST(Engine, APacketWakesAShardThatWasBusyAndSleepsAgain) {
+  device::sim::Wire wire(two_queues(0), monotonic_now);
+  Side a(wire, 0, 2);
+  Side b(wire, 1, 2);
+  const auto from = a.open(0, 0);
+  const auto to = b.open(0, 0);
+  const auto sleeps = [](const Side& side) { return side.bulletin.shard[0].sleeping.load() != 0; };
+  std::array<std::byte, 4096> buffer{};
+  for (int round = 0; round < 5; ++round) {
+    const Instant busy_until = monotonic_now() + milliseconds(20);
+    std::uint64_t sent = 0;
+    std::uint64_t got = 0;
+    while (monotonic_now() < busy_until || got < sent) {
+      if (monotonic_now() < busy_until) sent += a.app->write(from, buffer);
+      a.ring(0);
+      const std::size_t length = b.app->read(to, buffer);
+      got += length;
+      if (length != 0) b.ring(0);
+      ASSERT_LT(monotonic_now(), busy_until + seconds(20)) << "stalled";
+    }
+    a.wait_for([&] {  // the last ACK, too, is there
+      return a.app->slot(from).engine.tx_tail.load() == a.app->slot(from).app.tx_head.load();
+    });
+    a.wait_for([&] { return sleeps(a) && sleeps(b); });
+    ASSERT_EQ(a.app->write(from, std::span(buffer).first(1)), 1u);
+    a.ring(0);
+    b.wait_for([&] { return b.app->read(to, buffer) == 1; });
+    b.ring(0);
+    ASSERT_FALSE(HasFatalFailure());
+  }
+}
+
 TEST(Engine, AnApplicationThatBlocksItsEventfdStopsNobody) {
   device::sim::Wire wire(two_queues(0), monotonic_now);
   Side a(wire, 0, 2), b(wire, 1, 2);

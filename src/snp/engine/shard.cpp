@@ -3,6 +3,17 @@
 #include "snp/wire/frame.h"
 
 namespace snp::engine {
+namespace {
+
+// A full segment without PSH (RFC 9293 3.9.1.2): more of its burst is on the way, in single
+// segments. What was merged below comes in large pieces, and is worth taking at once.
+bool goes_on(const Segment& segment) noexcept {
+  constexpr std::size_t kFullSegment = 1000;
+  return segment.gso_size == 0 && segment.payload.size() >= kFullSegment &&
+         !segment.has(TcpFlags::kPsh);
+}
+
+}  // namespace
 
 Shard::Shard(const ShardConfig& config, std::vector<DevicePort> ports, ipc::FlowRecord* records,
              Mailbox& answers, WakeGuard& guard, Instant now)
@@ -32,7 +43,7 @@ std::size_t Shard::run_once(Instant now) noexcept {
   std::size_t work = 0;
   if (is_copying_) [[unlikely]]
     work = process_copied(now);
-  work += receive(now);
+  if (!gathers(now)) work += receive(now);
   work += read_mail(now);
   work += answer_doorbells(now);
   wheel_.advance(now, [&](WheelEntry& entry) {
@@ -56,6 +67,7 @@ std::size_t Shard::run_once(Instant now) noexcept {
 
 std::size_t Shard::receive(Instant now) noexcept {
   std::size_t received = 0;
+  is_in_burst_ = false;
   if (is_copying_) [[unlikely]]
     keep_frames();
   for (std::uint32_t port = 0; port < ports_.size(); ++port) {
@@ -65,7 +77,9 @@ std::size_t Shard::receive(Instant now) noexcept {
       on_frame(burst_[i], port, now);
     }
     received += count;
+    if (count == burst_.size()) is_in_burst_ = false;  // there is enough
   }
+  gathers_until_ = is_in_burst_ ? now + kGatherTime : kNever;
   if (is_copying_) [[unlikely]] {
     copier_->push();
     process_copied(now);  // a quick engine costs no turn
@@ -91,6 +105,7 @@ void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant n
   Flow& flow = *found->second;
   flow.path->add(P::kFramesIn);
   stats_.add(M::kSegmentsIn, segments_in(parsed.segment.payload.size(), frame.gso_size));
+  is_in_burst_ = goes_on(parsed.segment);
   if (is_copying_) [[unlikely]]
     if (wait_for_copy(flow, parsed.segment, port, now)) return;
   process(flow, parsed.segment, now);
@@ -197,7 +212,7 @@ bool Shard::has_pending() const noexcept {
 }
 
 Instant Shard::next_deadline() const noexcept {
-  return std::min({wheel_.next_deadline(), next_expiry_, next_sweep_});
+  return std::min({wheel_.next_deadline(), next_expiry_, next_sweep_, gathers_until_});
 }
 
 void Shard::touch(Flow& flow) noexcept {

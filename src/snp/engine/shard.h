@@ -70,6 +70,10 @@ class Shard {
   [[nodiscard]] Instant next_deadline() const noexcept;
   // Waiters are to be woken soon: do not sleep before.
   [[nodiscard]] bool owes_wake() const noexcept { return wake_due_ != kNever; }
+  // In the middle of a burst: the devices are not looked at before it is over, do not sleep.
+  [[nodiscard]] bool gathers(Instant now) const noexcept {
+    return gathers_until_ != kNever && now < gathers_until_;
+  }
   // Frames wait for copies: do not sleep, but whoever copies may want this CPU.
   [[nodiscard]] bool awaits_copies() const noexcept { return !pending_.is_empty(); }
   // A waiter that was woken here wants this CPU: it has not gone back to sleep since.
@@ -102,7 +106,10 @@ class Shard {
   static constexpr std::size_t kMaxHeldBytes = 16u << 20;
   static constexpr Duration kInfoInterval = milliseconds(5);
   static constexpr Duration kBurstWait =
-      microseconds(50);                                    // a reader's wait for the end of a burst
+      microseconds(50);  // a reader's wait for the end of a burst
+  // While a burst comes in single segments. Looking for each would cost its sender more than us:
+  // each look takes the line back that it is about to write, and each ACK is a packet.
+  static constexpr Duration kGatherTime = microseconds(20);
   static constexpr std::uint32_t kEagerBytes = 64 * 1024;  // enough to read at once
   static constexpr Duration kRestTime = seconds(10);
 
@@ -223,6 +230,8 @@ class Shard {
   std::uint32_t cpu_ = 0xffffffff;
   const ipc::WaitSet* woken_here_ = nullptr;  // the last one that was woken on this CPU
   bool has_answered_ = false;
+  bool is_in_burst_ = false;        // after the last frame
+  Instant gathers_until_ = kNever;  // the devices are not looked at before
   Instant next_expiry_ = kNever;
   Instant wake_due_ = kNever;    // when the marked waiters are to be woken
   Instant next_sweep_ = kNever;  // for connections that rest

@@ -166,6 +166,39 @@ TEST(Shard, TellsAWriterOfRoomOnlyWhenItAskedAndThereIsEnough) {
   EXPECT_FALSE(ipc::is_empty(world.a.app->wait_set(3).ready));
 }
 
+TEST(Shard, LooksForTheRestOfABurstAfterAMomentOnly) {
+  World world;
+  const auto a = world.a.open(0);
+  const auto b = world.b.open(0);
+  world.run_for(milliseconds(1));
+  const Shard& shard = *world.b.shards[0];
+  const std::vector<std::byte> burst(kRing - 1000);
+  world.a.app->write(a, burst);
+  world.a.run(world.now);  // a window of it
+  world.b.run(world.now);
+  const std::size_t window = world.b.app->readable(b);
+  ASSERT_GT(window, 0u);
+  ASSERT_LT(window, burst.size());
+  EXPECT_TRUE(shard.gathers(world.now));
+  EXPECT_LE(shard.next_deadline(), world.now + microseconds(20));
+
+  world.a.run(world.now);  // has the ACK, sends more
+  world.now += microseconds(19);
+  world.b.run(world.now);
+  EXPECT_EQ(world.b.app->readable(b), window);
+  world.now += microseconds(1);
+  world.b.run(world.now);
+  EXPECT_GT(world.b.app->readable(b), window);
+
+  world.run_for(milliseconds(10));
+  EXPECT_EQ(world.b.app->readable(b), burst.size());
+  EXPECT_FALSE(shard.gathers(world.now)) << "PSH ends a burst";
+  world.a.app->write(a, std::vector<std::byte>(100));
+  world.a.run(world.now);
+  world.b.run(world.now);
+  EXPECT_EQ(world.b.app->readable(b), burst.size() + 100);
+}
+
 TEST(Shard, FollowsOptionsAndPublishesInfo) {
   World world;
   const auto a = world.a.open(0);
@@ -260,7 +293,9 @@ TEST(Shard, TellsWhatGetsockoptTcpInfoAsksFor) {
 TEST(Shard, ALargeRingCostsWhatIsInUse) {
   constexpr std::uint32_t kLarge = 8u << 20;
   constexpr std::uint32_t kBuffer = 256 * 1024;
-  World world;
+  WireConfig config;
+  config.caps = {61440, true, true};
+  World world(config);
   const auto a = world.a.open(0, 0, kLarge, kBuffer);
   const auto b = world.b.open(0, 0, kLarge, kBuffer);
   world.run_for(milliseconds(1));

@@ -49,6 +49,8 @@ class ShardThread {
   bool turn(Instant now) noexcept;
   void publish_cpu() noexcept;
   void sleep(Instant now) noexcept;
+  void stop_hearing_packets() noexcept;
+  bool hear_packets() noexcept;
 
   std::unique_ptr<Shard> shard_;
   ipc::ShardBell& bell_;
@@ -57,6 +59,7 @@ class ShardThread {
   UniqueFd epoll_, mail_bell_;
   std::atomic<bool> stops_{false};
   std::uint32_t cpu_ = 0xffffffff;
+  bool hears_packets_ = true;  // the devices' descriptors are in the epoll set
   std::thread thread_;
 };
 
