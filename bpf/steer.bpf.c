@@ -52,6 +52,18 @@ struct {
 volatile __u32 snp_flow_count;
 volatile __u32 snp_flow_buckets[SNP_FLOW_BUCKETS];
 
+/* Changes after each change of the map, before whoever made it goes on. Written by the loader. */
+volatile __u32 snp_flow_generation;
+
+/* Saves the packets of a busy flow two look-ups of 25 ns each. The programs run with softirqs off
+ * and never in a hardware interrupt, so nobody else touches a CPU's entries meanwhile. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, SNP_RECENT_FLOWS);
+  __type(key, __u32);
+  __type(value, struct snp_recent_flow);
+} snp_recent SEC(".maps");
+
 /* How flows are distributed over the shards. Written by the loader; what it changes while flows go
  * by it is a single entry of `shards`. */
 struct snp_rss snp_rss;
@@ -156,12 +168,40 @@ static __always_inline bool read_ipv6(struct __sk_buff *skb, enum access access,
   return !is_mapped(key->local) && !is_mapped(key->remote);
 }
 
+static __always_inline bool is_same(const struct snp_flow_key *a, const struct snp_flow_key *b) {
+  return a->local_port == b->local_port && a->remote_port == b->remote_port &&
+         a->remote[3] == b->remote[3] && a->local[3] == b->local[3] &&
+         a->remote[2] == b->remote[2] && a->local[2] == b->local[2] &&
+         a->remote[1] == b->remote[1] && a->local[1] == b->local[1] &&
+         a->remote[0] == b->remote[0] && a->local[0] == b->local[0];
+}
+
+/* The generation is read before the map is (the addition of nothing is a barrier): what is
+ * remembered with it is at least as new. */
+static __always_inline struct snp_flow_value *look_up(struct snp_flow_key *key, __u32 bucket) {
+  const __u32 generation = snp_flow_generation;
+  /* A port's last bits are its second byte, and its first is that of all its neighbours. */
+  const __u32 place = (bucket >> 8 ^ bucket << 2) & (SNP_RECENT_FLOWS - 1);
+  struct snp_recent_flow *recent = bpf_map_lookup_elem(&snp_recent, &place);
+  struct snp_flow_value *flow;
+  if (!recent) return NULL;
+  if (recent->generation == generation && is_same(&recent->key, key)) return &recent->value;
+  if (__sync_fetch_and_add(&recent->zero, 0) != 0) return NULL;
+  flow = bpf_map_lookup_elem(&snp_flows, key);
+  if (!flow) return NULL;
+  recent->key = *key;
+  recent->value = *flow;
+  recent->generation = generation;
+  return &recent->value;
+}
+
 /* The flow that a packet belongs to, or NULL; `key` gets its name. `net`: where the IP header
  * begins in the program's view. A frame with a VLAN tag belongs to another device's network. */
 static __always_inline struct snp_flow_value *find_flow_key(struct __sk_buff *skb,
                                                             enum access access, __u32 net,
                                                             bool outgoing,
                                                             struct snp_flow_key *key) {
+  __u32 bucket;
   if (snp_flow_count == 0 || skb->vlan_present) return NULL;
   if (skb->protocol == bpf_htons(ETH_P_IP)) {
     if (!read_ipv4(skb, access, net, outgoing, key)) return NULL;
@@ -170,8 +210,8 @@ static __always_inline struct snp_flow_value *find_flow_key(struct __sk_buff *sk
   } else {
     return NULL;
   }
-  if (snp_flow_buckets[snp_flow_bucket(key)] == 0) return NULL;
-  return bpf_map_lookup_elem(&snp_flows, key);
+  bucket = snp_flow_bucket(key);
+  return snp_flow_buckets[bucket] == 0 ? NULL : look_up(key, bucket);
 }
 
 static __always_inline struct snp_flow_value *find_flow(struct __sk_buff *skb, enum access access,

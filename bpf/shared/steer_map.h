@@ -44,6 +44,17 @@ struct snp_flow_value {
   __u32 zero;
 };
 
+/* The flows that a CPU met last, each at the bucket of its ports: what the map said when
+ * snp_flow_generation was `generation`. */
+#define SNP_RECENT_FLOWS 1024
+
+struct snp_recent_flow {
+  struct snp_flow_key key;
+  __u32 generation;
+  struct snp_flow_value value;
+  __u64 zero;
+};
+
 /* What became of a flow's packets. It outlives the flow's entry: who counts late counts here, too.
  * Octets are those of IP, with its header; segments as the device cuts or has merged them. */
 struct snp_account {
@@ -62,11 +73,12 @@ struct snp_account {
 
 #ifdef __cplusplus
 static_assert(sizeof(snp_flow_key) == 36 && sizeof(snp_flow_value) == 16 &&
-              sizeof(snp_account) == 64);
+              sizeof(snp_account) == 64 && sizeof(snp_recent_flow) == 64);
 #else
 _Static_assert(sizeof(struct snp_flow_key) == 36, "no padding: the key is hashed as bytes");
 _Static_assert(sizeof(struct snp_flow_value) == 16, "shared layout");
 _Static_assert(sizeof(struct snp_account) == 64, "shared layout: a cache line");
+_Static_assert(sizeof(struct snp_recent_flow) == 64, "a cache line");
 #endif
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
+#include <sched.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -59,6 +60,24 @@ TcpFrame outgoing(const FourTuple& flow) {
   return incoming(mirrored(flow));
 }
 
+// What the programs remember is each CPU's own.
+class PinnedThread {
+ public:
+  PinnedThread() {
+    sched_getaffinity(0, sizeof(before_), &before_);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<std::size_t>(sched_getcpu()), &one);
+    sched_setaffinity(0, sizeof(one), &one);
+  }
+  PinnedThread(const PinnedThread&) = delete;
+  PinnedThread& operator=(const PinnedThread&) = delete;
+  ~PinnedThread() { sched_setaffinity(0, sizeof(before_), &before_); }
+
+ private:
+  cpu_set_t before_{};
+};
+
 class ProgramsTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -82,6 +101,7 @@ class ProgramsTest : public testing::Test {
     ASSERT_EQ(bpf_map_update_elem(map(), &key, &value, BPF_ANY), 0);
     programs_->bss->snp_flow_count = 1;
     programs_->bss->snp_flow_buckets[snp_flow_bucket(&key)] = 1;
+    ++programs_->bss->snp_flow_generation;
   }
   [[nodiscard]] snp_account account() const {
     snp_account account{};
@@ -283,6 +303,34 @@ TEST_P(ProgramsFamilyTest, FlowsOfOneBucketAreToldApart) {
   std::swap(other.local.port, other.remote.port);
   EXPECT_EQ(ingress(incoming(other)), kUnspec);
   EXPECT_EQ(egress(outgoing(other)), kUnspec);
+}
+
+TEST_P(ProgramsFamilyTest, FlowsOfOneBucketAreSteeredEachItsWay) {
+  FourTuple other = GetParam();
+  std::swap(other.local.port, other.remote.port);
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  steer(other, SNP_FLOW_SHADOW);
+  for (int turn = 0; turn < 3; ++turn) {
+    EXPECT_EQ(ingress(incoming(GetParam())), kShot);
+    EXPECT_EQ(ingress(incoming(other)), kUnspec);
+    EXPECT_EQ(socket_filter(incoming(other)), kWhole);
+  }
+}
+
+TEST_P(ProgramsFamilyTest, WhatACpuRemembersOfAFlowEndsWithTheGeneration) {
+  const PinnedThread pinned;
+  steer(GetParam(), SNP_FLOW_ACTIVE);
+  EXPECT_EQ(ingress(incoming(GetParam())), kShot);
+  const snp_flow_key key = key_of(GetParam());
+  ASSERT_EQ(bpf_map_delete_elem(map(), &key), 0);
+  EXPECT_EQ(ingress(incoming(GetParam())), kShot) << "it was looked up again";
+  ++programs_->bss->snp_flow_generation;
+  EXPECT_EQ(ingress(incoming(GetParam())), kUnspec);
+  EXPECT_EQ(egress(outgoing(GetParam())), kUnspec);
+  EXPECT_EQ(socket_filter(incoming(GetParam())), 0u);
+  steer(GetParam(), SNP_FLOW_SHADOW);
+  EXPECT_EQ(ingress(incoming(GetParam())), kUnspec);
+  EXPECT_EQ(socket_filter(incoming(GetParam())), kWhole);
 }
 
 TEST_F(ProgramsTest, Ipv4OptionsAreSteppedOver) {

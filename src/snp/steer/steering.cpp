@@ -160,7 +160,10 @@ class BpfSteering final : public Steering {
     if (account) value.account = *account;
     // Counted before it is there, or the programs would not look for it.
     if (is_new) count(key, 1);
-    if (::bpf_map_update_elem(map(), &key, &value, BPF_ANY) == 0) return {};
+    if (::bpf_map_update_elem(map(), &key, &value, BPF_ANY) == 0) {
+      forget_recent();
+      return {};
+    }
     const int error = errno;
     if (is_new) count(key, -1);
     if (error == E2BIG)
@@ -175,6 +178,7 @@ class BpfSteering final : public Steering {
       return fail_errno("cannot stop steering " + to_string(flow));
     }
     count(key, -1);
+    forget_recent();
     return {};
   }
 
@@ -253,6 +257,9 @@ class BpfSteering final : public Steering {
     all = all + static_cast<std::uint32_t>(change);
   }
 
+  // What the programs remember of the map is old from here on.
+  void forget_recent() const { std::atomic_ref(programs_->bss->snp_flow_generation).fetch_add(1); }
+
   [[nodiscard]] std::size_t account_bytes() const { return accounts_ * sizeof(snp_account); }
 
   steer_bpf* programs_;
@@ -274,6 +281,7 @@ Result<std::unique_ptr<Steering>> Steering::load(std::uint32_t max_flows, Hook h
     steer_bpf__destroy(programs);
     return explain_load(-error);
   }
+  programs->bss->snp_flow_generation = 1;  // newer than what a CPU remembers of nothing
   auto steering = std::make_unique<BpfSteering>(programs, hook);
   if (auto mapped = steering->map_accounts(); !mapped) return tl::unexpected(mapped.error());
   return steering;
