@@ -79,7 +79,10 @@ std::size_t Shard::receive(Instant now) noexcept {
     received += count;
     if (count == burst_.size()) is_in_burst_ = false;  // there is enough
   }
-  gathers_until_ = is_in_burst_ ? now + kGatherTime : kNever;
+  // A slow stream has no bursts: its next segment is not to be waited for.
+  const bool is_fast = received >= 2 || now - received_at_ < kGatherTime;
+  gathers_until_ = is_in_burst_ && is_fast ? now + kGatherTime : kNever;
+  if (received != 0) received_at_ = now;
   if (is_copying_) [[unlikely]] {
     copier_->push();
     process_copied(now);  // a quick engine costs no turn

@@ -230,7 +230,8 @@ class Shard {
   std::uint32_t cpu_ = 0xffffffff;
   const ipc::WaitSet* woken_here_ = nullptr;  // the last one that was woken on this CPU
   bool has_answered_ = false;
-  bool is_in_burst_ = false;        // after the last frame
+  bool is_in_burst_ = false;  // after the last frame
+  Instant received_at_{};
   Instant gathers_until_ = kNever;  // the devices are not looked at before
   Instant next_expiry_ = kNever;
   Instant wake_due_ = kNever;    // when the marked waiters are to be woken
