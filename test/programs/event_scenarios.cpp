@@ -328,6 +328,7 @@ void epoll_threads() {
   }
   std::atomic<bool> stop{false};
   std::vector<std::thread> workers;
+  workers.reserve(3);
   for (int w = 0; w < 3; ++w)
     workers.emplace_back([&] {
       while (!stop.load()) {
@@ -493,7 +494,7 @@ void select_all() {
 }  // namespace
 
 const std::vector<Scenario>& event_scenarios() {
-  static const std::vector<Scenario> list{
+  static const std::vector<Scenario> kList{
       {"epoll_level", epoll_level},
       {"epoll_edge", epoll_edge},
       {"epoll_edge_write", epoll_edge_write},
@@ -511,7 +512,7 @@ const std::vector<Scenario>& event_scenarios() {
       {"poll_all", poll_all},
       {"select_all", select_all},
   };
-  return list;
+  return kList;
 }
 
 }  // namespace snp::test

@@ -189,6 +189,7 @@ void timeouts() {
   close_pair(p);
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): the handler counts here
 std::atomic<int> signals{0};
 void count_signal(int) {
   signals.fetch_add(1);
@@ -541,7 +542,7 @@ void urgent() {
 }  // namespace
 
 const std::vector<Scenario>& io_scenarios() {
-  static const std::vector<Scenario> list{
+  static const std::vector<Scenario> kList{
       {"blocking_echo", blocking_echo},
       {"nonblocking", nonblocking},
       {"half_close", half_close},
@@ -563,7 +564,7 @@ const std::vector<Scenario>& io_scenarios() {
       {"low_water", low_water},
       {"urgent", urgent},
   };
-  return list;
+  return kList;
 }
 
 }  // namespace snp::test

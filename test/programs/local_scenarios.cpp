@@ -480,7 +480,7 @@ int play_peer(const std::string& role, std::uint16_t port) {
 }
 
 const std::vector<Scenario>& local_scenarios() {
-  static const std::vector<Scenario> list{
+  static const std::vector<Scenario> kList{
       {"two_processes", two_processes},
       {"peer_killed", peer_killed},
       {"peer_killed_with_unread", peer_killed_with_unread},
@@ -491,7 +491,7 @@ const std::vector<Scenario>& local_scenarios() {
       {"writes_before_reads_by_edges", writes_before_reads_by_edges},
       {"hostile_peer", hostile_peer},
   };
-  return list;
+  return kList;
 }
 
 }  // namespace snp::test

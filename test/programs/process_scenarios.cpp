@@ -322,7 +322,7 @@ void many_short_connections() {
 }  // namespace
 
 const std::vector<Scenario>& process_scenarios() {
-  static const std::vector<Scenario> list{
+  static const std::vector<Scenario> kList{
       {"duplicates", duplicates},
       {"close_ranges", close_ranges},
       {"fork_child_does_not_touch", fork_child_does_not_touch},
@@ -338,7 +338,7 @@ const std::vector<Scenario>& process_scenarios() {
       {"splice_goes_home", splice_goes_home},
       {"many_short_connections", many_short_connections},
   };
-  return list;
+  return kList;
 }
 
 }  // namespace snp::test

@@ -262,6 +262,7 @@ rss::BalancerReport HostSite::rebalance(bool is_dry) {
 
 void HostSite::weigh(const std::map<rss::CpuId, rss::CpuShare>& shares) {
   std::vector<rss::KernelShare> kernel;
+  kernel.reserve(shares.size());
   for (const auto& [cpu, share] : shares)
     kernel.push_back({cpu, share.kernel});
   other_work_.measure(kernel);
