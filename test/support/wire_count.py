@@ -81,12 +81,10 @@ class WireCount:
 
     def _run(self):
         buffer = bytearray(_SNAP)
-        while True:
+        while not self.is_stopping:  # traffic may go on for ever when a test has failed
             try:
                 length, _, _, address = self.socket.recvmsg_into([buffer], 0, socket.MSG_TRUNC)
             except TimeoutError:
-                if self.is_stopping:
-                    return
                 continue
             with self.lock:
                 self._count(buffer, length, address[2] == _PACKET_OUTGOING)
