@@ -54,6 +54,11 @@ def in_own_process(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def seeds(options, name):
+    runs = options.runs * MORE_RUNS.get(name, 1)
+    return range(options.first_seed, options.first_seed + runs)
+
+
 def measure(options):
     """{(impairment, delay, pair): [run]}: the pairs of a seed run in turn."""
     cases = [(name, delay) for delay in DELAYS_MS for name in IMPAIRMENTS
@@ -61,7 +66,7 @@ def measure(options):
     settings = {name: int(value) for name, value in (text.split("=") for text in options.set)}
     jobs = [(name, delay, pair, seed, options.seconds, settings, options.congestion_control)
             for name, delay in cases
-            for seed in range(1, options.runs * MORE_RUNS.get(name, 1) + 1) for pair in options.pairs]
+            for seed in seeds(options, name) for pair in options.pairs]
     print(f"{len(jobs)} runs, about {len(jobs) * (options.seconds + 3) / options.at_once / 60:.0f} minutes",
         file=sys.stderr)
     results = {}
@@ -92,6 +97,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=6, help="of each pair on each path")
+    parser.add_argument("--first-seed", type=int, default=1, help="of the relay; the runs count on")
     parser.add_argument("--seconds", type=float, default=20, help="of each run")
     parser.add_argument("--at-once", type=int, default=3, help="runs at the same time")
     parser.add_argument("--only", default="", help="paths whose name has this text")

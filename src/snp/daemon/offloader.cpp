@@ -28,6 +28,18 @@ constexpr std::uint32_t kMaxInitiating = 2;      // likewise: the shard needs th
 constexpr int kOffloadsATurn = 8;
 constexpr std::uint32_t kAttempts = 8;
 
+// What waits out of order cannot be read, and is not dropped, either: the peer has been told that
+// it is here. When Linux sees that it is not it sends it again, but not while other segments come
+// and go (its timers for reordering put that off), and a segment per timeout. So an offload waits
+// for a moment without, and looks often, for on a path that loses such moments are short.
+constexpr Duration kLongestGap = seconds(5);
+constexpr std::uint32_t kGapAttempts = 3;  // it is looked every 32 ms then
+
+// Soon at first: over loopback 20 ms are 60 MB that the host must carry.
+constexpr Duration wait_before(std::uint32_t attempt) {
+  return microseconds(500) * (1 << (2 * attempt));  // 2 ms, 8, 32, ... 8 s
+}
+
 bool is_worth_a_retry(Reason reason) {
   return reason == Reason::kBusy || reason == Reason::kNoNeighbour || reason == Reason::kOutOfOrder;
 }
@@ -137,6 +149,7 @@ void Offloader::offload(Program& program, ipc::SlotId slot, Done done) {
   if (note.is_queued && !done) return;
   note.is_queued = true;
   note.attempts = 0;
+  note.gap_since = {};
   programs_[program.number] = &program;
   offload_queue_.push_back({program.number, slot, note.in_use, std::move(done)});
 }
@@ -201,11 +214,11 @@ void Offloader::run_offload(OffloadJob job) {
   const Reason reason = *started;
   if (reason == Reason::kOffloaded) return;
   program.slot(job.slot).engine.reason.store(static_cast<std::uint16_t>(reason));
+  const bool is_waiting = reason == Reason::kOutOfOrder && waits_for_gap(note);
+  if (is_waiting) note.attempts = std::min(note.attempts, kGapAttempts - 1);
   const bool may_succeed = is_worth_a_retry(reason) || make_room(program, reason);
-  if (may_succeed && ++note.attempts < kAttempts) {
-    const std::uint32_t attempt = note.attempts;
-    return retry_later(std::move(job), attempt);
-  }
+  if (may_succeed && ++note.attempts < kAttempts)
+    return retry_later(std::move(job), wait_before(note.attempts));
   note.is_queued = false;
   spdlog::debug("{}: stays in the host: {}", note.tuple ? to_string(*note.tuple) : "connection",
                 chimney::text_of(reason).name);
@@ -240,10 +253,14 @@ bool Offloader::is_live(const SlotUse& use) {
          found->second->note(use.slot).in_use == use.in_use;
 }
 
-void Offloader::retry_later(OffloadJob job, std::uint32_t attempt) {
+bool Offloader::waits_for_gap(SlotNote& note) {
+  const Instant now = engine::monotonic_now();
+  if (note.gap_since == Instant{}) note.gap_since = now;
+  return now < note.gap_since + kLongestGap;
+}
+
+void Offloader::retry_later(OffloadJob job, Duration wait) {
   auto shared = std::make_shared<OffloadJob>(std::move(job));
-  // Soon at first: over loopback 20 ms are 60 MB that the host must carry.
-  const Duration wait = microseconds(500) * (1 << (2 * attempt));  // 2 ms, 8, ... 8 s
   env_.loop.call_at(engine::monotonic_now() + wait,
                     [this, shared] { offload_queue_.push_back(std::move(*shared)); });
 }

@@ -227,7 +227,9 @@ class Offloader final : public chimney::TargetEvents {
   void decline(const OffloadJob& job, const FourTuple& tuple, chimney::Reason reason);
   void tell_listeners(std::string_view kind, const Flow& flow);
   void run_upload(Flow& flow);
-  void retry_later(OffloadJob job, std::uint32_t attempt);
+  void retry_later(OffloadJob job, Duration wait);
+  // Segments wait out of order: is it worth waiting (longer) until they do not?
+  static bool waits_for_gap(SlotNote& note);
   void take_waiting_jobs();
 
   // What mode automatic learns, and who makes room (offload_worth.cpp).

@@ -30,6 +30,7 @@ struct SlotNote {
   std::uint32_t hand_overs = 0;
   std::uint32_t quiet_us = 0;  // of the last one
   std::uint32_t attempts = 0;  // of the offload that is being tried
+  Instant gap_since{};         // that it waits for segments out of order; 0: it does not
   bool is_queued = false;
   std::uint64_t question = 0;                 // to clients with a veto (event_desk.h)
   std::uint64_t local_in = 0, local_out = 0;  // bytes of earlier stays at the local target
