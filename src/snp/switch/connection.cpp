@@ -150,7 +150,7 @@ void retire(Connection& c, int fd) noexcept {
     socklen_t length = sizeof how;
     if (sys(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &how, &length) == 0 && how.l_onoff != 0) {
       abort = how.l_linger == 0;
-      if (!abort && !c.is_nonblocking.load()) linger(c, how);
+      if (!abort) linger(c, how);  // of a non-blocking socket, too, as Linux does
     }
   }
   if ((c.slot->app.flags.load() & ipc::slot_flag::kSharedByFork) != 0) {

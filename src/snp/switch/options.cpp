@@ -209,6 +209,23 @@ void set_low_water(Connection& c, std::uint32_t bytes, bool in_host) noexcept {
   if (!in_host && tells_reader(c)) tell_watchers(c);
 }
 
+// The shard says how much may be written below the mark; until it has heard of the mark a writer
+// would fill the ring. It answers within microseconds, on a machine that is overloaded later; that
+// is bounded.
+void await_low_water(const Connection& c, std::uint32_t lowat) noexcept {
+  constexpr std::uint64_t kLeastUnsent = 16 * 1024;  // as tcp/buffers.cpp
+  const Instant end = now() + seconds(1);
+  const auto is_heard = [&] {
+    const std::uint32_t most = c.slot->buffers.tx_limit.load();
+    return most != 0 &&
+           most <= unacknowledged_bytes(c) + std::max<std::uint64_t>(lowat, kLeastUnsent);
+  };
+  while (!is_heard() && now() < end) {
+    const timespec nap{0, 50'000};
+    sys(SYS_nanosleep, &nap, nullptr);
+  }
+}
+
 constexpr bool is_timeout(int level, int name) noexcept {
   return level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO);
 }
@@ -230,6 +247,8 @@ long set_inside(Connection& c, int fd, int level, int name, const void* value, s
   std::memcpy(&word, value, std::min<std::size_t>(length, sizeof word));
   if (level == SOL_SOCKET && name == SO_RCVLOWAT) set_low_water(c, word, in_host);
   if (is_mirrored(level, name)) mirror(c, fd, level, name, word, in_host);
+  if (level == IPPROTO_TCP && name == TCP_NOTSENT_LOWAT && word != 0 && !in_host && !is_local(c))
+    await_low_water(c, word);
   return 0;
 }
 

@@ -1,0 +1,99 @@
+"""TCP_NOTSENT_LOWAT with epoll, and SO_LINGER with a time: the same program on the kernel and
+offloaded, before a peer that does not read."""
+
+import json
+import sys
+import time
+import unittest
+from pathlib import Path
+
+from netlab import Lab, wait_until
+
+SCRIPTS = Path(__file__).resolve().parent / "scripts"
+FIRST_PORT = 7500
+
+
+class SocketOptions(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = cls.enterClassContext(Lab())
+        cls.lab.start_snpd(cls.lab.a, settings={"chimney": "enabled"})
+        cls.port = FIRST_PORT
+
+    def setUp(self):
+        for name in ("go", "read"):
+            (self.lab.folder / name).unlink(missing_ok=True)
+
+    def start(self, attached, *words):
+        """The peer, and the client once its connection is where it is to be."""
+        type(self).port += 1
+        peer = self.lab.b.start([sys.executable, SCRIPTS / "slow_reader.py", self.port], name="peer")
+        peer.wait_listening(self.port)
+        what, *rest = words
+        client = self.lab.a.start([sys.executable, SCRIPTS / "option_client.py", what, self.lab.b.v4,
+                                   self.port, *rest], attached=attached, name=what)
+        if attached:
+            wait_until(self.is_offloaded, 10, "the connection is offloaded")
+        (self.lab.folder / "go").touch()
+        return client, peer
+
+    def is_offloaded(self):
+        rows = self.lab.a.snp_json("connections")["connections"]
+        return any(row["remote"].endswith(f":{self.port}") and row["offload_state"] == "Offloaded"
+                   for row in rows)
+
+    def let_read(self):
+        (self.lab.folder / "read").touch()
+
+    def check_peer(self, peer, facts):
+        self.assertEqual(peer.result(20).split(), [str(facts.pop("total")), "True"])
+
+    def check_notsent(self, attached):
+        client, peer = self.start(attached, "notsent")
+        facts = json.loads(client.result(30))
+        self.check_peer(peer, facts)
+        for name, is_so in facts.items():
+            self.assertTrue(is_so, name)
+
+    def test_notsent_low_water_on_the_kernel(self):
+        self.check_notsent(False)
+
+    def test_notsent_low_water_offloaded(self):
+        self.check_notsent(True)
+
+    def check_time_is_up(self, attached, *blocking):
+        client, peer = self.start(attached, "linger", 1, *blocking)
+        facts = json.loads(client.result(30))
+        self.assertGreater(facts.pop("took"), 0.9, "nobody has read it")
+        self.let_read()
+        self.check_peer(peer, facts)
+
+    def check_all_is_read(self, attached):
+        client, peer = self.start(attached, "linger", 300, "blocking")
+        time.sleep(1)
+        self.assertTrue(client.running(), "it waits for the peer")
+        self.let_read()
+        facts = json.loads(client.result(30))
+        facts.pop("took")
+        self.check_peer(peer, facts)
+
+    def test_linger_until_the_time_is_up_on_the_kernel(self):
+        self.check_time_is_up(False, "blocking")
+        self.setUp()
+        self.check_time_is_up(False)
+
+    def test_linger_until_the_time_is_up_offloaded(self):
+        self.check_time_is_up(True, "blocking")
+
+    def test_linger_of_a_nonblocking_socket_offloaded(self):
+        self.check_time_is_up(True)
+
+    def test_linger_until_all_is_read_on_the_kernel(self):
+        self.check_all_is_read(False)
+
+    def test_linger_until_all_is_read_offloaded(self):
+        self.check_all_is_read(True)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
