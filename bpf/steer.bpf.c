@@ -6,7 +6,8 @@
 // The packet sockets look a flow up before snp_ingress does; what snp_ingress drops has its copy
 // there. Whatever does not belong to a flow of the map passes all programs untouched, with as
 // little work as possible. Fragments, ICMP and anything that cannot be parsed belong to the host;
-// SYN segments of an offloaded flow go to the engine, which answers as RFC 5961 4 wants.
+// of the first fragment of an offloaded flow's segment the shard gets a copy, to know of it. SYN
+// segments of an offloaded flow go to the engine, which answers as RFC 5961 4 wants.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -24,7 +25,8 @@
 #include "shared/steer_map.h"
 
 #define IP_MORE_OR_OFFSET 0x3fff /* RFC 791: MF and the fragment offset */
-#define TCP_DATA_OFFSET 12       /* RFC 9293 3.1 */
+#define IP_OFFSET 0x1fff
+#define TCP_DATA_OFFSET 12 /* RFC 9293 3.1 */
 #define TCP_FLAGS 13
 #define TCP_RST 4
 #define MAX_EXTENSION_HEADERS 8 /* more than that is not a connection we carry */
@@ -68,7 +70,8 @@ struct {
  * by it is a single entry of `shards`. */
 struct snp_rss snp_rss;
 
-/* What a program may do with its packet. */
+/* What a program may do with its packet. First fragments are for those that copy, not for those
+ * that decide. */
 enum access {
   BY_HELPER, /* socket programs */
   DIRECT,    /* tc programs read the linear part themselves: 10 ns less */
@@ -92,8 +95,8 @@ struct ipv6_start {
 struct extension_start {
   __u8 next_header;
   __u8 length;        /* in 8 bytes, without the first 8 */
-  __u8 routing_type;  /* of a routing header */
-  __u8 segments_left; /* of a routing header */
+  __u8 routing_type;  /* of a routing header; of a fragment the high byte of its offset */
+  __u8 segments_left; /* of a routing header; of a fragment the low one, and its flags */
 };
 
 static __always_inline bool load_start(struct __sk_buff *skb, enum access access, __u32 net,
@@ -118,7 +121,8 @@ static __always_inline bool read_ipv4(struct __sk_buff *skb, enum access access,
   struct ipv4_start h;
   if (!load_start(skb, access, net, &h, sizeof(h))) return false;
   if (h.ip.protocol != IPPROTO_TCP || h.ip.version != 4) return false;
-  if ((h.ip.frag_off & bpf_htons(IP_MORE_OR_OFFSET)) != 0) return false;
+  if ((h.ip.frag_off & bpf_htons(access == DIRECT ? IP_MORE_OR_OFFSET : IP_OFFSET)) != 0)
+    return false;
   if (h.ip.ihl != 5) {
     if (h.ip.ihl < 5) return false;
     if (bpf_skb_load_bytes(skb, net + h.ip.ihl * 4, &h.ports, sizeof(h.ports)) != 0) return false;
@@ -132,14 +136,19 @@ static __always_inline bool read_ipv4(struct __sk_buff *skb, enum access access,
 }
 
 /* Walks the headers that an end host merely skips (RFC 8200 4), as wire/frame.cpp does. */
-static __always_inline bool skip_extensions(struct __sk_buff *skb, __u32 net, __u8 next,
-                                            __u32 *offset) {
+static __always_inline bool skip_extensions(struct __sk_buff *skb, enum access access, __u32 net,
+                                            __u8 next, __u32 *offset) {
   for (int i = 0; i < MAX_EXTENSION_HEADERS; ++i) {
     struct extension_start extension;
     if (next == IPPROTO_TCP) return true;
-    if (!(next == IPPROTO_HOPOPTS && i == 0) && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+    if (!(next == IPPROTO_HOPOPTS && i == 0) && next != IPPROTO_ROUTING &&
+        next != IPPROTO_DSTOPTS && !(next == IPPROTO_FRAGMENT && access == BY_HELPER))
       return false;
     if (bpf_skb_load_bytes(skb, net + *offset, &extension, sizeof(extension)) != 0) return false;
+    if (next == IPPROTO_FRAGMENT) {
+      if (extension.routing_type != 0 || extension.segments_left >> 3 != 0) return false;
+      extension.length = 0; /* reserved: it has eight bytes */
+    }
     if (next == IPPROTO_ROUTING && extension.segments_left != 0) return false;
     next = extension.next_header;
     *offset += (extension.length + 1u) * 8;
@@ -159,7 +168,7 @@ static __always_inline bool read_ipv6(struct __sk_buff *skb, enum access access,
   if (!load_start(skb, access, net, &h, sizeof(h))) return false;
   if (h.ip.version != 6) return false;
   if (h.ip.nexthdr != IPPROTO_TCP) {
-    if (!skip_extensions(skb, net, h.ip.nexthdr, &offset)) return false;
+    if (!skip_extensions(skb, access, net, h.ip.nexthdr, &offset)) return false;
     if (bpf_skb_load_bytes(skb, net + offset, &h.ports, sizeof(h.ports)) != 0) return false;
   }
   __builtin_memcpy(key->local, outgoing ? &h.ip.saddr : &h.ip.daddr, sizeof(key->local));
@@ -284,7 +293,7 @@ int snp_egress(struct __sk_buff *skb) {
   return TC_ACT_SHOT;
 }
 
-/* On the shards' packet sockets: whole frames of flows in the map, nothing else. A raw socket's
+/* On the shards' packet sockets: frames of flows in the map whole, nothing else. A raw socket's
  * filter sees the frame from its Ethernet header on. */
 SEC("socket")
 int snp_socket(struct __sk_buff *skb) {
@@ -294,7 +303,7 @@ int snp_socket(struct __sk_buff *skb) {
 
 /* The shard that hash and table give an incoming packet of this flow (reference 5.1 to 5.3):
  * source, destination, source port, destination port as they stand in the packet. Only TCP comes
- * here, and no fragment. */
+ * here; of fragments only the first, which has the ports and follows its flow. */
 static __always_inline __u32 place(const struct snp_flow_key *key) {
   const bool is_v4 =
       key->remote[2] == bpf_htonl(0xffff) && key->remote[0] == 0 && key->remote[1] == 0;

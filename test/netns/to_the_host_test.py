@@ -1,11 +1,13 @@
 """What the engine leaves to the host: urgent data, and the SYN of a new connection in TIME_WAIT. The
-segments that it did not take are given to the host, so that the peer has nothing to repeat."""
+segments that it did not take are given to the host, so that the peer has nothing to repeat. And IP
+fragments, which the peer has to."""
 
+import subprocess
 import sys
 import unittest
 from pathlib import Path
 
-from netlab import Lab, wait_until
+from netlab import Lab, Namespace, wait_until
 
 PORT, CLIENT_PORT = 7400, 41000
 LEAVER = Path(__file__).resolve().parent / "scripts" / "leaver.py"
@@ -45,6 +47,31 @@ for number in range(4):
 # beginning. What we lose it has to repeat each time.
 MOST_TRIES = 6
 
+# Forbids routers to say that a segment is too large, so they cut it.
+SEND_IN_PARTS = """
+import os, socket, sys, time
+IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
+s = socket.socket()
+s.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+s.connect((sys.argv[1], int(sys.argv[2])))
+s.sendall(b"small")
+while not os.path.exists("go"):
+    time.sleep(0.01)
+s.sendall(bytes(100_000))
+s.shutdown(socket.SHUT_WR)
+s.recv(1)
+"""
+
+COUNT = """
+import socket, sys
+with socket.create_server(("", int(sys.argv[1]))) as listener:
+    connection = listener.accept()[0]
+    total = 0
+    while text := connection.recv(1 << 16):
+        total += len(text)
+    print("bytes", total, flush=True)
+"""
+
 
 class ToTheHost(unittest.TestCase):
     def without_repetition(self, scenario):
@@ -76,6 +103,44 @@ class ToTheHost(unittest.TestCase):
     def repeated(self):
         """Segments that the peer's kernel has sent again."""
         return int(self.lab.a.run(["nstat", "-asz", "TcpRetransSegs"]).stdout.split()[-2])
+
+    def add_a_network_behind_a(self):
+        """A client's namespace; a is its router, and the route from there to b has a small MTU."""
+        client = Namespace(self.lab, self.lab.a.name + "-c", 4)
+        self.lab.ends += (client,)
+        ip = ["ip", "netns", "add", client.name], [
+            "ip", "-n", self.lab.a.name, "link", "add", "inner", "type", "veth", "peer", "name",
+            "veth0", "netns", client.name]
+        for argv in ip:
+            subprocess.run(argv, check=True)
+        for end, argv in (
+                (self.lab.a, "ip addr add 10.78.0.1/24 dev inner"),
+                (self.lab.a, "ip link set inner up"),
+                (self.lab.a, "sysctl -qw net.ipv4.ip_forward=1"),
+                (self.lab.a, f"ip route change 10.77.0.0/24 dev veth0 src {self.lab.a.v4} mtu 600"),
+                (self.lab.b, f"ip route add 10.78.0.0/24 via {self.lab.a.v4}"),
+                (client, "ip addr add 10.78.0.2/24 dev veth0"),
+                (client, "ip link set veth0 up"),
+                (client, "ip route add default via 10.78.0.1")):
+            end.run(argv.split())
+        return client
+
+    def test_fragments(self):
+        with Lab() as self.lab:
+            self.lab.start_snpd(self.lab.b, settings={"chimney": "enabled"})
+            self.fragments()
+
+    def fragments(self):
+        client = self.add_a_network_behind_a()
+        server = self.lab.b.start([sys.executable, "-c", COUNT, PORT], attached=True, name="count")
+        server.wait_listening(PORT)
+        client.start([sys.executable, "-c", SEND_IN_PARTS, self.lab.b.v4, PORT], name="send")
+        self.wait_offloaded()
+        (self.lab.folder / "go").touch()
+        wait_until(lambda: "bytes 100005" in server.output(), 10, "all of it has come")
+        self.assertGreaterEqual(self.counted("connections_terminated"), 1)
+        fragments = self.lab.b.run(["nstat", "-asz", "IpReasmOKs"]).stdout.split()[-2]
+        self.assertGreater(int(fragments), 50, "the path has cut them")
 
     def test_urgent_data(self):
         self.without_repetition(self.urgent_data)

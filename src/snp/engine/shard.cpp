@@ -94,7 +94,8 @@ void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant n
   ParsedFrame parsed;
   if (const FrameVerdict verdict = parse_frame(frame.bytes, frame.gso_size, parsed);
       verdict != FrameVerdict::kTcp) [[unlikely]]
-    return count_unparsable(frame, port, verdict);
+    return verdict == FrameVerdict::kFragment ? on_fragment(parsed)
+                                              : count_unparsable(frame, port, verdict);
   if (frame.checksum == device::Checksum::kUnknown &&
       check_tcp(frame.bytes, parsed) == ChecksumVerdict::kBad) {
     path(port, parsed.tuple).add(P::kBadChecksums);
@@ -114,6 +115,16 @@ void Shard::on_frame(const device::RxFrame& frame, std::uint32_t port, Instant n
   process(flow, parsed.segment, now);
   if (flow.connection->leaves_to_host()) [[unlikely]]
     hold(parsed.tuple, frame, port, now);
+}
+
+// The host has the fragment, puts it together with the others, and drops the segment: its socket is
+// parked. The peer repeats it, in fragments again.
+void Shard::on_fragment(const ParsedFrame& first) noexcept {
+  const auto found = flows_.find(first.tuple);
+  if (found == flows_.end()) return;
+  Flow& flow = *found->second;
+  if (flow.slot == nullptr || !flow.connection->is_in_window(first.segment.seg_seq)) return;
+  request_upload(flow, chimney::Reason::kFragments);
 }
 
 void Shard::process(Flow& flow, const Segment& segment, Instant now) noexcept {

@@ -118,6 +118,8 @@ class Shard {
   void on_frame(const device::RxFrame& frame, std::uint32_t port, Instant now) noexcept;
   void on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
                        Instant now) noexcept;
+  void on_fragment(const ParsedFrame& first) noexcept;
+  void request_upload(Flow& flow, chimney::Reason reason) noexcept;
   void process(Flow& flow, const Segment& segment, Instant now) noexcept;
   void hold(const FourTuple& tuple, const device::RxFrame& frame, std::uint32_t port,
             Instant now) noexcept;

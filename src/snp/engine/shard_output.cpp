@@ -208,11 +208,15 @@ void Shard::take_events(Flow& flow) noexcept {
   if ((events & tcp::kReset) != 0)
     set_error(flow, (flow.status & ipc::slot_status::kPeerClosed) != 0 ? EPIPE : ECONNRESET);
   if ((events & tcp::kTimedOut) != 0) set_error(flow, ETIMEDOUT);
-  if ((events & kLeaves) != 0 && !std::exchange(flow.is_upload_requested, true)) {
-    flow.upload_mail.reason =
-        (events & tcp::kUrgent) != 0 ? chimney::Reason::kUrgent : chimney::Reason::kNewConnection;
-    answer(flow.upload_mail, MailKind::kUploadRequested);
-  }
+  if ((events & kLeaves) != 0)
+    request_upload(flow, (events & tcp::kUrgent) != 0 ? chimney::Reason::kUrgent
+                                                      : chimney::Reason::kNewConnection);
+}
+
+void Shard::request_upload(Flow& flow, chimney::Reason reason) noexcept {
+  if (std::exchange(flow.is_upload_requested, true)) return;
+  flow.upload_mail.reason = reason;
+  answer(flow.upload_mail, MailKind::kUploadRequested);
 }
 
 void Shard::set_error(Flow& flow, int error) noexcept {

@@ -352,7 +352,25 @@ TEST_F(ProgramsTest, FragmentsGoToTheHost) {
   for (const std::uint16_t fragment : std::vector<std::uint16_t>{0x2000, 0x0001, 0x2010}) {
     frame.fragment = fragment;
     EXPECT_EQ(ingress(frame), kUnspec) << fragment;
-    EXPECT_EQ(socket_filter(frame), 0u) << fragment;
+    EXPECT_EQ(socket_filter(frame), fragment == 0x2000 ? kWhole : 0u) << fragment;
+  }
+}
+
+TEST_F(ProgramsTest, Ipv6FragmentsGoToTheHost) {
+  steer(kFlowV6, SNP_FLOW_ACTIVE);
+  TcpFrame frame = incoming(kFlowV6);
+  frame.first_extension = 44;
+  // RFC 8200 4.5: next header, reserved, offset and M, identification.
+  for (const std::uint16_t offset : std::vector<std::uint16_t>{0x0001, 0x0000, 0x0008, 0x0101}) {
+    frame.extensions = extension(6, 1);
+    frame.extensions[1] = 0xff;  // to be ignored
+    frame.extensions[2] = static_cast<std::uint8_t>(offset >> 8);
+    frame.extensions[3] = static_cast<std::uint8_t>(offset);
+    EXPECT_EQ(ingress(frame), kUnspec) << offset;
+    EXPECT_EQ(socket_filter(frame), offset < 8 ? kWhole : 0u) << offset;
+    if (offset < 8) {
+      EXPECT_EQ(fanout(frame), kShard);
+    }
   }
 }
 

@@ -148,6 +148,10 @@ class alignas(64) Connection {
   [[nodiscard]] std::uint32_t send_buffer() const noexcept;
   // The last segment, and all that follow, are the host's to be given after the upload.
   [[nodiscard]] bool leaves_to_host() const noexcept { return has_urgent_ || has_successor_; }
+  // Whether text from `seq` on might be ours: a stranger would have to guess it (RFC 5961 1.2).
+  [[nodiscard]] bool is_in_window(SeqNum seq) const noexcept {
+    return seq >= rcv_nxt_ && seq < rcv_adv_;
+  }
   // Text that came out of order stands in the receive ring, beyond rcv_nxt.
   [[nodiscard]] bool has_gap() const noexcept { return !reassembly_.is_empty(); }
 

@@ -13,6 +13,7 @@ using namespace wire;
 
 // RFC 8200 4: extension headers in front of TCP that an end host merely skips.
 constexpr std::uint8_t kHopByHop = 0, kRouting = 43, kFragmentHeader = 44, kDestination = 60;
+constexpr std::size_t kFragmentHeaderBytes = 8;
 // More of them than any sane sender uses; the host may judge the rest.
 constexpr int kMaxExtensions = 8;
 constexpr std::uint8_t kEcnMask = 3;  // RFC 3168 5
@@ -30,6 +31,15 @@ IpAddress mapped(const std::array<std::uint8_t, 4>& v4) noexcept {
   return IpAddress::v4(v4[0], v4[1], v4[2], v4[3]);
 }
 
+// Pre: out.l4_offset stands at the TCP header, if the first fragment holds that.
+void read_first_fragment(std::span<const std::byte> packet, ParsedFrame& out) noexcept {
+  const auto* tcp = header_at<TcpHeader>(packet, out.l4_offset);
+  if (tcp == nullptr) return;
+  out.tuple.local.port = tcp->destination_port;
+  out.tuple.remote.port = tcp->source_port;
+  out.segment.seg_seq = SeqNum(tcp->sequence);
+}
+
 FrameVerdict parse_ipv4(std::span<const std::byte> frame, bool is_merged,
                         ParsedFrame& out) noexcept {
   const auto* ip = header_at<Ipv4Header>(frame, out.l3_offset);
@@ -42,16 +52,23 @@ FrameVerdict parse_ipv4(std::span<const std::byte> frame, bool is_merged,
   if (total == 0 && is_merged) total = available;
   if (total > available) return FrameVerdict::kTruncated;
   if (total < header_bytes) return FrameVerdict::kBadIpHeader;
-  if ((ip->flags_fragment & Ipv4Header::kMoreFragmentsOrOffset) != 0)
-    return FrameVerdict::kFragment;
-  if (ip->protocol != kProtocolTcp) return FrameVerdict::kNotTcp;
   out.tuple.local.address = mapped(ip->destination);
   out.tuple.remote.address = mapped(ip->source);
   out.ttl = ip->ttl;
   out.tos = ip->tos;
   out.length = static_cast<std::uint32_t>(out.l3_offset + total);
   out.l4_offset = static_cast<std::uint16_t>(out.l3_offset + header_bytes);
-  return FrameVerdict::kTcp;
+  if ((ip->flags_fragment & Ipv4Header::kMoreFragmentsOrOffset) != 0) {
+    const bool is_first = (ip->flags_fragment & Ipv4Header::kOffset) == 0;
+    if (is_first && ip->protocol == kProtocolTcp) read_first_fragment(frame.first(out.length), out);
+    return FrameVerdict::kFragment;
+  }
+  return ip->protocol == kProtocolTcp ? FrameVerdict::kTcp : FrameVerdict::kNotTcp;
+}
+
+// RFC 8200 4.5: 13 bits of offset stand where a routing header has its type and segments left.
+bool is_first(const Ipv6Extension& fragment) noexcept {
+  return fragment.routing_type == 0 && fragment.segments_left >> 3 == 0;
 }
 
 // Walks over the extension headers to TCP. Pre: out.l4_offset stands behind the IPv6 header.
@@ -63,7 +80,14 @@ FrameVerdict skip_extensions(std::span<const std::byte> packet, std::uint8_t nex
       out.l4_offset = static_cast<std::uint16_t>(offset);
       return FrameVerdict::kTcp;
     }
-    if (next_header == kFragmentHeader) return FrameVerdict::kFragment;
+    if (next_header == kFragmentHeader) {
+      const auto* fragment = header_at<Ipv6Extension>(packet, offset);
+      if (fragment != nullptr && fragment->next_header == kProtocolTcp && is_first(*fragment)) {
+        out.l4_offset = static_cast<std::uint16_t>(offset + kFragmentHeaderBytes);
+        read_first_fragment(packet, out);
+      }
+      return FrameVerdict::kFragment;
+    }
     const bool is_hop_by_hop = next_header == kHopByHop && i == 0;  // RFC 8200 4.1: first only
     if (!is_hop_by_hop && next_header != kRouting && next_header != kDestination)
       return FrameVerdict::kNotTcp;

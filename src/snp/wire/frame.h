@@ -38,8 +38,9 @@ struct ParsedFrame {
 };
 
 // `gso_size` as in device::RxFrame: only a merged frame may carry the length 0 that stands for
-// "more than 16 bits say" (Linux BIG TCP). `out` is meaningful after kTcp, and its tuple after
-// kBadTcpHeader.
+// "more than 16 bits say" (Linux BIG TCP). `out` is meaningful after kTcp, its tuple after
+// kBadTcpHeader, and tuple and segment.seg_seq after kFragment when it is the first and has the TCP
+// header; else the ports are 0.
 FrameVerdict parse_frame(std::span<const std::byte> frame, std::uint16_t gso_size,
                          ParsedFrame& out) noexcept;
 

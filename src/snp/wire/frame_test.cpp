@@ -165,6 +165,29 @@ TEST(Frame, FragmentsAreRefused) {
   EXPECT_EQ(verdict_of(plain), FrameVerdict::kTcp);
 }
 
+// Whose it is: the shard sends such a connection home.
+TEST(Frame, TheFirstFragmentNamesItsConnection) {
+  ParsedFrame whole, first;
+  ASSERT_EQ(parse_frame(ipv4_hello(), 0, whole), FrameVerdict::kTcp);
+  Bytes v4 = ipv4_hello();
+  set(v4, 14 + 6, {0x20});
+  ASSERT_EQ(parse_frame(v4, 0, first), FrameVerdict::kFragment);
+  EXPECT_EQ(first.tuple, whole.tuple);
+  EXPECT_EQ(first.segment.seg_seq, whole.segment.seg_seq);
+  set(v4, 14 + 6, {0x20, 1});
+  ASSERT_EQ(parse_frame(v4, 0, first), FrameVerdict::kFragment);
+  EXPECT_EQ(first.tuple.remote.port, 0) << "a later one";
+  ASSERT_EQ(parse_frame(ipv6_hello(), 0, whole), FrameVerdict::kTcp);
+  Bytes v6 = with_extension(ipv6_hello(), 44, 1);
+  set(v6, 54 + 2, {0, 1});
+  ASSERT_EQ(parse_frame(v6, 0, first), FrameVerdict::kFragment);
+  EXPECT_EQ(first.tuple, whole.tuple);
+  EXPECT_EQ(first.segment.seg_seq, whole.segment.seg_seq);
+  set(v6, 54 + 2, {0, 9});
+  ASSERT_EQ(parse_frame(v6, 0, first), FrameVerdict::kFragment);
+  EXPECT_EQ(first.tuple.remote.port, 0) << "a later one";
+}
+
 TEST(Frame, MergedFramesBeyond16BitsOfLength) {
   Bytes v4 = ipv4_hello(), v6 = ipv6_hello();
   v4.resize(100'000);

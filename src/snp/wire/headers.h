@@ -35,6 +35,7 @@ struct Ipv4Header {
 
   static constexpr std::uint16_t kDontFragment = 0x4000;
   static constexpr std::uint16_t kMoreFragmentsOrOffset = 0x3fff;
+  static constexpr std::uint16_t kOffset = 0x1fff;
 };
 
 // RFC 8200 3
