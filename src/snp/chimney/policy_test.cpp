@@ -65,8 +65,8 @@ constexpr Row kRows[] = {
        p.devices = {{"eth1", false, false}};
      },
      Reason::kOffloaded, PolicyStep::kWorth},
-    {"incompatible", [](Policy&, Facts& f) { f.incompatible = Reason::kCgroupBpf; },
-     Reason::kCgroupBpf, PolicyStep::kCoexistence},
+    {"incompatible", [](Policy&, Facts& f) { f.incompatible = Reason::kFirewall; },
+     Reason::kFirewall, PolicyStep::kCoexistence},
     {"cannot move", [](Policy&, Facts& f) { f.cannot_move = Reason::kKtls; }, Reason::kKtls,
      PolicyStep::kConnection},
     {"disabled local port",
@@ -273,7 +273,7 @@ TEST(Policy, TheFirstAnswerWins) {
   EXPECT_EQ(decide(policy, of).step, PolicyStep::kDisabledPorts);
   of.cannot_move = Reason::kMptcp;
   EXPECT_EQ(decide(policy, of).step, PolicyStep::kConnection);
-  of.incompatible = Reason::kCgroupBpf;
+  of.incompatible = Reason::kFirewall;
   EXPECT_EQ(decide(policy, of).step, PolicyStep::kCoexistence);
   policy.mode = Mode::kDisabled;
   EXPECT_EQ(decide(policy, of).step, PolicyStep::kSwitchedOff);

@@ -86,9 +86,8 @@ Result<> release(int fd, const HostSocketMemo& memo);
 // the unread bytes go in, `tx_range` does not, and the forged segment is a reset.
 struct Unparked {
   bool needs_forged_segment = false;
-  std::uint32_t repeated_bytes = 0;  // sent once more, to learn at once what the peer has
-  SocketMark mark;                   // where its stay in the host begins
-  std::uint32_t filtered = 0;        // segments that its filter has dropped while it was parked
+  SocketMark mark;             // where its stay in the host begins
+  std::uint32_t filtered = 0;  // segments that its filter has dropped while it was parked
 };
 Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMemo& memo,
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,

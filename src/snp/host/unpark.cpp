@@ -344,7 +344,7 @@ Result<Unparked> unpark(int fd, const ConnectionState& state, const HostSocketMe
     return Failure(resumed.error());
   if (auto sent = send_rest(fd, state.cached, memo, *refilled, tx, tx_range); !sent)
     return Failure(sent.error());
-  return Unparked{refilled->needs_forged, refilled->probed, refilled->mark, refilled->filtered};
+  return Unparked{refilled->needs_forged, refilled->mark, refilled->filtered};
 }
 
 void bury(int fd) {

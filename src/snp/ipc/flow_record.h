@@ -17,7 +17,6 @@
 
 namespace snp::ipc {
 
-inline constexpr std::uint32_t kFlowRecordMagic = 0x464e5053;
 inline constexpr std::uint32_t kFlowRecords = 65536;  // most connections offloaded at once
 using FlowId = std::uint32_t;                         // index of a record
 inline constexpr FlowId kNoFlow = 0xffffffff;

@@ -65,7 +65,6 @@ class IndirectionTable {
   }
   // For packets without a hash.
   [[nodiscard]] CpuId default_cpu() const noexcept { return is_enabled_ ? default_ : primary_; }
-  [[nodiscard]] CpuId primary_cpu() const noexcept { return primary_; }
   [[nodiscard]] bool has_same_entries(const IndirectionTable& other) const noexcept {
     return entries_ == other.entries_;
   }
