@@ -273,6 +273,64 @@ void interrupted() {
   close_pair(p);
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): the handler counts here
+std::atomic<int> elsewhere{0};
+void count_where(int) {
+  elsewhere.fetch_add(::gettid() == ::getpid() ? 0 : 1);
+  signals.fetch_add(1);
+}
+
+// One byte there and back, both ends asleep in between.
+void toss(int fd, const std::atomic<bool>& ends) {
+  char byte = 0;
+  while (::read(fd, &byte, 1) == 1 && !ends)
+    write_all(fd, {byte});
+  ::shutdown(fd, SHUT_WR);
+}
+
+// A signal to the process interrupts its first thread, however busy the others are with calls that
+// sleep: who waits for it there (Python runs its handlers there) would wait for ever.
+void first_thread_is_interrupted() {
+  struct sigaction action {};
+  action.sa_handler = count_where;
+  ::sigaction(SIGUSR1, &action, nullptr);
+  constexpr int kSignals = 300;
+  std::atomic<bool> ends{false};
+  std::atomic<int> started{0};  // a thread that starts changes its mask, too
+  std::vector<Pair> pairs;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    pairs.push_back(make_pair());
+  for (const Pair& p : pairs) {
+    for (const int fd : {p.client, p.server})
+      threads.emplace_back([fd, &ends, &started] {
+        ++started;
+        toss(fd, ends);
+      });
+    write_all(p.client, {'x'});
+  }
+  threads.emplace_back([first = ::getpid(), &started] {
+    while (started < 8)
+      pause_ms(1);
+    for (int sent = 0; sent < kSignals; ++sent) {
+      while (!is_asleep(first))
+        std::this_thread::yield();
+      ::kill(first, SIGUSR1);
+      while (signals == sent)
+        std::this_thread::yield();
+    }
+  });
+  while (signals < kSignals)
+    pause_ms(1);
+  ends = true;
+  for (auto& thread : threads)
+    thread.join();
+  say("signals", signals.load());
+  say("elsewhere", elsewhere.load());
+  for (const Pair& p : pairs)
+    close_pair(p);
+}
+
 void broken_pipe() {
   handle(SIGPIPE, 0);
   const Pair p = make_pair();
@@ -550,6 +608,7 @@ const std::vector<Scenario>& io_scenarios() {
       {"vectors_and_messages", vectors_and_messages},
       {"timeouts", timeouts},
       {"interrupted", interrupted},
+      {"first_thread_is_interrupted", first_thread_is_interrupted},
       {"broken_pipe", broken_pipe},
       {"reset_tells_so_error", reset_tells_so_error},
       {"close_with_unread", close_with_unread},

@@ -3,15 +3,30 @@
 // that sleeps, or waits at a gate, holds signals back from then on until it returns, except while
 // it sleeps, where they end it (ppoll(2), epoll_pwait(2)). One object for each call; its own thread
 // only.
+//
+// The first thread of a process does so, no other. It is the one that Linux interrupts for a signal
+// to the process, and programs build on that (Python runs its handlers there); but a thread that
+// changes its mask while the first one is still being woken takes the signal away from it.
 #pragma once
 
 #include <csignal>
 #include <cstdint>
 #include <utility>
 
+#include "snp/switch/fork.h"
 #include "snp/switch/sys.h"
 
 namespace snp::switch_ {
+
+inline bool is_first_thread() noexcept {
+  static thread_local constinit bool is_first = false;
+  static thread_local constinit std::uint32_t known_in = 0;  // fork_epoch(): a child's only thread
+  if (known_in != fork_epoch()) {
+    is_first = sys(SYS_gettid) == sys(SYS_getpid);
+    known_in = fork_epoch();
+  }
+  return is_first;
+}
 
 class SignalHold {
  public:
@@ -24,7 +39,7 @@ class SignalHold {
 
   // Before a wait; the first time counts. What came earlier came before the call.
   void begin() noexcept {
-    if (is_held_) return;
+    if (is_held_ || !is_first_thread()) return;
     // Not those that a thread gets for what it does itself, nor the C library's own two, by which
     // it cancels threads and changes their user.
     std::uint64_t held = ~std::uint64_t{0};
