@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from netlab import DEVICE, Lab, wait_until  # noqa: E402
 
 import control  # noqa: E402
+from bpf_objects import pass_all  # noqa: E402
 from streams import Streams  # noqa: E402
 
 CONCERNED, SPARED = 7200, 7201
@@ -344,21 +345,11 @@ class Ipsec(Coexistence):
 class DevicePrograms(Coexistence):
     """A program of another owner on the device; others' devices concern nobody."""
 
-    def make_program(self, section):
-        source = self.lab.folder / "pass.bpf.c"
-        result = {"xdp": "2", "tc": "-1"}[section]  # XDP_PASS, TC_ACT_UNSPEC
-        source.write_text(f'__attribute__((section("{section}"), used)) int pass_all(void *context)'
-                          f' {{ return {result}; }}\n'
-                          'char terms[] __attribute__((section("license"), used)) = "GPL";\n')
-        program = self.lab.folder / f"pass-{section}.o"
-        subprocess.run(["clang", "-O2", "-target", "bpf", "-c", source, "-o", program], check=True)
-        return str(program)
-
     def tc(self, *words):
         return self.run_in_a("tc", *words)
 
     def test_xdp(self):
-        program = self.make_program("xdp")
+        program = pass_all(self.lab.folder, "xdp")
         self.comes_for_all_and_goes(
             self.run_in_a("ip", "link", "set", DEVICE, "xdpgeneric", "obj", program, "sec", "xdp"),
             self.run_in_a("ip", "link", "set", DEVICE, "xdpgeneric", "off"),
@@ -369,7 +360,7 @@ class DevicePrograms(Coexistence):
         self.finish_streams()
 
     def test_tc(self):
-        program = self.make_program("tc")
+        program = pass_all(self.lab.folder, "tc")
         self.wait_all_offloaded()
         if "clsact" not in self.lab.a.qdiscs():  # steering may be on hooks of another kind
             self.tc("qdisc", "add", "dev", DEVICE, "clsact")()
@@ -395,7 +386,7 @@ class DevicePrograms(Coexistence):
         self.finish_streams()
 
     def test_tc_on_another_device(self):
-        program = self.make_program("tc")
+        program = pass_all(self.lab.folder, "tc")
         def come():
             self.tc("qdisc", "add", "dev", "lo", "clsact")()
             self.tc("filter", "add", "dev", "lo", "ingress", "bpf", "da", "obj", program, "sec",

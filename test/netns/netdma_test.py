@@ -3,6 +3,7 @@ host and engine, the engine process is killed, and settings change. The programs
 
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -10,9 +11,10 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from netlab import Lab, default_build, wait_until  # noqa: E402
+from netlab import DEVICE, Lab, default_build, wait_until  # noqa: E402
 
 import control  # noqa: E402
+from bpf_objects import pass_all  # noqa: E402
 from streams import Streams  # noqa: E402
 
 PORT = 7300
@@ -71,6 +73,20 @@ class Netdma(unittest.TestCase):
             self.expect_copying(end)
         self.finish()
 
+    @unittest.skipIf(Path("/usr/lib/snp").exists(), "snp is installed here")
+    def test_without_dpdk_there_is_one_line(self):
+        """A snpd that finds its library of DPDK neither beside itself nor installed."""
+        self.lab = Lab().enter_for(self)
+        self.lab.snpd = Path(shutil.copy2(self.lab.snpd, self.lab.folder))
+        end = self.lab.b
+        self.lab.start_snpd(end, settings={"netdma_backend": "dmadev:dma_skeleton"})
+        shown = end.snp_json("netdma", "show")
+        self.assertEqual(shown["engine"], "")
+        self.assertIn("the CPU copies: dmadev dma_skeleton: libsnp_netdma_dpdk.so is not installed",
+                      shown["state"])
+        said = [line for line in end.snpd.output().splitlines() if "NetDMA" in line]
+        self.assertEqual(len(said), 1, said)
+
     def test_hand_overs(self):
         self.start()
         for end in self.ends:
@@ -115,6 +131,77 @@ class Netdma(unittest.TestCase):
         self.lab.b.snp("settings", "set", "netdma_sync_below_bytes", "1G")
         wait_until(lambda: self.lab.b.snp_json("netdma", "show")["counters"]["waits_at_once"] > 10,
                    10, "copies are waited for")
+        self.finish()
+
+    def wait_all(self, end, state, reason=None):
+        def there():
+            rows = control.flows(end, PORT).values()
+            return len(rows) == CONNECTIONS and all(
+                row["offload_state"] == state and reason in (None, row["reason"]) for row in rows)
+        wait_until(there, 20, f"seed {self.seed}: connections {state} {reason or ''}")
+
+    def switches_it_off(self, come, go, reason, has_traffic=True):
+        """Reference 3.2: from come() to go() the engine copies nothing, and snpd says why."""
+        end = self.lab.b
+        self.expect_copying(end)
+        come()
+        self.wait_all(end, "InHost", reason)
+        copied, received = self.copied(end), self.received(end)
+        if has_traffic:
+            wait_until(lambda: self.received(end) > received + 1_000_000, 20, "traffic by the host")
+        self.assertEqual(self.copied(end), copied)
+        details = {row["reason_detail"] for row in control.flows(end, PORT).values()}
+        what, = {feature["what"] for feature in end.snp_json("netdma", "show")["not_for"]
+                 if any(detail.startswith(feature["what"]) for detail in details)}
+        sentence = f"ot for connections that {what} ({reason}) may concern"
+        for words in (["netsh", "int", "tcp", "show", "global"],
+                      ["netsh", "int", "tcp", "show", "netdmastats"]):
+            self.assertIn(f"** N{sentence}", end.snp(*words).stdout)
+        go()
+        self.wait_all(end, "Offloaded")
+        self.assertNotIn(sentence, end.snp("netsh", "int", "tcp", "show", "global").stdout)
+        self.expect_copying(end)
+
+    def test_what_excludes_chimney_excludes_it(self):
+        """The five features of the original, and those with which they come along."""
+        self.start(chimney="enabled")
+        end = self.lab.b
+        run = lambda *argv: lambda: end.run(list(argv))
+        nft = lambda text: lambda: end.run(["nft", "-f", "-"], stdin=text)
+        flush = nft("flush ruleset")
+        guard = (f"table ip guard {{ chain in {{ type filter hook input priority 0; "
+                 f"tcp dport {PORT} counter; }}; }}")
+        masquerade = ("table ip nat {{ chain out {{ type nat hook postrouting priority 100; "
+                      "{} masquerade; }}; }}").format
+        self.switches_it_off(nft(guard), flush, "firewall")
+        self.switches_it_off(
+            run("iptables-legacy", "-w", "-A", "INPUT", "-p", "tcp", "-j", "ACCEPT"),
+            run("iptables-legacy", "-w", "-F"), "firewall")
+        self.switches_it_off(nft(masquerade(f"tcp sport {PORT}")), flush, "nat")
+        self.switches_it_off(
+            run("ip", "xfrm", "policy", "add", "dir", "in", "proto", "tcp", "tmpl", "proto", "esp",
+                "mode", "transport", "level", "use"),
+            run("ip", "xfrm", "policy", "flush"), "ipsec")
+        # The trap of bridging and routing.
+        end.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        self.switches_it_off(nft(masquerade("ip saddr 192.0.2.0/24")),
+                             run("sysctl", "-qw", "net.ipv4.ip_forward=0"), "forwarding")
+        flush()
+        self.switches_it_off(
+            lambda: (run("ip", "link", "add", "br7", "type", "bridge")(),
+                     run("ip", "link", "set", DEVICE, "master", "br7")()),
+            run("ip", "link", "delete", "br7"), "bridge", has_traffic=False)
+        # Programs between the device and TCP: the intermediate drivers of the original.
+        xdp = ["ip", "link", "set", DEVICE, "xdpgeneric"]
+        self.switches_it_off(run(*xdp, "obj", pass_all(self.lab.folder, "xdp"), "sec", "xdp"),
+                             run(*xdp, "off"), "device-program")
+        if "clsact" not in end.qdiscs():  # steering may be on hooks of another kind
+            end.run(["tc", "qdisc", "add", "dev", DEVICE, "clsact"])
+            self.addCleanup(run("tc", "qdisc", "delete", "dev", DEVICE, "clsact"))
+        at = ["dev", DEVICE, "ingress", "pref", "7"]
+        self.switches_it_off(
+            run("tc", "filter", "add", *at, "bpf", "da", "obj", pass_all(self.lab.folder, "tc"),
+                "sec", "tc"), run("tc", "filter", "delete", *at), "device-program")
         self.finish()
 
 

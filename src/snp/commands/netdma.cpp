@@ -1,7 +1,7 @@
 // snp netdma: what the copy engine did, and why it does what it does.
 #include <fmt/format.h>
 
-#include "snp/commands/command.h"
+#include "snp/commands/feature_rows.h"
 #include "snp/commands/netdma_words.h"
 #include "snp/commands/table.h"
 
@@ -77,7 +77,8 @@ Json latencies_of(const stats::NetdmaSnapshot& counts) {
   return rows;
 }
 
-Json to_json(const NetdmaReport& report) {
+Json to_json(Service& service) {
+  const NetdmaReport report = service.netdma();
   Json counters = Json::object();
   report.counts.metrics.for_each([&](const stats::MetricInfo& info, std::uint64_t value) {
     counters[std::string(info.name)] = value;
@@ -86,6 +87,7 @@ Json to_json(const NetdmaReport& report) {
               {"backend", report.backend},
               {"engine", report.engine},
               {"state", state_of(report)},
+              {"not_for", respected_json(service.status().features)},
               {"channels", report.channels},
               {"quarantined", report.quarantined},
               {"min_bytes", report.min_bytes},
@@ -120,7 +122,10 @@ std::string render_head(const Json& result) {
   const std::uint64_t sync = number("sync_below_bytes");
   text += line("wait below", sync == 0 ? "never (netdma_sync_below_bytes 0)"
                                        : fmt::format("{} bytes of room", sync));
-  return text + line("break-even", result.at("break_even").get<std::string>());
+  text += line("break-even", result.at("break_even").get<std::string>());
+  for (const Json& feature : result.at("not_for"))
+    text += line("not for", not_for(feature));
+  return text;
 }
 
 std::string render_classes(const Json& result) {
@@ -195,7 +200,7 @@ std::string render_calibration(const Json& calibration) {
 }
 
 void handle_show(Service& service, const Json& /*arguments*/, const Answer& answer) {
-  answer(to_json(service.netdma()));
+  answer(to_json(service));
 }
 
 std::string render_show(const Json& result) {
@@ -207,7 +212,7 @@ std::string render_show(const Json& result) {
 void handle_calibrate(Service& service, const Json& /*arguments*/, const Answer& answer) {
   service.calibrate_netdma([&service, answer](const Result<>& done) {
     if (!done) return answer(tl::unexpected(done.error()));
-    answer(to_json(service.netdma()));
+    answer(to_json(service));
   });
 }
 

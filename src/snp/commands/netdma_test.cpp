@@ -146,6 +146,34 @@ TEST(NetdmaCommand, CalibratesAndShowsWhatCameOfIt) {
   EXPECT_FALSE(run(service, "netdma calibrate", Json::object()));
 }
 
+// Reference 3.2: the five features switch NetDMA off together with Chimney, and it says so.
+TEST(NetdmaCommand, SaysForWhomItIsNot) {
+  FakeService service;
+  service.copying = report_of_thread();
+  const auto netsh = [&](const char* what) {
+    return run(service, "netsh", Json{{"WORD", {"interface", "tcp", "show", what}}})
+        ->at("text")
+        .get<std::string>();
+  };
+  EXPECT_THAT(shown(service.copying), Not(HasSubstr("not for")));
+  EXPECT_THAT(netsh("global"), Not(HasSubstr("Not for")));
+
+  service.state.features = {{chimney::Reason::kFirewall, "nftables: table ip a, chain b", true},
+                            {chimney::Reason::kIpsec, "ip xfrm policy: all", false}};
+  constexpr char kSentence[] =
+      "connections that nftables: table ip a, chain b (firewall) may concern: they stay in the "
+      "host, without Chimney and NetDMA";
+  const auto result = run(service, "netdma show", Json::object());
+  ASSERT_TRUE(result);
+  ASSERT_EQ(result->at("not_for").size(), 1u) << "a setting overrules the other";
+  EXPECT_EQ(result->at("not_for")[0].at("reason"), "firewall");
+  EXPECT_THAT(find_command("netdma show")->render(*result),
+              HasSubstr(std::string("not for         ") + kSentence + "\n"));
+  for (const char* what : {"global", "netdmastats"})
+    EXPECT_THAT(netsh(what), AllOf(HasSubstr(std::string("\n** Not for ") + kSentence + ".\n"),
+                                   Not(HasSubstr("xfrm"))));
+}
+
 TEST(NetdmaCommand, NetshShowsTheSameSums) {
   FakeService service;
   service.copying = report_of_thread();

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "snp/commands/command.h"
+#include "snp/commands/feature_rows.h"
 #include "snp/commands/netdma_words.h"
 #include "snp/commands/netsh.h"
 #include "snp/commands/table.h"
@@ -37,6 +37,14 @@ std::string ecn_text(int value) {
   return value == 0 ? "disabled" : "enabled";
 }
 
+// Reference 3.2: one line for each feature with which neither of the two goes together.
+std::string not_for_whom(Service& service) {
+  std::string text;
+  for (const Json& feature : respected_json(service.status().features))
+    text += "** Not for " + not_for(feature) + ".\n";
+  return text;
+}
+
 Result<std::string> show_global(Service& service, const NetshValues& /*values*/) {
   const Settings& values = service.settings();
   const HostTcp host = service.host_tcp();
@@ -53,7 +61,7 @@ Result<std::string> show_global(Service& service, const NetshValues& /*values*/)
   for (const FeatureState& feature : service.features())
     if (!feature.is_operational)
       text += fmt::format("** {}: {}\n", feature.name, feature.statement);
-  return text;
+  return text + not_for_whom(service);
 }
 
 constexpr NetshParameter kGlobalParameters[] = {
@@ -174,7 +182,7 @@ Result<std::string> show_netdmastats(Service& service, const NetshValues& /*valu
          row("Bytes Copied by the CPU", std::to_string(by[0].bytes)) +
          row("Copies Waited for at Once", counted(stats::NetdmaMetric::kWaitsAtOnce)) +
          row("Engine Stopped", counted(stats::NetdmaMetric::kAborts)) +
-         fmt::format("** {}.\n", state_of(report));
+         fmt::format("** {}.\n", state_of(report)) + not_for_whom(service);
 }
 
 // --- applications ---

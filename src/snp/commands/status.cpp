@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "snp/commands/command.h"
+#include "snp/commands/feature_rows.h"
 #include "snp/commands/table.h"
 
 namespace snp::commands {
@@ -8,14 +8,6 @@ namespace {
 
 void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
   const StatusReport status = service.status();
-  Json features = Json::array();
-  for (const FeatureRow& row : status.features) {
-    const chimney::ReasonText& reason = chimney::text_of(row.reason);
-    features.push_back(Json{{"reason", std::string(reason.name)},
-                            {"what", row.what},
-                            {"is_respected", row.is_respected},
-                            {"hint", std::string(reason.hint)}});
-  }
   Json clients = Json::array();
   for (const ClientRow& row : status.clients)
     clients.push_back(Json{{"name", row.name},
@@ -38,16 +30,15 @@ void handle(Service& service, const Json& /*arguments*/, const Answer& answer) {
               {"offloaded", status.offloaded},
               {"max_connections", status.max_connections},
               {"engine_restarts", status.engine_restarts},
-              {"features", std::move(features)},
+              {"features", to_json(status.features)},
               {"clients", std::move(clients)}});
 }
 
 // What keeps connections in the host, and how each of them ends: one does not end with another.
 std::string render_feature(const Json& feature) {
   const bool is_respected = feature.at("is_respected").get<bool>();
-  std::string text = fmt::format(
-      "{:<15} {}: {}{}\n", "feature", feature.at("reason").get<std::string>(),
-      feature.at("what").get<std::string>(), is_respected ? "" : " (a setting overrules it)");
+  std::string text = fmt::format("{:<15} {}{}\n", "feature", feature_name(feature),
+                                 is_respected ? "" : " (a setting overrules it)");
   if (is_respected) text += fmt::format("{:<15} {}\n", "", feature.at("hint").get<std::string>());
   return text;
 }
