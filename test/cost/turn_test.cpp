@@ -1,10 +1,8 @@
 // What a turn of a shard may not do: allocate, and touch connections that it has nothing to do
 // with. Both are counted, not timed: an allocation ends the test, and so does a look at idle
 // memory, which is made unreadable.
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <new>
 
 #include <sys/mman.h>
 
@@ -13,48 +11,8 @@
 #include "snp/engine/clock.h"
 #include "snp/netdma/cpu_channel.h"
 
+#include "test/cost/no_allocation.h"
 #include "test/support/shard_lab.h"
-
-namespace {
-
-// Set while a shard works. One thread, so no more is needed.
-bool is_allocation_forbidden = false;
-
-void* allocate(std::size_t size, std::size_t alignment) {
-  if (is_allocation_forbidden) {
-    std::fputs("a shard allocated memory during a turn\n", stderr);
-    std::abort();
-  }
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return allocate(size, alignof(std::max_align_t));
-}
-
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<std::size_t>(alignment));
-}
-
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-
-void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
 
 namespace snp::engine {
 namespace {
@@ -122,9 +80,8 @@ class Turn {
     flows_.protect(busy_ * sizeof(Flow), rights);
   }
   void run() {
-    is_allocation_forbidden = true;
+    const test::NoAllocation watch("a shard");
     lab_->run();
-    is_allocation_forbidden = false;
   }
 
   // A request to each busy connection, and its answer.

@@ -100,25 +100,21 @@ Configuration::Placement Configuration::place(std::span<const std::byte> packet)
   return place(*fields);
 }
 
-MoveStatus move_entries(CpuId actor, std::span<PortMove> moves,
+MoveStatus move_entries(CpuId actor, std::span<Move> moves,
                         const std::function<IndirectionTable*(std::uint32_t port)>& table_of) {
   MoveStatus first_failure = MoveStatus::kSuccess;
-  for (std::size_t begin = 0; begin < moves.size();) {
-    std::size_t end = begin;
-    std::vector<Move> group;
-    for (; end < moves.size() && moves[end].port == moves[begin].port; ++end)
-      group.push_back(moves[end].move);
-    IndirectionTable* table = table_of(moves[begin].port);
+  while (!moves.empty()) {
+    const std::uint32_t port = moves.front().port;
+    const auto other = std::ranges::find_if(moves, [&](const Move& m) { return m.port != port; });
+    const auto group = moves.first(static_cast<std::size_t>(other - moves.begin()));
+    moves = moves.subspan(group.size());
     MoveStatus status = MoveStatus::kInvalidPortState;
-    if (table != nullptr)
+    if (IndirectionTable* const table = table_of(port); table != nullptr)
       status = table->move(actor, group);
     else
       for (Move& move : group)
         move.status = status;
-    for (std::size_t i = begin; i < end; ++i)
-      moves[i].move.status = group[i - begin].status;
     if (first_failure == MoveStatus::kSuccess) first_failure = status;
-    begin = end;
   }
   return first_failure;
 }

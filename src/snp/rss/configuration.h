@@ -83,15 +83,10 @@ class Configuration {
   std::uint32_t changed_ = 0;
 };
 
-struct PortMove {
-  std::uint32_t port = 0;
-  Move move;  // its status is written
-};
-
 // Consecutive moves of one port are a group that succeeds or fails as one; groups are independent.
 // `table_of` gives a port's table, nullptr for a port that there is not: INVALID_PORT_STATE. First
-// failure of any group, or success.
-MoveStatus move_entries(CpuId actor, std::span<PortMove> moves,
+// failure of any group, or success. Allocates nothing itself.
+MoveStatus move_entries(CpuId actor, std::span<Move> moves,
                         const std::function<IndirectionTable*(std::uint32_t port)>& table_of);
 
 }  // namespace snp::rss

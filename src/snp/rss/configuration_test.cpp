@@ -161,18 +161,18 @@ TEST(MoveEntries, GroupsOfAPortSucceedOrFailAloneAndWhole) {
   const auto table_of = [&](std::uint32_t port) -> IndirectionTable* {
     return port == 1 ? &a.table() : port == 2 ? &b.table() : nullptr;
   };
-  std::array<PortMove, 7> moves = {{
-      {1, {0, 1, {}}},
-      {1, {1, 9, {}}},  // fails its group: 0 is rolled back
-      {2, {0, 2, {}}},
-      {1, {2, 3, {}}},  // a new group of port 1
-      {7, {0, 1, {}}},  // no such port
-      {2, {1, 3, {}}},
-      {2, {2, 3, {}}},
+  std::array<Move, 7> moves = {{
+      {0, 1, {}, 1},
+      {1, 9, {}, 1},  // fails its group: 0 is rolled back
+      {0, 2, {}, 2},
+      {2, 3, {}, 1},  // a new group of port 1
+      {0, 1, {}, 7},  // no such port
+      {1, 3, {}, 2},
+      {2, 3, {}, 2},
   }};
   EXPECT_EQ(move_entries(0, moves, table_of), MoveStatus::kInvalidData);
-  EXPECT_EQ(moves[1].move.status, MoveStatus::kInvalidData);
-  EXPECT_EQ(moves[4].move.status, MoveStatus::kInvalidPortState);
+  EXPECT_EQ(moves[1].status, MoveStatus::kInvalidData);
+  EXPECT_EQ(moves[4].status, MoveStatus::kInvalidPortState);
   EXPECT_EQ(a.table().entry(0), 0u);
   EXPECT_EQ(a.table().entry(2), 3u);
   EXPECT_EQ(b.table().entry(0), 2u);
@@ -185,9 +185,9 @@ TEST(MoveEntries, TakesAHundredAndTwentyEightAtOnce) {
   const std::vector<CpuId> table(128, 0);
   parameters.table = table;
   ASSERT_TRUE(configuration.apply(parameters));
-  std::vector<PortMove> moves;
+  std::vector<Move> moves;
   for (std::uint32_t i = 0; i < 128; ++i)
-    moves.push_back({1, {i, i % 4, {}}});
+    moves.push_back({i, i % 4, {}, 1});
   const auto status = move_entries(0, moves, [&](std::uint32_t) { return &configuration.table(); });
   EXPECT_EQ(status, MoveStatus::kSuccess);
   for (std::uint32_t i = 0; i < 128; ++i)

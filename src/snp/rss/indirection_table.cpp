@@ -28,25 +28,27 @@ IndirectionTable::IndirectionTable(CpuId affinity_cpu)
       primary_(affinity_cpu),
       default_(affinity_cpu),
       entries_{affinity_cpu},
+      before_{affinity_cpu},
       rss_set_{affinity_cpu} {}
 
 bool IndirectionTable::is_in_set(CpuId cpu) const noexcept {
-  return std::ranges::find(rss_set_, cpu) != rss_set_.end();
+  return std::ranges::binary_search(rss_set_, cpu);
 }
 
-MoveStatus IndirectionTable::check(std::span<const CpuId> entries) const {
+MoveStatus IndirectionTable::check(std::span<const CpuId> entries) const noexcept {
   if (!std::ranges::all_of(entries, [this](CpuId cpu) { return is_in_set(cpu); }))
     return MoveStatus::kInvalidData;
-  std::vector<CpuId> distinct(entries.begin(), entries.end());
-  std::ranges::sort(distinct);
-  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-  if (distinct.size() > queues_) return MoveStatus::kNoQueues;
-  return MoveStatus::kSuccess;
+  if (rss_set_.size() <= queues_) return MoveStatus::kSuccess;
+  const auto named = std::ranges::count_if(
+      rss_set_, [&](CpuId cpu) { return std::ranges::find(entries, cpu) != entries.end(); });
+  return named > queues_ ? MoveStatus::kNoQueues : MoveStatus::kSuccess;
 }
 
 MoveStatus IndirectionTable::set_processors(std::span<const CpuId> rss_set, std::uint32_t queues) {
   IndirectionTable next = *this;
   next.rss_set_.assign(rss_set.begin(), rss_set.end());
+  std::ranges::sort(next.rss_set_);
+  next.rss_set_.erase(std::unique(next.rss_set_.begin(), next.rss_set_.end()), next.rss_set_.end());
   next.queues_ = queues;
   if (is_enabled_) {
     if (!next.is_in_set(default_)) return MoveStatus::kInvalidData;
@@ -65,6 +67,7 @@ MoveStatus IndirectionTable::resize(std::uint32_t entries) {
   entries_.resize(entries);
   for (std::uint32_t i = kept; i < entries; ++i)
     entries_[i] = entries_[i & (kept - 1)];
+  before_.resize(entries);
   return MoveStatus::kSuccess;
 }
 
@@ -85,7 +88,7 @@ CpuId* IndirectionTable::steering_parameter(std::uint32_t index) noexcept {
   return index < size() ? &entries_[index] : nullptr;
 }
 
-MoveStatus IndirectionTable::move_one(CpuId actor, const Move& move) {
+MoveStatus IndirectionTable::move_one(CpuId actor, const Move& move) noexcept {
   CpuId* parameter = steering_parameter(move.index);
   if (parameter == nullptr) return MoveStatus::kInvalidParameter;
   // Active are: the primary processor while RSS is off, the others while it is on. Updates of
@@ -99,23 +102,26 @@ MoveStatus IndirectionTable::move_one(CpuId actor, const Move& move) {
   return MoveStatus::kSuccess;
 }
 
-MoveStatus IndirectionTable::move(CpuId actor, std::span<Move> group) {
-  const IndirectionTable before = *this;
+MoveStatus IndirectionTable::move_each(CpuId actor, std::span<Move> group) noexcept {
   for (Move& move : group) {
     move.status = move_one(actor, move);
-    if (move.status != MoveStatus::kSuccess) {
-      *this = before;
-      return move.status;
-    }
+    if (move.status != MoveStatus::kSuccess) return move.status;
   }
-  if (is_enabled_) {
-    if (const MoveStatus status = check(entries_); status != MoveStatus::kSuccess) {
-      *this = before;
-      if (!group.empty()) group.back().status = status;
-      return status;
-    }
-  }
-  return MoveStatus::kSuccess;
+  if (!is_enabled_) return MoveStatus::kSuccess;
+  const MoveStatus status = check(entries_);
+  if (status != MoveStatus::kSuccess && !group.empty()) group.back().status = status;
+  return status;
+}
+
+MoveStatus IndirectionTable::move(CpuId actor, std::span<Move> group) noexcept {
+  std::ranges::copy(entries_, before_.begin());
+  const CpuId primary = primary_, default_cpu = default_;
+  const MoveStatus status = move_each(actor, group);
+  if (status == MoveStatus::kSuccess) return status;
+  entries_.swap(before_);
+  primary_ = primary;
+  default_ = default_cpu;
+  return status;
 }
 
 MoveStatus IndirectionTable::assign(std::span<const CpuId> entries) {
@@ -124,6 +130,7 @@ MoveStatus IndirectionTable::assign(std::span<const CpuId> entries) {
     if (const MoveStatus status = check(entries); status != MoveStatus::kSuccess) return status;
   }
   entries_.assign(entries.begin(), entries.end());
+  before_.resize(entries.size());
   return MoveStatus::kSuccess;
 }
 

@@ -9,7 +9,8 @@ namespace snp::rss {
 
 using CpuId = std::uint32_t;
 
-// Statuses of the original's move and parameter requests.
+// Statuses of the original's move and parameter requests. One of its own is not there: RESOURCES,
+// for transient memory that a move could not get. A move takes no memory here.
 enum class MoveStatus : std::uint8_t {
   kSuccess,
   kInvalidParameter,  // index or flags
@@ -28,6 +29,7 @@ struct Move {
   std::uint32_t index = 0;  // of an entry, or one of the two above
   CpuId target = 0;
   MoveStatus status = MoveStatus::kSuccess;  // out
+  std::uint32_t port = 0;  // of move_entries() (configuration.h); a table does not look at it
 };
 
 class IndirectionTable {
@@ -49,8 +51,9 @@ class IndirectionTable {
   void disable();
 
   // Moves entries away from `actor`. All or nothing: on the first failure what was moved is moved
-  // back, the failing entry has its status and the others keep kSuccess.
-  MoveStatus move(CpuId actor, std::span<Move> group);
+  // back, the failing entry has its status and the others keep kSuccess. Executed in full when it
+  // returns, and without allocation.
+  MoveStatus move(CpuId actor, std::span<Move> group) noexcept;
 
   // A whole new table (RSSv1): a power of two of entries, each in the set.
   MoveStatus assign(std::span<const CpuId> entries);
@@ -72,15 +75,17 @@ class IndirectionTable {
 
  private:
   [[nodiscard]] bool is_in_set(CpuId cpu) const noexcept;
-  [[nodiscard]] MoveStatus check(std::span<const CpuId> entries) const;
-  MoveStatus move_one(CpuId actor, const Move& move);
+  [[nodiscard]] MoveStatus check(std::span<const CpuId> entries) const noexcept;
+  MoveStatus move_each(CpuId actor, std::span<Move> group) noexcept;
+  MoveStatus move_one(CpuId actor, const Move& move) noexcept;
   CpuId* steering_parameter(std::uint32_t index) noexcept;
 
   CpuId affinity_;
   CpuId primary_;
   CpuId default_;
   std::vector<CpuId> entries_;
-  std::vector<CpuId> rss_set_;
+  std::vector<CpuId> before_;   // as many as entries_: those from before a move
+  std::vector<CpuId> rss_set_;  // ascending, each once
   std::uint32_t queues_ = 0xffffffff;
   bool is_enabled_ = false;
 };
