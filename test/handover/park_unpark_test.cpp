@@ -114,7 +114,7 @@ TEST(ParkUnpark, AgainAndAgainInTheMiddleOfATransfer) {
     }
   });
 
-  RingPair rings(16 << 20);
+  RingPair rings(64 << 20);  // all that can ever wait
   std::string failure;
   std::uint64_t moved = 0;
   for (int round = 0; round < kRounds && failure.empty(); ++round) {
