@@ -48,8 +48,8 @@ struct CommandSpec {
   // In snp, before snpd is asked: reads the files that are named; gives what handle() gets. Without
   // handle() it is the answer, and no snpd is needed.
   Result<Json> (*prepare)(const Json& arguments) = nullptr;
-  // In snp, with the answer: writes the file that is named.
-  Result<> (*deliver)(const Json& arguments, const Json& result) = nullptr;
+  // In snp, with the answer: writes the file that is named, or changes the answer by what is there.
+  Result<> (*deliver)(const Json& arguments, Json& result) = nullptr;
 
   // In snp, instead of handle() when no snpd serves; without it that is an error.
   Result<Json> (*without_snpd)(const Json& arguments) = nullptr;

@@ -301,13 +301,88 @@ TEST(Commands, StatsTotalIsTheSum) {
   service.report.target = {1, 1, 2};
   service.report.engine = {{"frames_in", 12}, {"turns", 0}};
   service.report.declined = {{chimney::Reason::kLoopback, 4}};
+  service.report.way_home = {50, 1200, 3400, 3500};
   const auto result = run(service, "stats", Json::object());
   ASSERT_TRUE(result);
   EXPECT_EQ(result->at("total").at("bytes_in"), 101);
   EXPECT_THAT(kStats.render(*result), testing::HasSubstr("declined, loopback: 4\n"));
   EXPECT_THAT(kStats.render(*result), testing::HasSubstr("frames_in     12\n"));
   EXPECT_THAT(kStats.render(*result), testing::Not(testing::HasSubstr("turns")));
+  EXPECT_THAT(kStats.render(*result),
+              testing::HasSubstr("a change of the host sent 50 home: p50 1.2ms, p99 3.4ms, max "
+                                 "3.5ms after it was seen\n"));
+  service.report.way_home = {};
+  EXPECT_THAT(kStats.render(*run(service, "stats", Json::object())),
+              testing::Not(testing::HasSubstr("a change of the host")));
   EXPECT_EQ(result->at("engine").at("turns"), 0);
+}
+
+TEST(Commands, StatsSinceAnEarlierAnswer) {
+  using stats::Mib;
+  FakeService service;
+  service.state.keeper_pid = 7;
+  service.report.host = {2, 100, 200};
+  service.report.offload = {3, 1, 10, 20, 30, 1000};
+  service.report.engine = {{"frames_in", 12}, {"connections", 5}, {"established", 4}};
+  service.report.ledger.host.tcp[Mib::kInSegs] = 10;
+  service.report.ledger.host.tcp[Mib::kCurrEstab] = 4;
+  DeviceLedger device;
+  device.name = "eth7";
+  device.ifindex = 9;
+  device.link.frames_in = 9;
+  service.report.devices = {device};
+  const Json before = *run(service, "stats", Json::object());
+  const TemporaryFile file(before.dump(2));
+
+  service.report.host = {1, 160, 200};
+  service.report.offload.done = 4;
+  service.report.engine = {{"frames_in", 20}, {"connections", 3}, {"established", 4}};
+  service.report.ledger.host.tcp[Mib::kInSegs] = 15;
+  service.report.ledger.host.tcp[Mib::kCurrEstab] = 3;
+  service.report.devices[0].link.frames_in = 11;
+  service.report.declined = {{chimney::Reason::kLoopback, 4}};
+  device.name = "new";
+  service.report.devices.insert(service.report.devices.begin(), device);
+  const Json arguments{{"--since", file.path()}};
+  Json risen = *run(service, "stats", arguments);
+  ASSERT_TRUE(kStats.deliver(arguments, risen));
+  EXPECT_EQ(risen["host"], (Json{{"connections", 1}, {"bytes_in", 60}, {"bytes_out", 0}}));
+  EXPECT_EQ(risen["engine"], (Json{{"frames_in", 8}, {"connections", 3}, {"established", 4}}));
+  EXPECT_EQ(risen["ledger"]["tcp"]["InSegs"]["total"], 5);
+  EXPECT_EQ(risen["ledger"]["tcp"]["CurrEstab"]["host"], 3);
+  EXPECT_EQ(risen["declined"]["loopback"], 4);
+  EXPECT_EQ(risen["offload"]["done"], 1);
+  EXPECT_TRUE(risen["offload"]["quiet_p99_us"].is_null());
+  EXPECT_EQ(risen["devices"][0]["link"]["InFrames"]["total"], 9);
+  EXPECT_EQ(risen["devices"][1]["link"]["InFrames"]["total"], 2);
+  EXPECT_EQ(risen["devices"][1]["ifindex"], 9);
+  EXPECT_TRUE(risen["devices"][1]["tcp"]["InSegs"]["host"].is_null());
+  EXPECT_THAT(kStats.render(risen), testing::ContainsRegex("offload +1 +0 +- +- +- +0\n"));
+  Json whole = before;
+  ASSERT_TRUE(kStats.deliver(Json::object(), whole));
+  EXPECT_EQ(whole, before);
+}
+
+TEST(Commands, StatsSinceWhatIsNoAnswer) {
+  FakeService service;
+  service.state.keeper_pid = 7;
+  const Json now = *run(service, "stats", Json::object());
+  for (const std::string text :
+       {"", "[]", "7", "{", R"({"ledger":{}})", R"({"ledger":{},"keeper_pid":8})",
+        R"({"ledger":{},"keeper_pid":"7"})"}) {
+    const TemporaryFile file(text);
+    Json answer = now;
+    EXPECT_FALSE(kStats.deliver(Json{{"--since", file.path()}}, answer)) << text;
+    EXPECT_EQ(answer, now);
+  }
+  // Whatever else is in it, it is only not there.
+  const TemporaryFile odd(R"({"keeper_pid":7,"ledger":[],"engine":{"x":{}},"host":{"bytes_in":-5},)"
+                          R"("devices":{},"offload":7,"declined":null})");
+  Json answer = now;
+  ASSERT_TRUE(kStats.deliver(Json{{"--since", odd.path()}}, answer));
+  EXPECT_EQ(answer["host"], now["host"]);
+  EXPECT_FALSE(kStats.deliver(Json{{"--since", "/nonexistent"}}, answer));
+  EXPECT_FALSE(run(service, "stats", Json{{"--since", odd.path()}, {"--explain", true}}));
 }
 
 TEST(Commands, StatsShowTheLedger) {

@@ -266,7 +266,7 @@ void handle_export(Service& service, const Json& /*arguments*/, const Answer& an
   answer(Json{{"settings", settings::to_toml(service.stored_settings())}});
 }
 
-Result<> deliver_export(const Json& arguments, const Json& result) {
+Result<> deliver_export(const Json& arguments, Json& result) {
   const auto values =
       settings::parse_config(result.at("settings").get<std::string>(), "snpd's settings", {});
   if (!values) return tl::unexpected(values.error());

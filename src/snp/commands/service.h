@@ -129,6 +129,12 @@ struct HandOverStats {
   std::uint64_t queued_bytes = 0;  // moved with the connections, both queues
 };
 
+// Of connections that a change of the host (a firewall, ...) has sent home, from when snpd saw it.
+struct WayHomeStats {
+  std::uint64_t done = 0;
+  std::uint32_t p50_us = 0, p99_us = 0, max_us = 0;
+};
+
 struct ReasonCount {
   chimney::Reason reason;
   std::uint64_t count;
@@ -160,6 +166,7 @@ struct StatsReport {
   PathStats host, target;  // target: the engine's
   PathStats local;         // the local target's; bytes of both ends are the same bytes
   HandOverStats offload, upload;
+  WayHomeStats way_home;
   std::vector<Metric> engine;         // what the shards have counted
   std::vector<ReasonCount> declined;  // offloads that did not happen, by reason
   stats::LedgerSources ledger;

@@ -1,5 +1,7 @@
 #include "snp/commands/command.h"
+#include "snp/commands/files.h"
 #include "snp/commands/ledger_json.h"
+#include "snp/commands/stats_since.h"
 #include "snp/commands/table.h"
 
 namespace snp::commands {
@@ -20,8 +22,14 @@ Json to_json(const HandOverStats& stats) {
               {"queued_bytes", stats.queued_bytes}};
 }
 
+Json to_json(const WayHomeStats& way) {
+  return Json{
+      {"done", way.done}, {"p50_us", way.p50_us}, {"p99_us", way.p99_us}, {"max_us", way.max_us}};
+}
+
 constexpr Argument kArguments[] = {
     {"--by WHAT", "device or family: the ledger of each device, or of IPv4 and of IPv6", false},
+    {"--since FILE", "what has risen since FILE, which 'snp stats --json' wrote", false},
     {"--explain", "what a rising value means, of every counter or of NAME", false},
     {"NAME", "of a counter, for --explain", false},
 };
@@ -36,6 +44,8 @@ void explain(const Json& arguments, const Answer& answer) {
 }
 
 void handle(Service& service, const Json& arguments, const Answer& answer) {
+  if (arguments.contains("--explain") && arguments.contains("--since"))
+    return answer(fail(Errc::kInvalid, "--since goes with figures, not with --explain"));
   if (arguments.contains("--explain")) return explain(arguments, answer);
   if (arguments.contains("NAME"))
     return answer(fail(Errc::kInvalid, "a counter's name goes with --explain"));
@@ -57,6 +67,7 @@ void handle(Service& service, const Json& arguments, const Answer& answer) {
   for (const DeviceLedger& device : report.devices)
     devices.push_back(ledger_json(device));
   answer(Json{{"by", by},
+              {"keeper_pid", service.status().keeper_pid},
               {"ledger", ledger_json(report.ledger)},
               {"families",
                {{"ipv4", ledger_json(report.ledger, stats::Family::kV4)},
@@ -69,7 +80,19 @@ void handle(Service& service, const Json& arguments, const Answer& answer) {
               {"engine", std::move(engine)},
               {"offload", to_json(report.offload)},
               {"upload", to_json(report.upload)},
+              {"way_home", to_json(report.way_home)},
               {"declined", std::move(declined)}});
+}
+
+Result<> deliver(const Json& arguments, Json& result) {
+  const std::string path = argument_text(arguments, "--since");
+  if (path.empty()) return {};
+  const auto text = read_file(path);
+  if (!text) return tl::unexpected(text.error());
+  auto risen = risen_since(Json::parse(*text, nullptr, false), result);
+  if (!risen) return tl::unexpected(with_context(path, risen.error()));
+  result = std::move(*risen);
+  return {};
 }
 
 std::string render_paths(const Json& result) {
@@ -85,6 +108,11 @@ std::string render_paths(const Json& result) {
   return table.to_text();
 }
 
+// A quantile is of all hand-overs so far; there is none of a part of them.
+std::string time_cell(const Json& us) {
+  return us.is_null() ? "-" : human_us(us.get<std::uint64_t>());
+}
+
 std::string render_hand_overs(const Json& result) {
   using Align = Table::Align;
   Table table({{"HAND-OVERS"},
@@ -98,10 +126,19 @@ std::string render_hand_overs(const Json& result) {
     const Json& stats = result.at(name);
     const auto number = [&](const char* key) { return stats.at(key).get<std::uint64_t>(); };
     table.add_row({name, std::to_string(number("done")), std::to_string(number("failed")),
-                   human_us(number("quiet_p50_us")), human_us(number("quiet_p99_us")),
-                   human_us(number("quiet_max_us")), human_bytes(number("queued_bytes"))});
+                   time_cell(stats.at("quiet_p50_us")), time_cell(stats.at("quiet_p99_us")),
+                   time_cell(stats.at("quiet_max_us")), human_bytes(number("queued_bytes"))});
   }
   return table.to_text();
+}
+
+std::string render_way_home(const Json& result) {
+  const Json& way = result.at("way_home");
+  const auto done = way.at("done").get<std::uint64_t>();
+  if (done == 0) return {};
+  return "a change of the host sent " + std::to_string(done) + " home: p50 " +
+         time_cell(way.at("p50_us")) + ", p99 " + time_cell(way.at("p99_us")) + ", max " +
+         time_cell(way.at("max_us")) + " after it was seen\n";
 }
 
 std::string render_engine(const Json& result) {
@@ -128,7 +165,8 @@ std::string render(const Json& result) {
   if (result.contains("explain")) return render_explanations(result.at("explain"));
   if (!result.at("by").get<std::string>().empty()) return render_parts(result);
   std::string text = render_paths(result) + "\n" + render_ledger(result.at("ledger")) + "\n" +
-                     render_hand_overs(result) + "\n" + render_engine(result);
+                     render_hand_overs(result) + render_way_home(result) + "\n" +
+                     render_engine(result);
   for (const auto& [name, count] : result.at("declined").items())
     text += "declined, " + name + ": " + std::to_string(count.get<std::uint64_t>()) + "\n";
   return text;
@@ -145,6 +183,7 @@ const CommandSpec kStats{
     .changes_things = false,
     .handle = handle,
     .render = render,
+    .deliver = deliver,
 };
 
 }  // namespace snp::commands

@@ -156,6 +156,9 @@ void Offloader::fill(commands::StatsReport& report) const {
   };
   fill_direction(offloads_, report.offload);
   fill_direction(uploads_, report.upload);
+  const TimeHistogram& ways_home = ledger.totals().ways_home;
+  report.way_home = {ways_home.total(), ways_home.quantile_us(0.5), ways_home.quantile_us(0.99),
+                     ways_home.max_us()};
   const auto add = [&](const stats::MetricInfo& metric, std::uint64_t value) {
     report.engine.push_back({std::string(metric.name), value});
   };

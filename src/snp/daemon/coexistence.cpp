@@ -56,7 +56,7 @@ void log_difference(const host::Features& before, const host::Features& after) {
 Coexistence::Coexistence(EventLoop& loop, const settings::Settings& settings)
     : loop_(loop), settings_(settings) {}
 
-Result<> Coexistence::start(std::function<void()> on_change) {
+Result<> Coexistence::start(OnChange on_change) {
   on_change_ = std::move(on_change);
   const struct {
     const char* name;
@@ -85,8 +85,8 @@ Result<> Coexistence::add(std::string name, Result<host::WatchPtr> watch) {
   (void)look(watched);
   if (watched.watch->is_blind())
     spdlog::info(
-        "coexistence: this kernel does not tell when {} changes; it is looked at before "
-        "each offload",
+        "coexistence: this kernel does not tell of every change of {}; it is looked at before "
+        "each offload, and every 5 s while connections are offloaded",
         watched.name);
   return loop_.add(watched.watch->fd(), EPOLLIN, [this, &watched](std::uint32_t) {
     if (watched.watch->drain()) notice(watched);
@@ -97,20 +97,20 @@ void Coexistence::look_where_blind() {
   const Instant now = engine::monotonic_now();
   for (const auto& watched : watched_) {
     if (!watched->watch->is_blind() || now - watched->looked < kBetweenLooks) continue;
-    if (look(*watched)) loop_.call_soon([this] { on_change_(); });
+    if (look(*watched)) loop_.call_soon([this, now] { on_change_(now); });
   }
 }
 
 void Coexistence::notice(Watched& watched) {
   if (watched.is_look_due) return;
   watched.is_look_due = true;
-  loop_.call_at(std::max(engine::monotonic_now(), watched.looked + kBetweenLooks),
-                [this, &watched] {
-                  watched.is_look_due = false;
-                  const bool is_different = look(watched);
-                  look_where_blind();  // who changes one thing may change others
-                  if (is_different) on_change_();
-                });
+  watched.noticed = engine::monotonic_now();
+  loop_.call_at(std::max(watched.noticed, watched.looked + kBetweenLooks), [this, &watched] {
+    watched.is_look_due = false;
+    const bool is_different = look(watched);
+    look_where_blind();  // who changes one thing may change others
+    if (is_different) on_change_(watched.noticed);
+  });
 }
 
 // True: something may be different.

@@ -24,8 +24,9 @@ class Coexistence {
   Coexistence(EventLoop& loop, const settings::Settings& settings);
 
   // Looks at everything once. What this kernel has not got is left out. After it, `on_change` is
-  // called whenever features came or went.
-  Result<> start(std::function<void()> on_change);
+  // called whenever features came or went, with the time when the first sign of it was seen.
+  using OnChange = std::function<void(Instant noticed)>;
+  Result<> start(OnChange on_change);
 
   // The feature that concerns the connection, the first in the order of the watches.
   struct Found {
@@ -33,7 +34,7 @@ class Coexistence {
     std::string what;  // down to the rule
   };
   [[nodiscard]] std::optional<Found> find(host::FlowView view) const;
-  // Before an offload: at what nobody tells of.
+  // Before an offload, and every few seconds while something is offloaded: at what nobody tells of.
   void look_where_blind();
   [[nodiscard]] bool is_empty() const noexcept;
   // All there are, respected or not.
@@ -45,6 +46,7 @@ class Coexistence {
     host::WatchPtr watch;
     host::Features features;
     Instant looked = {};
+    Instant noticed = {};  // the first sign since `looked`
     bool is_look_due = false;
     bool is_end_awaited = false;  // looked at again, because nobody tells when what is there goes
   };
@@ -59,7 +61,7 @@ class Coexistence {
   EventLoop& loop_;
   const settings::Settings& settings_;
   std::vector<std::unique_ptr<Watched>> watched_;
-  std::function<void()> on_change_;
+  OnChange on_change_;
 };
 
 }  // namespace snp::daemon

@@ -70,7 +70,9 @@ Result<> Control::start() {
                            });
       !done)
     return done;
-  if (auto done = parts_.coexistence.start([this] { follow_policy(); }); !done) return done;
+  if (auto done = parts_.coexistence.start([this](Instant noticed) { follow_policy(noticed); });
+      !done)
+    return done;
   parts_.host_scaling.start();
   if (auto done = watch_signals(); !done) return done;
   if (auto done = watch_private_process(); !done) return done;
@@ -143,6 +145,7 @@ bool Control::before_sleep() {
 
 void Control::tick() {
   is_tick_due_ = false;
+  parts_.coexistence.look_where_blind();
   parts_.offloader.confirm_neighbours();
   parts_.offloader.trim();
   parts_.offloader.look_at_stays();

@@ -126,7 +126,8 @@ class Control final : public commands::Service {
   void check_stopped();
   void publish_settings();
   void apply_settings(const settings::Settings& wanted);
-  void follow_policy();
+  // `noticed`: a change of the host is what made it different, and was seen then.
+  void follow_policy(std::optional<Instant> noticed = {});
 
   std::optional<Found> find_slot(const FourTuple& flow);
   using Marks = std::map<FourTuple, host::SocketMark>;

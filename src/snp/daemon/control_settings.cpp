@@ -153,8 +153,8 @@ void Control::publish_settings() {
 
 // The switch asks by itself only at its next call; what exists follows the change now. Whoever may
 // be eligible is asked for, as if its switch had done it: policy decides there.
-void Control::follow_policy() {
-  parts_.offloader.recheck_policy();
+void Control::follow_policy(std::optional<Instant> noticed) {
+  parts_.offloader.recheck_policy(noticed);
   const chimney::Policy& policy = parts_.policy.policy();
   if (policy.mode == chimney::Mode::kDisabled) return;
   const bool is_eager = policy.mode == chimney::Mode::kEnabled || policy.has_eager_rules();

@@ -174,6 +174,7 @@ void Offloader::report_stuck(Flow& flow) {
 void Offloader::free_flow(Flow& flow) {
   const chimney::Handoff& handoff = flow.is_local ? flow.handoff : handoff_;
   if (flow.is_home) account(uploads_, flow, handoff.rx_range.length() + handoff.tx_range.length());
+  if (flow.is_home) note_way_home(flow);
   if (flow.is_home) tell_listeners("uploaded", flow);
   if (flow.reason == Reason::kUnparkFailed) tell_listeners("failed", flow);
   answer(flow, flow.is_home ? Result<>{} : reason_as_result(flow.tuple, flow.reason));

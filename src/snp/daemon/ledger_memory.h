@@ -11,7 +11,7 @@
 
 #include "snp/base/result.h"
 #include "snp/chimney/reason.h"
-#include "snp/daemon/quiet_times.h"
+#include "snp/daemon/time_histogram.h"
 #include "snp/host/footprint.h"
 #include "snp/host/socket_mark.h"
 #include "snp/ipc/arena.h"
@@ -48,7 +48,7 @@ struct alignas(64) ConnectionAccount {
 // Hand-overs in one direction.
 struct HandOverTotals {
   std::uint64_t done = 0, failed = 0, queued_bytes = 0;
-  QuietTimes quiet;
+  TimeHistogram quiet;
 };
 
 inline constexpr std::size_t kReasonCodes = 1024;
@@ -56,6 +56,7 @@ inline constexpr std::size_t kReasonCodes = 1024;
 struct LedgerTotals {
   host::Footprint footprint;
   HandOverTotals offloads, uploads, shard_moves;
+  TimeHistogram ways_home;  // after a change of the host, from when snpd saw it
   std::array<std::uint64_t, kReasonCodes> declined{};  // by code
   std::uint64_t local_bytes = 0;                       // of local stays that are over
   steer::AccountId accounts = 1;                       // numbers below it have been in use

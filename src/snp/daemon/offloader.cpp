@@ -40,6 +40,11 @@ constexpr Duration wait_before(std::uint32_t attempt) {
   return microseconds(500) * (1 << (2 * attempt));  // 2 ms, 8, 32, ... 8 s
 }
 
+std::uint32_t microseconds_since(Instant when) {
+  const auto passed = (engine::monotonic_now() - when) / microseconds(1);
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(passed, 0, 0xffffffff));
+}
+
 bool is_worth_a_retry(Reason reason) {
   return reason == Reason::kBusy || reason == Reason::kNoNeighbour || reason == Reason::kOutOfOrder;
 }
@@ -119,8 +124,7 @@ void Offloader::answer(Flow& flow, const Result<>& result) {
 }
 
 void Offloader::account(HandOverTotals& direction, Flow& flow, std::uint64_t queued_bytes) {
-  const auto quiet = (engine::monotonic_now() - flow.quiet_since) / microseconds(1);
-  const auto us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(quiet, 0, 0xffffffff));
+  const std::uint32_t us = microseconds_since(flow.quiet_since);
   ++direction.done;
   direction.quiet.add(us);
   direction.queued_bytes += queued_bytes;
@@ -128,6 +132,11 @@ void Offloader::account(HandOverTotals& direction, Flow& flow, std::uint64_t que
   SlotNote& note = flow.program->note(flow.slot);
   ++note.hand_overs;
   note.quiet_us = us;
+}
+
+void Offloader::note_way_home(const Flow& flow) {
+  if (flow.concerned_since)
+    env_.accounts.ledger().totals().ways_home.add(microseconds_since(*flow.concerned_since));
 }
 
 bool Offloader::may_try_again(Reason reason) {
@@ -160,6 +169,7 @@ void Offloader::upload(Flow& flow, Reason reason, Done done, std::string detail)
   flow.is_upload_wanted = true;  // until it is home or the engine has said that it must stay
   flow.upload_reason = reason;
   flow.upload_detail = std::move(detail);
+  flow.concerned_since.reset();
   ++flow.program->hand_overs_on;
   upload_queue_.push_back(flow.id);
 }

@@ -86,8 +86,9 @@ struct Flow {
   bool is_kept = false;
   bool is_commanded = false;  // offloaded because an administrator said so
   chimney::Reason upload_reason = chimney::Reason::kOffloaded;
-  std::string upload_detail;                             // which table, rule or client
-  bool is_upload_wanted = false;                         // it waits in the queue, or is on its way
+  std::string upload_detail;               // which table, rule or client
+  bool is_upload_wanted = false;           // it waits in the queue, or is on its way
+  std::optional<Instant> concerned_since;  // by the change of the host that sends it home
   chimney::Reason reason = chimney::Reason::kOffloaded;  // of what is being done now
   chimney::Treatment treatment;                          // what a rule says of it
   bool is_home = false;                                  // the host has it again
@@ -156,8 +157,9 @@ class Offloader final : public chimney::TargetEvents {
   };
   Explanation reason_now(Program& program, ipc::SlotId slot, const FourTuple& tuple,
                          chimney::Reason recorded);
-  // After a change of policy: who may not be offloaded any more goes home.
-  void recheck_policy();
+  // After a change of policy: who may not be offloaded any more goes home. `noticed`: it was a
+  // change of the host, seen then; how long it takes is counted.
+  void recheck_policy(std::optional<Instant> noticed = {});
 
   // After a change of what decides about shards: connections move to where it says now. On failure
   // everything stays.
@@ -305,6 +307,7 @@ class Offloader final : public chimney::TargetEvents {
   void hand_over_ended(Program& program);
   void detach_if_due(Program& program);
   void account(HandOverTotals& direction, Flow& flow, std::uint64_t queued_bytes);
+  void note_way_home(const Flow& flow);
   // accounting.cpp
   void open_account(Flow& flow);
   [[nodiscard]] ConnectionAccount* account_of(const Flow& flow) const;

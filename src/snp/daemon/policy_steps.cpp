@@ -183,11 +183,13 @@ Verdict Offloader::judge(const commands::PolicyQuestion& question) {
   return chimney::decide(env_.policy.policy(), facts);
 }
 
-void Offloader::recheck_policy() {
+void Offloader::recheck_policy(std::optional<Instant> noticed) {
   for (const auto& [id, flow] : flows_) {
     if (flow->is_upload_wanted || is_orphan(*flow)) continue;
-    if (Verdict verdict = judge(*flow); !verdict.is_yes())
-      upload(*flow, verdict.reason, {}, std::move(verdict.detail));
+    Verdict verdict = judge(*flow);
+    if (verdict.is_yes()) continue;
+    upload(*flow, verdict.reason, {}, std::move(verdict.detail));
+    if (verdict.step == chimney::PolicyStep::kCoexistence) flow->concerned_since = noticed;
   }
 }
 

@@ -45,7 +45,7 @@ class FeatureWatch {
   [[nodiscard]] virtual int fd() const noexcept = 0;
   // Takes what made it readable; true: look() again.
   virtual bool drain() = 0;
-  // Nobody tells it of changes: look() when it matters.
+  // Nobody tells it of (all) changes: look() when it matters, and now and then.
   [[nodiscard]] virtual bool is_blind() const noexcept { return false; }
   // All that is there now. An error: not known, every connection may be concerned.
   virtual Result<Features> look() = 0;

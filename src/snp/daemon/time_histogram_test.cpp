@@ -1,12 +1,12 @@
-#include "snp/daemon/quiet_times.h"
+#include "snp/daemon/time_histogram.h"
 
 #include <gtest/gtest.h>
 
 namespace snp::daemon {
 namespace {
 
-TEST(QuietTimes, QuantilesAreWithinAnEighth) {
-  QuietTimes times;
+TEST(TimeHistogram, QuantilesAreWithinAnEighth) {
+  TimeHistogram times;
   EXPECT_EQ(times.quantile_us(0.5), 0u);
   for (std::uint32_t us = 1; us <= 10000; ++us)
     times.add(us);
@@ -17,8 +17,8 @@ TEST(QuietTimes, QuantilesAreWithinAnEighth) {
   EXPECT_EQ(times.quantile_us(1.0), 10000u);
 }
 
-TEST(QuietTimes, TakesEveryValue) {
-  QuietTimes times;
+TEST(TimeHistogram, TakesEveryValue) {
+  TimeHistogram times;
   for (const std::uint32_t us : {0u, 7u, 8u, 15u, 16u, 0x7fffffffu, 0xffffffffu})
     times.add(us);
   EXPECT_EQ(times.quantile_us(0), 0u);

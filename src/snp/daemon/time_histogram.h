@@ -1,4 +1,4 @@
-// How long hand-overs kept connections quiet: a log-linear histogram of microseconds, eight buckets
+// How long something took, so and so often: a log-linear histogram of microseconds, eight buckets
 // an octave, so a quantile is off by at most an eighth.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace snp::daemon {
 
-class QuietTimes {
+class TimeHistogram {
  public:
   void add(std::uint32_t us) noexcept {
     ++counts_[bucket_of(us)];
