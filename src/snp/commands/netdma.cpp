@@ -34,7 +34,9 @@ Json calibration_of(const Calibration& calibration) {
                      {"streaming_read_ns", size.streaming_read_ns},
                      {"hand_over_ns", size.hand_over_ns},
                      {"engine_ns", size.engine_ns},
-                     {"packet_ns", size.packet_ns}});
+                     {"packet_ns", size.packet_ns},
+                     {"shard_cpu_ns", size.shard_cpu_ns},
+                     {"shard_engine_ns", size.shard_engine_ns}});
   }
   const auto size_or_null = [](std::uint32_t bytes) {
     return bytes == netdma::kNoSize ? Json(nullptr) : Json(bytes);
@@ -43,7 +45,6 @@ Json calibration_of(const Calibration& calibration) {
               {"failure", figures.failure},
               {"min_bytes", size_or_null(calibration.min_bytes)},
               {"streaming_from_bytes", size_or_null(calibration.streaming_from_bytes)},
-              {"shard_work_ns", figures.shard_work_ns},
               {"rested_submit_ns", figures.rested_submit_ns},
               {"rested_latency_ns", figures.rested_latency_ns},
               {"sizes", std::move(sizes)}};
@@ -181,17 +182,18 @@ std::string render_calibration(const Json& calibration) {
                {"HAND-OVER", Align::kRight},
                {"ENGINE COPY", Align::kRight},
                {"READING IT", Align::kRight},
-               {"PACKET", Align::kRight}});
+               {"PACKET", Align::kRight},
+               {"SHARD, CPU", Align::kRight},
+               {"SHARD, ENGINE", Align::kRight}});
   for (const Json& size : calibration.at("sizes")) {
     const auto ns = [&](const char* key) {
       return fmt::format("{:.0f}", size.at(key).get<double>());
     };
     table.add_row({size.at("bytes").dump() + " bytes", ns("copy_ns"), ns("streaming_ns"),
-                   ns("hand_over_ns"), ns("engine_ns"), ns("copy_read_ns"), ns("packet_ns")});
+                   ns("hand_over_ns"), ns("engine_ns"), ns("copy_read_ns"), ns("packet_ns"),
+                   ns("shard_cpu_ns"), ns("shard_engine_ns")});
   }
   return "\n" + table.to_text() +
-         fmt::format("a copy that ends later: {:.0f} ns of the shard\n",
-                     calibration.at("shard_work_ns").get<double>()) +
          fmt::format(
              "an engine that has rested: {:.0f} ns to hand over, {:.0f} ns to copy 4096 "
              "bytes\n",

@@ -14,6 +14,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "snp/engine/copy_trial.h"
 #include "snp/netdma/cpu_channel.h"
 #include "snp/netdma/dmadev.h"
 #include "snp/netdma/measure.h"
@@ -26,8 +27,14 @@ using settings::Setting;
 
 constexpr char kDsaQueues[] = "/sys/bus/dsa/devices";
 constexpr std::string_view kDmadev = "dmadev:";
-constexpr Duration kStartBudget = milliseconds(60);
-constexpr Duration kLongBudget = seconds(1);
+constexpr Duration kStartBudget = milliseconds(40);  // twice
+constexpr Duration kLongBudget = milliseconds(500);
+
+netdma::Figures measure(netdma::Channel& channel, Duration budget) {
+  netdma::Figures figures = netdma::measure(channel, {budget});
+  engine::measure_shard(channel, budget, figures);
+  return figures;
+}
 
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> words;
@@ -95,7 +102,7 @@ CopyEngines::CopyEngines(const settings::Settings& values, std::uint32_t shards)
     open_all(*backend, *cpu);
   if (!fault_.empty()) spdlog::warn("NetDMA: {}", fault_);
   if (channels_.front() == nullptr) return;
-  calibration_ = netdma::judge(netdma::measure(*channels_.front(), {kStartBudget}));
+  calibration_ = netdma::judge(measure(*channels_.front(), kStartBudget));
 }
 
 CopyEngines::~CopyEngines() {
@@ -173,7 +180,7 @@ void CopyEngines::calibrate(std::function<void(Result<>)> done) {
   if (!channel) return done(tl::unexpected(channel.error()));
   done_ = std::move(done);
   thread_ = std::thread([this, channel = std::move(*channel)]() mutable {
-    measured_ = netdma::measure(*channel, {kLongBudget});
+    measured_ = measure(*channel, kLongBudget);
     channel.reset();  // its device is free before anybody hears of it
     const std::uint64_t one = 1;
     std::ignore = ::write(bell_.get(), &one, sizeof one);

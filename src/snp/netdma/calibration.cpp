@@ -5,15 +5,12 @@
 namespace snp::netdma {
 namespace {
 
-double whole_hand_over(const Figures& figures, const SizeFigures& size) noexcept {
-  return size.hand_over_ns + figures.shard_work_ns;
-}
-
 Worth judge_size(const Figures& figures, const SizeFigures& size) noexcept {
   if (!figures.failure.empty()) return Worth::kFailed;
   if (size.bytes == 0 || size.copy_ns <= 0) return Worth::kNotMeasured;
   if (!figures.is_asynchronous) return Worth::kSynchronous;
-  if (whole_hand_over(figures, size) > kMostOfCopy * size.copy_ns) return Worth::kDear;
+  if (size.shard_cpu_ns <= 0) return Worth::kNotMeasured;
+  if (size.shard_engine_ns > kMostOfFrame * size.shard_cpu_ns) return Worth::kDear;
   if (size.engine_ns > size.copy_ns + size.packet_ns) return Worth::kSlow;
   return Worth::kYes;
 }
@@ -97,15 +94,14 @@ std::string explain(const Calibration& calibration, std::size_t size_class) {
     case Worth::kSynchronous:
       return "the CPU copies: this engine works in the shard's own time";
     case Worth::kDear:
-      return "the CPU copies: " + bytes + " cost it " + ns(size->copy_ns) + ", handing them over " +
-             ns(whole_hand_over(calibration.figures, *size));
+      return "the CPU copies: a frame of " + bytes + " costs the shard " + ns(size->shard_cpu_ns) +
+             ", with the engine " + ns(size->shard_engine_ns);
     case Worth::kSlow:
       return "the CPU copies: the engine needs " + ns(size->engine_ns) + " for " + bytes +
              ", the CPU " + ns(size->copy_ns) + " and the next packet " + ns(size->packet_ns);
     default:
-      return "the engine copies: handing " + bytes + " over costs " +
-             ns(whole_hand_over(calibration.figures, *size)) + ", copying them " +
-             ns(size->copy_ns);
+      return "the engine copies: a frame of " + bytes + " costs the shard " +
+             ns(size->shard_engine_ns) + ", without it " + ns(size->shard_cpu_ns);
   }
 }
 

@@ -13,6 +13,7 @@ using testing::Each;
 using testing::HasSubstr;
 
 constexpr double kCall = 2000;
+constexpr double kFrame = 100;  // what the shard does with a frame besides
 
 // A CPU that copies a byte a nanosecond after 5 ns; an engine that costs its caller `hand_over`,
 // and needs `lag` longer than the CPU. A packet is a call and another copy.
@@ -28,6 +29,8 @@ Figures machine(double hand_over_ns, double lag_ns = 0) {
     size.hand_over_ns = hand_over_ns;
     size.packet_ns = kCall + size.bytes;
     size.engine_ns = size.copy_ns + lag_ns;
+    size.shard_cpu_ns = kFrame + size.copy_ns;
+    size.shard_engine_ns = kFrame + size.hand_over_ns;
   }
   return figures;
 }
@@ -39,8 +42,8 @@ TEST(Calibration, EachClassOfTheStatisticsIsMeasured) {
   EXPECT_THAT(has_size, Each(true));
 }
 
-TEST(Calibration, TheBreakEvenIsWhereTheHandOverSavesAQuarter) {
-  // 3000 ns of hand-over: three quarters of 4101 ns (4096 bytes) are more, of 3005 ns are less.
+TEST(Calibration, TheBreakEvenIsWhereAFrameCostsTheShardATwentiethLess) {
+  // 3100 ns with the engine: 95 % of 3105 ns (3000 bytes) are less, of 4201 ns (4096 bytes) more.
   const Calibration calibration = judge(machine(3000));
   EXPECT_EQ(calibration.min_bytes, size_class_floor(size_class_of(4096)));
   EXPECT_FALSE(calibration.is_worth(3000));
@@ -49,11 +52,20 @@ TEST(Calibration, TheBreakEvenIsWhereTheHandOverSavesAQuarter) {
   EXPECT_EQ(calibration.classes[size_class_of(1500)], Worth::kDear);
 }
 
-TEST(Calibration, TheShardsOwnPartOfAHandOverCounts) {
+// What the copy costs by itself decides nothing: the whole frame does.
+TEST(Calibration, WhatTheShardDoesBesidesCounts) {
   Figures figures = machine(1000);
   EXPECT_TRUE(judge(figures).is_worth(1500));
-  figures.shard_work_ns = 2000;
+  for (SizeFigures& size : figures.sizes)
+    size.shard_engine_ns += 2000;
   EXPECT_EQ(judge(figures).min_bytes, judge(machine(3000)).min_bytes);
+}
+
+TEST(Calibration, WithoutATrialOfTheShardNothingIsWorthIt) {
+  Figures figures = machine(1);
+  for (SizeFigures& size : figures.sizes)
+    size.shard_cpu_ns = size.shard_engine_ns = 0;
+  EXPECT_THAT(judge(figures).classes, Each(Worth::kNotMeasured));
 }
 
 TEST(Calibration, ADearerHandOverNeverLowersTheBreakEven) {
@@ -90,7 +102,7 @@ TEST(Calibration, TheThresholdLiesAboveTheLastClassThatLoses) {
   Figures figures = machine(1);
   const std::size_t odd = size_class_of(9000);
   for (SizeFigures& size : figures.sizes)
-    if (size_class_of(size.bytes) == odd) size.hand_over_ns = 1e6;
+    if (size_class_of(size.bytes) == odd) size.shard_engine_ns = 1e6;
   const Calibration calibration = judge(figures);
   EXPECT_EQ(calibration.min_bytes, size_class_floor(odd + 1));
   EXPECT_TRUE(calibration.is_worth(4096));
@@ -132,10 +144,12 @@ TEST(Calibration, StreamingCountsTheReadersSideToo) {
 
 TEST(Calibration, SaysWhyWithItsFigures) {
   const Calibration calibration = judge(machine(3000));
-  EXPECT_EQ(explain(calibration, size_class_of(1500)),
-            "the CPU copies: 1500 bytes cost it 1505 ns, handing them over 3000 ns");
-  EXPECT_EQ(explain(calibration, size_class_of(65536)),
-            "the engine copies: handing 65536 bytes over costs 3000 ns, copying them 65541 ns");
+  EXPECT_EQ(
+      explain(calibration, size_class_of(1500)),
+      "the CPU copies: a frame of 1500 bytes costs the shard 1605 ns, with the engine 3100 ns");
+  EXPECT_EQ(
+      explain(calibration, size_class_of(65536)),
+      "the engine copies: a frame of 65536 bytes costs the shard 3100 ns, without it 65641 ns");
   EXPECT_EQ(explain(judge(machine(1, 1e6)), size_class_of(65536)),
             "the CPU copies: the engine needs 1065541 ns for 65536 bytes, the CPU 65541 ns and the "
             "next packet "

@@ -13,7 +13,7 @@
 
 #include <sched.h>
 
-#include "snp/netdma/shard_work.h"
+#include "snp/netdma/packet_probe.h"
 #include "snp/netdma/streaming_copy.h"
 
 namespace snp::netdma {
@@ -136,7 +136,6 @@ class Measurement {
 
   Figures run() {
     figures_.is_asynchronous = channel_.capabilities().is_asynchronous;
-    figures_.shard_work_ns = measure_copier_ns();
     const auto each = options_.budget / static_cast<int>(kCalibrationSizes.size() + 1);
     for (std::size_t i = 0; i < kCalibrationSizes.size() && figures_.failure.empty(); ++i)
       measure_size(kCalibrationSizes[i], each, figures_.sizes[i]);
@@ -186,7 +185,9 @@ class Measurement {
            median(streaming_read),
            median(hand_over),
            median(engine),
-           packets_.measure_ns(bytes)};
+           packets_.measure_ns(bytes),
+           0,
+           0};
   }
 
   // In a stream an engine does not rest between packets; while the reader read, it may have. What

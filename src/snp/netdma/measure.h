@@ -1,6 +1,7 @@
-// Takes the figures for calibration.h: lets the CPU and an engine make the same copies. The memory
-// is warm where a packet's is (the caller has just written the source) and the destination is used
-// in turn, as a ring. Start-up and command threads; never a shard's while it carries connections.
+// Takes the figures for calibration.h, but the shard's (engine/copy_trial.h): lets the CPU and an
+// engine make the same copies. The memory is warm where a packet's is (the caller has just written
+// the source) and the destination is used in turn, as a ring. Start-up and command threads; never a
+// shard's while it carries connections.
 #pragma once
 
 #include "snp/netdma/calibration.h"

@@ -1,4 +1,4 @@
-#include "snp/netdma/shard_work.h"
+#include "snp/netdma/packet_probe.h"
 
 #include <gtest/gtest.h>
 
@@ -6,11 +6,7 @@ namespace snp::netdma {
 namespace {
 
 // No more can be said of a time than that some passed.
-TEST(ShardWork, ACopyIsMoreWorkThanNone) {
-  EXPECT_GT(measure_copier_ns(), 0);
-}
-
-TEST(ShardWork, APacketOfEachSizeCanBeMeasured) {
+TEST(PacketProbe, APacketOfEachSizeCanBeMeasured) {
   PacketProbe probe;
   for (const std::uint32_t bytes : {64u, 1500u, 9000u, 65536u})
     EXPECT_GT(probe.measure_ns(bytes), 0) << bytes;
