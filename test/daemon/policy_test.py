@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from control import flows  # noqa: E402
-from netlab import Lab, LabError, wait_until  # noqa: E402
+from netlab import DEVICE, Lab, LabError, wait_until  # noqa: E402
 
 PORTS = (7001, 7002)
 SERVER = """
@@ -46,6 +46,17 @@ while True:
         assert got == data
     n += 1
     time.sleep(0.001)
+"""
+
+# Says its port and talks for ever.
+LOCAL_CLIENT = """
+import socket, sys, time
+s = socket.create_connection((sys.argv[2], int(sys.argv[3])), source_address=(sys.argv[1], 0))
+print(s.getsockname()[1], flush=True)
+while True:
+    s.sendall(b"x")
+    assert s.recv(1)
+    time.sleep(0.005)
 """
 
 
@@ -177,6 +188,45 @@ class Policy(unittest.TestCase):
         why = self.end.snp_json("why", f"{self.end.v4}:1-203.0.113.9:2")["policy"]
         self.assertEqual((why["step"], why["reason"]), ("connection", "no-route"))
 
+    def connect_local(self, source, target, port):
+        """An attached client with this address, and its flow."""
+        client = self.end.start(["python3", "-c", LOCAL_CLIENT, source, target, port],
+                                attached=True, name="local")
+        wait_until(lambda: client.output().strip().isdigit(), 10, "the local connection")
+        flow = f"{source}:{client.output().strip()}-{target}:{port}"
+        return client, flow
+
+    def test_why_foretells_a_local_connection(self):
+        """What is said of a connection between two programs of this host before it exists is what
+        becomes of it then. Both ends must be rebuilt with their addresses."""
+        own = self.end.v4
+        for source, target, port, verdict in [
+                ("127.0.0.1", "127.0.0.1", 7001, ("offload", "")),
+                (own, own, 7001, ("offload", "")),
+                ("127.0.0.1", "127.0.0.2", 7001, ("host", "peer-moves")),
+                ("127.0.0.2", "127.0.0.1", 7001, ("host", "local-address"))]:
+            with self.subTest(source=source, target=target, port=port):
+                why = self.end.snp_json("why", f"{source}:9-{target}:{port}")["policy"]
+                self.assertEqual((why["verdict"], why["reason"]), verdict, why)
+                client, flow = self.connect_local(source, target, port)
+                becomes = verdict[1] or "offloaded"
+
+                def is_so(flow=flow, becomes=becomes):
+                    return flows(self.end, port).get(flow, {}).get("reason") == becomes
+                wait_until(is_so, 10, f"{flow} is {becomes}")
+                client.stop()
+        why = self.end.snp_json("why", "127.0.0.1:9-127.0.0.2:7001")["policy"]
+        self.assertIn("local-address", why["reason_detail"])
+        for flow in ("127.0.0.1:9-127.0.0.1:7001", "[::1]:9-[::1]:7001"):
+            why = self.end.snp("why", flow).stdout
+            self.assertIn("policy: offload", why)
+            self.assertIn("if the program at the other end is attached, too", why)
+        # And over the wire: an address that the route would not choose.
+        self.end.run(["ip", "addr", "add", "10.77.0.9/32", "dev", DEVICE])
+        for address, reason in ((own, ""), ("10.77.0.9", "local-address")):
+            why = self.end.snp_json("why", f"{address}:7001-{self.lab.a.v4}:9")["policy"]
+            self.assertEqual(why["reason"], reason)
+
 
 class Automatic(Policy):
     """A rule offloads at once what the mode would look at for long."""
@@ -185,6 +235,7 @@ class Automatic(Policy):
     test_rules_are_loaded_whole_and_kept = None
     test_what_an_administrator_uploads_stays_in_the_host = None
     test_why_for_a_connection_that_does_not_exist = None
+    test_why_foretells_a_local_connection = None
 
     def test_a_rule_is_eager(self):
         self.expect("not-asked-yet", "not-asked-yet")

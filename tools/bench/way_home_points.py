@@ -29,6 +29,7 @@ class Change:
     come: object
     go: object
     before: tuple = ()
+    after: tuple = ()
     local: bool = False
 
 
@@ -51,6 +52,18 @@ def _program(section, result):
                           'char terms[] __attribute__((section("license"), used)) = "GPL";\n')
         subprocess.run(["clang", "-O2", "-target", "bpf", "-c", source, "-o", program], check=True)
     return make
+
+
+def _make_hooks(end):
+    """Steering may be on hooks of another kind."""
+    end.has_hooks = "clsact" in end.qdiscs()
+    if not end.has_hooks:
+        end.run(["tc", "qdisc", "add", "dev", DEVICE, "clsact"])
+
+
+def _remove_hooks(end):
+    if not end.has_hooks:
+        end.run(["tc", "qdisc", "delete", "dev", DEVICE, "clsact"])
 
 
 def _capture(end):
@@ -91,7 +104,7 @@ CHANGES_OF_THE_HOST = (
            _run("tc", "filter", "add", "dev", "{device}", "ingress", "pref", "7", "bpf", "da", "obj",
                 "{folder}/tc.o", "sec", "tc"),
            _run("tc", "filter", "delete", "dev", "{device}", "ingress", "pref", "7"),
-           (_program("tc", -1), _run("sh", "-c", "tc qdisc add dev {device} clsact || true"))),
+           (_program("tc", -1), _make_hooks), (_remove_hooks,)),
     Change("capture on lo", "capture", _capture, lambda end: end.capture.stop(), local=True),
 )
 
@@ -144,6 +157,8 @@ def way_home(change):
             raise LabError(f"{stats['done']} counted, not {CHANGES * ends}")
         for process in (client, listener, server):
             process.stop()
+        for step in change.after:
+            step(end)
         return {"home_ms": max(home for home, _ in took),
                 "command_ms": max(command for _, command in took),
                 "seen_p50_ms": stats["p50_us"] / 1e3, "seen_max_ms": stats["max_us"] / 1e3}

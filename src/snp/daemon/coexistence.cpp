@@ -110,6 +110,11 @@ void Coexistence::notice(Watched& watched) {
     const bool is_different = look(watched);
     look_where_blind();  // who changes one thing may change others
     if (is_different) on_change_(watched.noticed);
+    // A capture switches promiscuous mode on, and takes its socket out once more to make its ring.
+    if (!watched.watch->is_blind() || !watched.features.empty()) return;
+    loop_.call_at(watched.looked + kBetweenLooks, [this, &watched] {
+      if (look(watched)) on_change_(watched.noticed);
+    });
   });
 }
 

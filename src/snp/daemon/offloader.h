@@ -258,6 +258,12 @@ class Offloader final : public chimney::TargetEvents {
                           host::SocketSurvey& survey);
   chimney::Reason find_way(Flow& flow);
   std::optional<chimney::Reason> obstacle_of_peer(const FourTuple& tuple);
+  struct Foreseen {
+    chimney::Reason reason;
+    std::string detail;
+  };
+  // Of a connection that does not exist: what would keep it from moving.
+  Foreseen foresee(Flow& flow);
   [[nodiscard]] bool has_room() const;
   chimney::Facts facts_of(Program& program, const FourTuple& flow) const;
   void add_interface(chimney::Facts& facts, const Flow& flow) const;

@@ -9,6 +9,7 @@
 
 #include "snp/daemon/offloader.h"
 #include "snp/engine/clock.h"
+#include "snp/host/parking.h"
 
 namespace snp::daemon {
 namespace {
@@ -163,6 +164,20 @@ Verdict Offloader::judge(const Flow& flow) const {
   return chimney::decide(env_.policy.policy(), facts);
 }
 
+// In the order of examine() and find_way(). Nobody has the other end of a local connection yet, and
+// a program attaches with its first connection: whether it will be attached is not known.
+Offloader::Foreseen Offloader::foresee(Flow& flow) {
+  const Reason way = find_way(flow);
+  const bool is_alone = flow.path.is_loopback && way != Reason::kOffloaded;
+  if (way != Reason::kOffloaded && way != Reason::kNoNeighbour && !is_alone) return {way, {}};
+  if (const Reason own = host::foresee_address(flow.tuple); own != Reason::kOffloaded)
+    return {own, {}};
+  if (!is_alone) return {Reason::kOffloaded, {}};  // a neighbour is looked for later
+  if (const Reason other = host::foresee_address(mirrored(flow.tuple)); other != Reason::kOffloaded)
+    return {Reason::kPeerMoves, "its reason is " + std::string(chimney::text_of(other).name)};
+  return {Reason::kOffloaded, "if the program at the other end is attached, too"};
+}
+
 Verdict Offloader::judge(const commands::PolicyQuestion& question) {
   Flow flow;
   flow.tuple = question.flow;
@@ -172,15 +187,18 @@ Verdict Offloader::judge(const commands::PolicyQuestion& question) {
   facts.program_name = question.program.substr(question.program.rfind('/') + 1);
   facts.uid = question.uid;
   facts.cgroup = question.cgroup;
-  facts.cannot_move = find_way(flow);
-  if (facts.cannot_move == Reason::kNoNeighbour) facts.cannot_move = Reason::kOffloaded;  // later
+  Foreseen foreseen = foresee(flow);
+  facts.cannot_move = foreseen.reason;
   facts.has_room = has_room();
   facts.veto = env_.events.refusal(0);
   add_interface(facts, flow);
   add_feature(facts, flow);
   env_.learning.add_worth(facts, env_.learning.guess_origin(flow.tuple, facts.program_name),
                           target_of(flow.path.is_loopback), 0);
-  return chimney::decide(env_.policy.policy(), facts);
+  Verdict verdict = chimney::decide(env_.policy.policy(), facts);
+  if (verdict.detail.empty() && (verdict.is_yes() || verdict.reason == foreseen.reason))
+    verdict.detail = std::move(foreseen.detail);
+  return verdict;
 }
 
 void Offloader::recheck_policy(std::optional<Instant> noticed) {

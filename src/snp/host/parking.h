@@ -30,6 +30,9 @@ struct SocketSurvey {
 
 // Looks, changes nothing. Fails only when `fd` is no TCP socket at all.
 Result<SocketSurvey> survey(int fd);
+// What survey() would say of the address of a socket that does not exist yet: kLocalAddress or
+// kOffloaded.
+chimney::Reason foresee_address(const FourTuple& flow);
 
 // Steps 2-6 of the design. Bytes of both queues go into the rings: unread ones from rx_range.begin
 // on, unacknowledged and unsent ones so that they end at tx_end (what the application wrote so

@@ -72,6 +72,15 @@ bool has_urgent_data(int fd) {
   return ::poll(&urgent, 1, 0) > 0 && (urgent.revents & POLLPRI) != 0;
 }
 
+// `probe`: a datagram socket, which sends nothing.
+Reason check_choice(int probe, const std::optional<Endpoint>& local, const SocketAddress& remote) {
+  if (::connect(probe, remote.raw(), remote.length) != 0) return Reason::kNoRoute;
+  const auto address = local_address(probe);
+  const auto chosen = address ? to_endpoint(*address) : std::nullopt;
+  return local && chosen && local->address != chosen->address ? Reason::kLocalAddress
+                                                              : Reason::kOffloaded;
+}
+
 // A datagram socket, which sends nothing, answers two questions about a connection to the same
 // peer. Is the socket of this network namespace, the one that steering and routes are of? And when
 // the listener was bound to every address, the emptied socket forgets its own, and connect() lets
@@ -88,13 +97,7 @@ Reason check_surroundings(int fd, const SocketAddress& local, const SocketAddres
     const auto value = get_option(fd, SOL_SOCKET, option);
     if (value && *value != 0) set_option(probe.get(), SOL_SOCKET, option, *value);
   }
-  if (::connect(probe.get(), remote.raw(), remote.length) != 0) return Reason::kNoRoute;
-  const auto chosen = local_address(probe.get());
-  if (!chosen) return Reason::kOffloaded;
-  const auto ours = to_endpoint(local);
-  const auto theirs = to_endpoint(*chosen);
-  return ours && theirs && ours->address != theirs->address ? Reason::kLocalAddress
-                                                            : Reason::kOffloaded;
+  return check_choice(probe.get(), to_endpoint(local), remote);
 }
 
 Reason find_obstacle(int fd, const tcp_info& info, const SocketSurvey& seen) {
@@ -121,6 +124,16 @@ bool count_queues(int fd, SocketSurvey& seen) {
 }
 
 }  // namespace
+
+Reason foresee_address(const FourTuple& flow) {
+  const int family = flow.remote.address.is_v4() ? AF_INET : AF_INET6;
+  const UniqueFd probe(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!probe.is_open()) return Reason::kOffloaded;
+  const Reason choice =
+      check_choice(probe.get(), flow.local, to_socket_address(flow.remote, family, 0));
+  // Without a route, or without the device of a link-local address, nothing is known.
+  return choice == Reason::kNoRoute ? Reason::kOffloaded : choice;
+}
 
 Result<SocketSurvey> survey(int fd) {
   const auto type = get_option(fd, SOL_SOCKET, SO_TYPE);
