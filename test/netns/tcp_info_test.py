@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import time
 import unittest
 from pathlib import Path
 
@@ -18,6 +19,9 @@ PORT = 7300
 HERE = Path(__file__).resolve().parent
 ECHO = HERE.parent / "daemon" / "scripts" / "echo.py"
 CLIENT = HERE / "scripts" / "info_client.py"
+COUNTING = HERE / "scripts" / "counting.py"
+MOVES = 10
+MOVED_BYTES = 100_000  # at least, before it moves again
 DELAY_MS = 30
 ROUND_TRIP_US = 2 * DELAY_MS * 1000
 SENT = 5 * 20_000  # by each time the client is asked
@@ -144,6 +148,95 @@ class TcpInfo(unittest.TestCase):
         self.assertLess(figures["rtt"], 4 * DELAY_MS, text)
         self.assertLess(figures["rto"], 600, text)
         self.ask()
+
+
+class TheWholeLife(unittest.TestCase):
+    """What TCP_INFO counts, while the connection moves with traffic both ways, half closed too: no counter
+    ever goes back, and in the end the bytes are those that the programs have written and read."""
+
+    def start(self, lab, server, client, address, attached):
+        serve = server.start([sys.executable, COUNTING, "serve", PORT], attached=attached, name="serve")
+        serve.wait_listening(PORT)
+        connect = client.start([sys.executable, COUNTING, "connect", address, PORT], attached=attached,
+                               name="connect")
+        self.lab, self.programs = lab, (serve, connect)
+
+    def reach(self, *files):
+        wait_until(lambda: all((self.lab.folder / name).exists() for name in files), 60, " ".join(files))
+
+    def say(self, name):
+        (self.lab.folder / name).touch()
+
+    def rows(self, end):
+        return [row for row in end.snp_json("connections")["connections"]
+                if row["local"].endswith(f":{PORT}") or row["remote"].endswith(f":{PORT}")]
+
+    def wait_for_traffic(self, end):
+        def carried():
+            return [row["bytes_in"] for row in self.rows(end)]
+        before = carried()
+        wait_until(lambda: all(now > then + MOVED_BYTES for now, then in zip(carried(), before, strict=True)),
+                   60, "traffic")
+
+    def move(self, ends, connections, traffic=True):
+        """There and back, where each end has so many connections."""
+        for chimney, state in ("enabled", "Offloaded"), ("disabled", "InHost"):
+            for end in ends:
+                end.snp("settings", "set", "chimney", chimney)
+            for end in ends:
+                wait_until(lambda end=end: [row["offload_state"] for row in self.rows(end)]
+                           == [state] * connections, 20, f"the connection is {state}")
+                if traffic:
+                    self.wait_for_traffic(end)
+
+    def finish(self, moves):
+        """Stops the traffic, then the client's direction; `moves` between and after."""
+        self.say("stop")
+        self.reach("written.serve", "written.connect")
+        moves()
+        self.say("half")
+        self.reach("half.serve", "half.connect")
+        moves()
+        self.say("end")
+        serve, connect = (json.loads(program.result(60)) for program in self.programs)
+        self.check(serve, connect)
+
+    def check(self, serve, connect):
+        for mine, theirs, who in (serve, connect, "serve"), (connect, serve, "connect"):
+            self.assertEqual(mine["backwards"], {}, who)
+            self.assertGreater(mine["looks"], 100, who)
+            self.assertTrue(mine["is_right"], who)
+            self.assertEqual(mine["read"], theirs["written"], who)
+            info = mine["info"]
+            # Linux counts a FIN, and the SYN of the one who connects.
+            is_client = who == "connect"
+            self.assertEqual(info["bytes_acked"], mine["written"] + 2 * is_client, who)
+            self.assertEqual(info["bytes_received"], mine["read"] + (not is_client), who)
+            self.assertEqual(info["bytes_sent"] - info["bytes_retrans"], mine["written"], who)
+            self.assertGreater(info["busy_time"], 0, who)
+
+    def test_on_the_kernel(self):
+        with Lab() as lab:
+            self.start(lab, lab.b, lab.a, lab.b.v4, False)
+            time.sleep(1)
+            self.finish(lambda: None)
+
+    def test_with_the_engine(self):
+        with Lab() as lab:
+            lab.start_snpd(settings={"chimney": "disabled"})
+            self.start(lab, lab.b, lab.a, lab.b.v4, True)
+            ends = lab.a, lab.b
+            for _ in range(MOVES):
+                self.move(ends, 1)
+            self.finish(lambda: self.move(ends, 1, traffic=False))
+
+    def test_with_the_local_target(self):
+        with Lab() as lab:
+            lab.start_snpd(lab.a, settings={"chimney": "disabled"})
+            self.start(lab, lab.a, lab.a, lab.a.v4, True)
+            for _ in range(MOVES):
+                self.move([lab.a], 2)
+            self.finish(lambda: self.move([lab.a], 2, traffic=False))
 
 
 if __name__ == "__main__":

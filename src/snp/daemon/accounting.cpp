@@ -23,7 +23,10 @@ void Offloader::open_account(Flow& flow) {
 }
 
 void Offloader::note_return(const Flow& flow, const chimney::Handoff& handoff,
-                            const host::SocketMark& mark, std::uint32_t filtered) {
+                            const LifePositions& told, const host::SocketMark& mark,
+                            std::uint32_t filtered) {
+  if (ipc::Slot* slot = slot_of(flow); slot != nullptr)
+    come_home(slot->life, mark, life_positions(handoff), told);
   ConnectionAccount* account = account_of(flow);
   if (account == nullptr) return;
   daemon::end_stay(env_.accounts.ledger(), *account, positions_of(handoff));
@@ -35,25 +38,27 @@ void Offloader::note_failed_park(const Flow& flow) {
   ConnectionAccount* account = account_of(flow);
   if (account == nullptr || !account->is_away) return;
   daemon::end_stay(env_.accounts.ledger(), *account, {account->first_in, account->first_out});
-  if (const auto mark = host::mark_of(flow.socket.get()))
-    come_home(*account, *mark, env_.accounts.fenced(flow.account), 0);
+  const auto mark = host::mark_of(flow.socket.get());
+  if (!mark) return;
+  come_home(*account, *mark, env_.accounts.fenced(flow.account), 0);
+  if (ipc::Slot* slot = slot_of(flow); slot != nullptr) store(slot->life.start, mark->tcp);
 }
 
 // Pre: both are dumped and settled. In positions of the pair, which begin with what the reader's
 // socket holds; behind it stands what the writer's holds, of which the end was never sent.
 void Offloader::note_local_start(const Flow& flow, const Flow& peer) {
-  ConnectionAccount* account = account_of(flow);
-  if (account == nullptr) return;
-  chimney::Handoff dumped;
-  dumped.state = flow.parked.state;
-  dumped.rx_range = flow.parked.rx_range;
-  dumped.tx_range = flow.parked.tx_range;
-  const std::uint64_t unsent = dumped.tx_range.end - positions_of(dumped).out;
+  LifePositions at = life_positions(handoff_of(flow.parked));
+  const std::uint64_t unsent = flow.parked.tx_range.end - at.sent;
+  const std::uint64_t in_flight = at.sent - at.acked;
   const std::uint64_t written =
       ipc::kFirstPosition + peer.handoff.rx_range.length() + flow.handoff.tx_range.length();
-  leave_host(*account, flow.parked.mark, env_.accounts.fenced(flow.account),
-             {ipc::kFirstPosition + flow.handoff.rx_range.length(), written - unsent}, flow.id,
-             true);
+  at.received = ipc::kFirstPosition + flow.handoff.rx_range.length();
+  at.sent = written - unsent;
+  at.acked = at.sent - in_flight;
+  leave_host(flow.program->slot(flow.slot).life, flow.in_use, flow.parked.mark, 0, at);
+  if (ConnectionAccount* account = account_of(flow); account != nullptr)
+    leave_host(*account, flow.parked.mark, env_.accounts.fenced(flow.account),
+               {at.received, at.sent}, flow.id, true);
 }
 
 // --- sums ---

@@ -145,7 +145,7 @@ Input Offloader::unpark(Flow& flow) {
   flow.is_home = home.has_value();
   needs_forged_segment_ = home && home->needs_forged_segment;
   if (home) {
-    note_return(flow, handoff_, home->mark, home->filtered);
+    note_return(flow, handoff_, life_positions(handoff_), home->mark, home->filtered);
     return Input::kUnparked;
   }
   flow.reason = Reason::kUnparkFailed;

@@ -328,11 +328,14 @@ void Offloader::refill_both(const std::array<ipc::FlowId, 2>& ids) {
     env_.keeper.tell(KeeperNews::kForget, id);
   }
   local_.forget(ids[0]);
+  const std::array<LifePositions, 2> told{told_when_local(flows[0]->handoff, flows[1]->handoff),
+                                          told_when_local(flows[1]->handoff, flows[0]->handoff)};
   for (std::size_t i = 0; i < 2; ++i)
-    end_local_upload(*flows[i], words[i], refilled[i]);
+    end_local_upload(*flows[i], words[i], told[i], refilled[i]);
 }
 
 void Offloader::end_local_upload(Flow& flow, const LocalTarget::LastWords& words,
+                                 const LifePositions& told,
                                  const Result<host::Refilled>& refilled) {
   Program& program = *flow.program;
   if (words.is_gone) leave_to_us(flow);
@@ -350,7 +353,7 @@ void Offloader::end_local_upload(Flow& flow, const LocalTarget::LastWords& words
     ++uploads_.failed;
     spdlog::error("{}: cannot bring it home: {}", to_string(flow.tuple), refilled.error().message);
   }
-  if (refilled) note_return(flow, flow.handoff, refilled->mark, refilled->filtered);
+  if (refilled) note_return(flow, flow.handoff, told, refilled->mark, refilled->filtered);
   drive(flow, refilled ? Input::kUnparked : Input::kUnparkFailed);
   hand_over_ended(program);
 }

@@ -195,7 +195,7 @@ Reason Offloader::park(Flow& flow) {
   constexpr std::uint64_t kRoom = 1ull << 32;
   if (tx_head < kRoom || rx_tail < kRoom || tx_head > ~0ull - kRoom || rx_tail > ~0ull - kRoom)
     return Reason::kHostile;
-  RecordJournal journal(record, flow.path, flow.id, &env_.accounts);
+  RecordJournal journal(record, flow.path, flow.id, env_.accounts, slot, flow.in_use);
   auto parked = host::park(flow.socket.get(), handoff_.rx, rx_tail, handoff_.tx, tx_head, &journal);
   if (!parked) {
     record.status.store(ipc::FlowStatus::kParking);

@@ -23,6 +23,7 @@
 #include "snp/daemon/event_loop.h"
 #include "snp/daemon/keeper_link.h"
 #include "snp/daemon/learning.h"
+#include "snp/daemon/life.h"
 #include "snp/daemon/local_target.h"
 #include "snp/daemon/pairs.h"
 #include "snp/daemon/peer_index.h"
@@ -282,7 +283,7 @@ class Offloader final : public chimney::TargetEvents {
   void run_local_upload(Flow& flow);
   void refuse_local_upload(const std::array<ipc::FlowId, 2>& ids);
   void refill_both(const std::array<ipc::FlowId, 2>& ids);
-  void end_local_upload(Flow& flow, const LocalTarget::LastWords& words,
+  void end_local_upload(Flow& flow, const LocalTarget::LastWords& words, const LifePositions& told,
                         const Result<host::Refilled>& refilled);
   void leave_to_us(Flow& flow);
   void notice_local_close(Flow& flow);
@@ -317,8 +318,8 @@ class Offloader final : public chimney::TargetEvents {
   // accounting.cpp
   void open_account(Flow& flow);
   [[nodiscard]] ConnectionAccount* account_of(const Flow& flow) const;
-  void note_return(const Flow& flow, const chimney::Handoff& handoff, const host::SocketMark& mark,
-                   std::uint32_t filtered);
+  void note_return(const Flow& flow, const chimney::Handoff& handoff, const LifePositions& told,
+                   const host::SocketMark& mark, std::uint32_t filtered);
   void note_failed_park(const Flow& flow);
   void note_local_start(const Flow& flow, const Flow& peer);
 

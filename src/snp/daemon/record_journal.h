@@ -13,19 +13,30 @@ void complete(ConnectionState& state, const host::Path& path) noexcept;
 
 class RecordJournal final : public host::ParkJournal {
  public:
-  // `accounts`: where the connection, under the record's account, leaves the host; null: that is
-  // written elsewhere.
-  RecordJournal(ipc::FlowRecord& record, const host::Path& path, ipc::FlowId flow = ipc::kNoFlow,
-                Accounts* accounts = nullptr) noexcept
-      : record_(record), path_(path), flow_(flow), accounts_(accounts) {}
+  // What the connection leaves the host with is written elsewhere.
+  RecordJournal(ipc::FlowRecord& record, const host::Path& path) noexcept
+      : record_(record), path_(path) {}
+  // It leaves under the record's account; `slot`: its, in the use `in_use`.
+  RecordJournal(ipc::FlowRecord& record, const host::Path& path, ipc::FlowId flow,
+                Accounts& accounts, ipc::Slot& slot, std::uint32_t in_use) noexcept
+      : record_(record),
+        path_(path),
+        flow_(flow),
+        accounts_(&accounts),
+        life_(&slot.life),
+        in_use_(in_use) {}
   void before_silencing(const HostSocketMemo& memo) override;
   void before_emptying(const host::Parked& parked) override;
 
  private:
+  void note_leaving(const host::Parked& parked) const;
+
   ipc::FlowRecord& record_;
   const host::Path& path_;
-  const ipc::FlowId flow_;
-  Accounts* const accounts_;
+  const ipc::FlowId flow_ = ipc::kNoFlow;
+  Accounts* const accounts_ = nullptr;
+  ipc::SlotLife* const life_ = nullptr;
+  const std::uint32_t in_use_ = 0;
 };
 
 }  // namespace snp::daemon

@@ -13,6 +13,7 @@
 
 #include "snp/chimney/reason.h"
 #include "snp/daemon/accounts.h"
+#include "snp/daemon/life.h"
 #include "snp/daemon/local_recovery.h"
 #include "snp/daemon/refill_pair.h"
 #include "snp/daemon/reinjector.h"
@@ -183,8 +184,12 @@ class Recovery {
     std::array<Outcome, 2> outcomes{};
     for (std::size_t i = 0; i < 2; ++i) {
       Case& one = ends[i];
-      if (results[i])
+      if (results[i]) {
         note_return(one.record, positions_of(handoffs[i]), results[i]->mark, results[i]->filtered);
+        if (one.slot != nullptr)
+          come_home(one.slot->life, results[i]->mark, life_positions(handoffs[i]),
+                    told_when_local(handoffs[i], handoffs[1 - i]));
+      }
       if (!results[i]) {
         outcomes[i] = give_up(one, results[i].error().message);
       } else if (home.is_gone[i] || one.is_orphan()) {
@@ -306,6 +311,9 @@ class Recovery {
     (void)steering_.remove(tuple);
     if (!unparked) return give_up(one, unparked.error().message);
     note_return(record, positions_of(record), unparked->mark, unparked->filtered);
+    if (one.slot != nullptr)
+      come_home(one.slot->life, unparked->mark,
+                life_positions({0, state, {}, {}, rx_range, tx_range}));
     if (unparked->needs_forged_segment && !forge(state, one.fd, record.account))
       one.why = to_string(tuple) + ": the host could not be told again what the peer had said";
     if (one.is_orphan()) {

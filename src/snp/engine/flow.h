@@ -10,6 +10,7 @@
 #include "snp/engine/published.h"
 #include "snp/engine/timing_wheel.h"
 #include "snp/ipc/flow_record.h"
+#include "snp/state/tcp_counters.h"
 #include "snp/stats/account.h"
 #include "snp/stats/stats_block.h"
 #include "snp/tcp/connection.h"
@@ -55,6 +56,7 @@ struct Flow : WheelEntry {
   CachedState cached;
   tcp::SegmentsAhead ahead;   // frames of it that wait for copies
   Published<tcp::Info> info;  // any thread reads
+  TcpCounters before;         // of its whole life, less what `connection` has counted
   Mail finished_mail, upload_mail;
 };
 

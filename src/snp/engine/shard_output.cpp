@@ -247,7 +247,6 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   const std::uint32_t unacked = (info.unacked_bytes + mss - 1) / mss;
   const std::uint32_t sacked = (info.sacked_bytes + mss - 1) / mss;
   out.unacked_segments.store(unacked, kRelaxed);
-  out.total_retransmits.store(info.total_retransmits, kRelaxed);
   out.rcv_space.store(info.receive_buffer, kRelaxed);
   out.rcv_wnd.store(info.rcv_wnd, kRelaxed);
   out.tcp_state.store(linux_number(info.state), kRelaxed);
@@ -262,26 +261,57 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   out.notsent_bytes.store(info.unsent_bytes, kRelaxed);
   out.min_rtt_us.store(info.min_rtt_us, kRelaxed);
   out.rcv_rtt_us.store(info.rcv_rtt_us, kRelaxed);
-  out.segs_in.store(info.segments_in, kRelaxed);
-  out.segs_out.store(info.segments_out, kRelaxed);
   out.is_app_limited.store(info.is_delivery_app_limited ? 1 : 0, kRelaxed);
   out.last_data_sent_ms.store(to_ms_ticks(info.last_data_sent), kRelaxed);
   out.last_data_recv_ms.store(to_ms_ticks(info.last_data_received), kRelaxed);
   out.last_recv_ms.store(to_ms_ticks(info.last_received), kRelaxed);
   out.pacing_rate.store(info.pacing_rate, kRelaxed);
   out.delivery_rate.store(info.delivery_rate, kRelaxed);
-  out.bytes_acked.store(info.bytes_acked, kRelaxed);
-  out.bytes_received.store(info.bytes_received, kRelaxed);
-  out.bytes_sent.store(info.bytes_sent, kRelaxed);
-  out.bytes_resent.store(info.bytes_resent, kRelaxed);
-  const auto all = info.data_segments_out;
-  const std::uint32_t once = all - std::min(all, info.total_retransmits);
-  out.data_segs_in.store(info.data_segments_in, kRelaxed);
-  out.data_segs_out.store(all, kRelaxed);
-  out.delivered_segments.store(once + sacked - std::min(unacked, once + sacked), kRelaxed);
   out.resent_segments.store((info.resent_in_flight_bytes + mss - 1) / mss, kRelaxed);
-  out.dsack_dups.store(info.duplicates_reported, kRelaxed);
-  out.out_of_order.store(info.out_of_order, kRelaxed);
+  publish_life(flow, info);
+}
+
+namespace {
+
+// What TCP_INFO counts, as this connection object has. Bytes follow from positions (ipc/arena.h).
+TcpCounters counters_in(const tcp::Info& info) noexcept {
+  const std::uint32_t mss = std::max(info.snd_mss, 1u);
+  const std::uint32_t unacked = (info.unacked_bytes + mss - 1) / mss;
+  const std::uint32_t sacked = (info.sacked_bytes + mss - 1) / mss;
+  TcpCounters counters;
+  counters.bytes_retrans = info.bytes_resent;
+  counters.segs_in = info.segments_in;
+  counters.segs_out = info.segments_out;
+  counters.data_segs_in = info.data_segments_in;
+  counters.data_segs_out = info.data_segments_out;
+  counters.total_retrans = info.total_retransmits;
+  // Modulo 2^32: what was in flight when it came here is delivered, and was sent before.
+  counters.delivered = info.data_segments_out - info.total_retransmits + sacked - unacked;
+  counters.dsack_dups = info.duplicates_reported;
+  counters.rcv_ooopack = info.out_of_order;
+  return counters;
+}
+
+}  // namespace
+
+void Shard::begin_life(Flow& flow) noexcept {
+  flow.before = load(flow.slot->life.counted);
+  for_each_counter([](auto& before, const auto& now) { before -= now; }, flow.before,
+                   counters_in(flow.connection->info()));
+}
+
+void Shard::publish_life(Flow& flow, const tcp::Info& info) noexcept {
+  ipc::SlotLife& life = flow.slot->life;
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  TcpCounters total = counters_in(info);
+  for_each_counter([](auto& sum, const auto& before) { sum += before; }, total, flow.before);
+  // Segments in flight are told from bytes: that may be one too many for a moment, and a counter
+  // never goes back.
+  const TcpCounters told = load(life.counted);
+  store(life.counted, grown(told, told, total));
+  const std::uint64_t in_flight = info.bytes_sent - info.bytes_resent - info.bytes_acked;
+  life.sent.store(flow.connection->streams().tx_range.begin + in_flight, kRelaxed);
+  life.is_fin_acknowledged.store(info.is_fin_acknowledged ? 1 : 0, kRelaxed);
 }
 
 // There is nothing else to do: what the interval held back is told before the shard sleeps.

@@ -92,6 +92,7 @@ TEST(SocketMark, WhatTheFenceDroppedIsSentOnce) {
   to.bytes_sent = 300;  // 100 of them were dropped, and are new once more another time
   to.bytes_out = 200;
   EXPECT_EQ(between(from, to).bytes_out, 200u) << "from the handshake on";
+  EXPECT_EQ(fenced_bytes(from, to), 100u);
   to.bytes_out = 301;
   EXPECT_EQ(between(from, to).bytes_out, 300u) << "a SYN is no byte";
   from.bytes_out = 50;  // in flight when it came home

@@ -9,6 +9,17 @@
 #include "snp/host/socket_calls.h"
 
 namespace snp::host {
+namespace {
+
+std::uint64_t past(std::uint64_t value, std::uint64_t base) noexcept {
+  return value > base ? value - base : 0;
+}
+
+std::uint64_t sent_between(const SocketMark& from, const SocketMark& to) noexcept {
+  return past(to.bytes_sent - to.bytes_resent, from.bytes_sent - from.bytes_resent);
+}
+
+}  // namespace
 
 SocketMark mark_of(const tcp_info& info) noexcept {
   SocketMark mark;
@@ -20,6 +31,7 @@ SocketMark mark_of(const tcp_info& info) noexcept {
   mark.bytes_received = info.tcpi_bytes_received;
   mark.bytes_sent = info.tcpi_bytes_sent;
   mark.bytes_resent = info.tcpi_bytes_retrans;
+  mark.tcp = counters_in(info);
   return mark;
 }
 
@@ -44,9 +56,6 @@ Carried& Carried::operator+=(const Carried& other) noexcept {
 }
 
 Carried between(const SocketMark& from, const SocketMark& to) noexcept {
-  const auto past = [](std::uint64_t value, std::uint64_t base) {
-    return value > base ? value - base : 0;
-  };
   Carried carried;
   // The kernel's are 32 bits wide and wrap.
   carried.segments_in = to.segments_in - from.segments_in;
@@ -54,7 +63,7 @@ Carried between(const SocketMark& from, const SocketMark& to) noexcept {
   carried.retransmits = to.retransmits - from.retransmits;
   carried.bytes_in =
       past(to.bytes_received - (to.has_fin ? 1 : 0), from.bytes_received - (from.has_fin ? 1 : 0));
-  carried.bytes_out = past(to.bytes_sent - to.bytes_resent, from.bytes_sent - from.bytes_resent);
+  carried.bytes_out = sent_between(from, to);
   if (to.bytes_out && from.bytes_out) {
     carried.bytes_out = past(*to.bytes_out, *from.bytes_out);
   } else if (to.bytes_out && from.segments_in + from.segments_out == 0) {
@@ -62,6 +71,10 @@ Carried between(const SocketMark& from, const SocketMark& to) noexcept {
     carried.bytes_out = std::min(carried.bytes_out, *to.bytes_out);
   }
   return carried;
+}
+
+std::uint64_t fenced_bytes(const SocketMark& from, const SocketMark& to) noexcept {
+  return past(sent_between(from, to), between(from, to).bytes_out);
 }
 
 }  // namespace snp::host

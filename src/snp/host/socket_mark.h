@@ -6,6 +6,8 @@
 #include <optional>
 #include <type_traits>
 
+#include "snp/state/tcp_counters.h"
+
 struct tcp_info;  // <linux/tcp.h>, which does not go with <netinet/tcp.h>
 
 namespace snp::host {
@@ -18,6 +20,9 @@ struct SocketMark {
   // egress fence drops in the moment before a park the kernel counts as sent, does not hold for
   // sent, and sends as new another time.
   std::optional<std::uint64_t> bytes_out;
+  // All that TCP_INFO counts. Where a stay begins: what is going to be counted and is nothing new
+  // (a byte that the peer has, a forged segment) is in it already.
+  TcpCounters tcp;
 };
 static_assert(std::is_trivially_copyable_v<SocketMark>);
 
@@ -35,5 +40,7 @@ struct Carried {
   Carried& operator+=(const Carried& other) noexcept;
 };
 Carried between(const SocketMark& from, const SocketMark& to) noexcept;
+// Bytes that the kernel counted as sent in between and the egress fence dropped.
+std::uint64_t fenced_bytes(const SocketMark& from, const SocketMark& to) noexcept;
 
 }  // namespace snp::host

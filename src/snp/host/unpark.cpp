@@ -257,14 +257,21 @@ bool restore_options(int fd, const CachedState& cached, const HostSocketMemo& me
 
 }  // namespace
 
-// Of the stay in the host. What is probed will be sent, and is nothing new.
-SocketMark mark_where_it_begins(int fd, const ConnectionState& state, const Plan& plan) {
+// Of the stay in the host. What is probed will be sent, and is nothing new: it is sent again. The
+// peer's ACK of a byte that it has had for long is none either, nor is a segment that we forge.
+SocketMark mark_where_it_begins(int fd, const ConnectionState& state, const Plan& plan,
+                                bool needs_forged) {
   tcp_info info{};
   const auto unacked = ioctl_count(fd, SIOCOUTQ);
   const auto unsent = ioctl_count(fd, SIOCOUTQNSD);
   if (!unacked || !unsent || !read_tcp_info(fd, info)) return {};
   SocketMark mark = mark_of(info);
   mark.bytes_sent += plan.probed;
+  mark.tcp.bytes_retrans -= plan.probed;
+  mark.tcp.total_retrans -= plan.probed != 0 || plan.repeats_fin ? 1 : 0;
+  mark.tcp.bytes_acked += plan.measures ? 1 : 0;
+  mark.tcp.delivered += plan.measures ? 1 : 0;
+  mark.tcp.segs_in += needs_forged ? 1 : 0;
   const TcpState is = state.delegated.state;
   if (is == TcpState::kEstablished || is == TcpState::kCloseWait)  // without a FIN of ours
     mark.bytes_out = info.tcpi_bytes_acked + *unacked - *unsent + plan.probed;
@@ -296,11 +303,11 @@ Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMe
   refilled.asks_peer = plan->asks_peer;
   refilled.shut_after = plan->shut_after;
   refilled.repeats_fin = plan->repeats_fin;
-  refilled.mark = mark_where_it_begins(fd, state, *plan);
-  refilled.filtered = drops_of(fd) - memo.drops;
   refilled.needs_forged = plan->measures || plan->fin_received ||
                           state.delegated.state == TcpState::kClosed ||
                           state.delegated.state == TcpState::kFinWait2;
+  refilled.mark = mark_where_it_begins(fd, state, *plan, refilled.needs_forged);
+  refilled.filtered = drops_of(fd) - memo.drops;
   return refilled;
 }
 

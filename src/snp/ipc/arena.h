@@ -17,10 +17,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "snp/state/tcp_counters.h"
+
 namespace snp::ipc {
 
 inline constexpr std::uint32_t kArenaMagic = 0x504e5361;
-inline constexpr std::uint32_t kArenaVersion = 4;
+inline constexpr std::uint32_t kArenaVersion = 5;
 inline constexpr std::uint32_t kSlots = 16384;
 inline constexpr std::uint32_t kWaitSets = 1024;
 inline constexpr std::uint32_t kMaxShards = 64;
@@ -132,25 +134,38 @@ struct alignas(64) SlotBuffers {  // [snpd]
 };
 
 // Written by the shard at most every few milliseconds for getsockopt(TCP_INFO); advisory. What is
-// counted counts from the last hand-over, as in the kernel socket.
+// counted is in SlotLife.
 struct alignas(64) SlotInfo {  // [snpd]
   std::atomic<std::uint32_t> srtt_us{0}, rttvar_us{0}, rto_us{0};
   std::atomic<std::uint32_t> snd_mss{0}, rcv_mss{0}, cwnd_segments{0}, ssthresh_segments{0};
-  std::atomic<std::uint32_t> unacked_segments{0}, total_retransmits{0}, rcv_space{0};
+  std::atomic<std::uint32_t> unacked_segments{0}, rcv_space{0};
   std::atomic<std::uint32_t> tcp_state{0};  // the kernel's numbering (tcp_states.h)
   std::atomic<std::uint32_t> snd_wnd{0};
   std::atomic<std::uint32_t> ca_state{0};  // the kernel's: 0 open, 2 ECN, 3 recovery, 4 loss
   std::atomic<std::uint32_t> retransmits{0}, probes{0}, backoff{0};
-  std::atomic<std::uint32_t> sacked_segments{0}, lost_segments{0}, notsent_bytes{0};
-  std::atomic<std::uint32_t> min_rtt_us{0}, rcv_rtt_us{0}, rcv_wnd{0};
-  std::atomic<std::uint32_t> segs_in{0}, segs_out{0}, is_app_limited{0};
+  std::atomic<std::uint32_t> sacked_segments{0}, lost_segments{0}, resent_segments{0};
+  std::atomic<std::uint32_t> notsent_bytes{0}, min_rtt_us{0}, rcv_rtt_us{0}, rcv_wnd{0};
+  std::atomic<std::uint32_t> is_app_limited{0};
   std::atomic<std::uint32_t> last_data_sent_ms{0}, last_data_recv_ms{0}, last_recv_ms{0};  // ticks
   std::atomic<std::uint64_t> pacing_rate{0}, delivery_rate{0};  // bytes per second; 0: none
-  std::atomic<std::uint64_t> bytes_acked{0}, bytes_received{0}, bytes_sent{0}, bytes_resent{0};
-  std::atomic<std::uint32_t> data_segs_in{0}, data_segs_out{0}, delivered_segments{0};
-  std::atomic<std::uint32_t> resent_segments{0}, dsack_dups{0}, out_of_order{0};
 };
-static_assert(sizeof(SlotInfo) == 192);
+static_assert(sizeof(SlotInfo) == 128);
+
+// What TCP_INFO counts over the connection's whole life, whoever had it. In the host: what its
+// socket has counted beyond `start` is added to `counted`. With a target: `counted` is what it was
+// when the target got the connection, kept up to date by its shard, but for bytes; those follow
+// from the positions of the streams and these offsets, so that not even an engine that is killed
+// loses any. Modulo 2^64. snpd writes them while the gate is closed.
+struct alignas(64) SlotLife {  // [snpd]
+  SharedTcpCounters counted, start;
+  std::atomic<std::uint64_t> received_offset{0};      // to the position after what has arrived
+  std::atomic<std::uint64_t> acked_offset{0};         // to that of the oldest unacknowledged byte
+  std::atomic<std::uint64_t> sent_offset{0};          // to `sent`; bytes sent again come on top
+  std::atomic<std::uint64_t> sent{0};                 // position after the last byte ever sent
+  std::atomic<std::uint32_t> in_use{0};               // the use of the slot that it tells of
+  std::atomic<std::uint32_t> is_fin_acknowledged{0};  // ours, by the peer
+};
+static_assert(sizeof(SlotLife) == 256);
 
 struct alignas(64) SlotFacts {  // [app]: seldom written
   SlotOptions options;
@@ -167,6 +182,7 @@ struct Slot {
   SlotEngineSide engine;
   SlotBuffers buffers;
   SlotInfo info;
+  SlotLife life;
   SlotFacts facts;
 };
 static_assert(sizeof(Slot) % 64 == 0);

@@ -114,7 +114,7 @@ bool control_rings(Connection& c, unsigned long request, int* argument) noexcept
   else if (request == SIOCATMARK)
     *argument = 0;
   else
-    *argument = static_cast<int>(unacknowledged_bytes(c));
+    *argument = static_cast<int>(request == SIOCOUTQ ? unacknowledged_bytes(c) : unsent_bytes(c));
   return true;
 }
 

@@ -82,6 +82,15 @@ void fail_local(Connection& c) noexcept {
   c.is_broken.store(true);
 }
 
+ipc::StreamsNow local_streams(const Connection& c) noexcept {
+  const auto has_ended = [](const ipc::PairEnd& end) {
+    return (end.flags.load() & ipc::pair_flag::kEnd) != 0;
+  };
+  const std::uint64_t written = ipc::position_of(c.ends.tx_head->load());
+  return {ipc::position_of(c.ends.rx_head->load()), written, written, has_ended(*c.ends.theirs),
+          has_ended(*c.ends.mine)};
+}
+
 bool must_pass_again(Connection& c) noexcept {
   if (mode_word(c) != c.ends.word.load(std::memory_order_relaxed)) return true;
   fail_local(c);

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "snp/ipc/tcp_info.h"
 #include "snp/switch/connection.h"
 
 namespace snp::switch_ {
@@ -47,6 +48,8 @@ void after_local_read(Connection& c, std::uint32_t unread) noexcept;
 // Both directions have ended: the kernel's socket would be closed by now.
 bool has_ended_both_ways(const Connection& c) noexcept;
 
+// For TCP_INFO: all that either side has written has arrived, each FIN with it.
+ipc::StreamsNow local_streams(const Connection& c) noexcept;
 // In the kernel's numbering (TCP_INFO).
 std::uint8_t local_tcp_state(const Connection& c) noexcept;
 

@@ -267,17 +267,48 @@ void put(void* value, socklen_t* length, const void* source, std::size_t size) n
   std::memcpy(value, source, *length);
 }
 
-// TCP_INFO as the kernel gives it for the parked socket, with what the engine measures.
+// Pre: inside the gate, or home for good.
+void add_earlier_life(const Connection& c, void* value, socklen_t length) noexcept {
+  if (c.slot->life.in_use.load(std::memory_order_relaxed) == c.in_use)
+    ipc::add_earlier_life(c.slot->life, value, length);
+}
+
+// TCP_INFO as the kernel gives it for the parked socket, with what the target knows.
 void overlay_info(const Connection& c, void* value, socklen_t length) noexcept {
+  const ipc::StreamsNow streams = is_local(c) ? local_streams(c) : ipc::streams_of(*c.slot);
+  ipc::put_counters(ipc::told_at_target(c.slot->life, streams), value, length);
   if (!is_local(c)) return ipc::overlay_tcp_info(c.slot->info, to_ms_ticks(now()), value, length);
   constexpr std::size_t kState = 0;  // tcpi_state is its first byte
   if (length > kState) static_cast<std::uint8_t*>(value)[kState] = local_tcp_state(c);
+}
+
+constexpr bool is_info(int level, int name) noexcept {
+  return level == IPPROTO_TCP && name == TCP_INFO;
+}
+
+// Whose calls go to the kernel for good may have been elsewhere before.
+bool get_info_at_home(int fd, void* value, socklen_t* length) noexcept {
+  const Connection* c = connection_at(fd);
+  if (c == nullptr || c->epoch.load(std::memory_order_relaxed) != kSettled ||
+      c->slot->app.in_use.load() != c->in_use)
+    return false;
+  if (sys(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, value, length) != 0) return false;
+  add_earlier_life(*c, value, *length);
+  return true;
 }
 
 // True: answered here, for an offloaded connection.
 bool get_option(Connection& c, int fd, int level, int name, void* value,
                 socklen_t* length) noexcept {
   const Pass pass(c);
+  if (is_info(level, name)) {
+    if (sys(SYS_getsockopt, fd, level, name, value, length) != 0) return false;
+    if (pass.in_host())
+      add_earlier_life(c, value, *length);
+    else
+      overlay_info(c, value, *length);
+    return true;
+  }
   if (pass.in_host()) return false;
   if (level == SOL_SOCKET && name == SO_ERROR) {
     const int error = take_error(c);
@@ -297,10 +328,7 @@ bool get_option(Connection& c, int fd, int level, int name, void* value,
     put(value, length, &mss, sizeof mss);
     return true;
   }
-  if (name != TCP_INFO) return false;
-  if (sys(SYS_getsockopt, fd, level, name, value, length) != 0) return false;
-  overlay_info(c, value, *length);
-  return true;
+  return false;
 }
 
 // In the kernel's words: TCP_CLOSE.
@@ -323,6 +351,9 @@ SNP_EXPORT int getpeername(int fd, sockaddr* address, socklen_t* length) noexcep
 
 SNP_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
   Connection* c = tracked(fd);
+  if (c == nullptr && is_info(level, name) && value != nullptr && length != nullptr &&
+      get_info_at_home(fd, value, length))
+    return 0;
   if (c == nullptr) return real().getsockopt(fd, level, name, value, length);
   if (level == IPPROTO_TCP && name == kTcpZerocopyReceive)
     settle_in_host(*c, Why::kUnsupportedCall);

@@ -287,6 +287,14 @@ std::size_t unacknowledged_bytes(const Connection& c) noexcept {
       .value_or(0);
 }
 
+std::size_t unsent_bytes(const Connection& c) noexcept {
+  if (is_local(c)) return 0;
+  const std::size_t queued = unacknowledged_bytes(c);
+  const std::uint64_t unsent =
+      c.ends.tx_head->load() - c.slot->life.sent.load(std::memory_order_relaxed);
+  return std::min<std::uint64_t>(queued, unsent);
+}
+
 int take_error(Connection& c) noexcept {
   if (!has_failed(c) || c.error_taken.exchange(true)) return 0;
   return is_local(c) ? local_error(c) : c.slot->engine.error.load();

@@ -91,6 +91,9 @@ bool want_write(Connection& c) noexcept;
 // that the peer has not acknowledged (SIOCINQ, SIOCOUTQ).
 std::optional<std::uint32_t> unread(const Connection& c) noexcept;
 std::size_t unacknowledged_bytes(const Connection& c) noexcept;
+// Of these, the bytes that were never sent (SIOCOUTQNSD). While the shard is busy it says so every
+// few milliseconds only: a little more than is true then.
+std::size_t unsent_bytes(const Connection& c) noexcept;
 
 // SO_ERROR: the error that no call has reported yet, once.
 int take_error(Connection& c) noexcept;

@@ -172,6 +172,7 @@ Info Connection::info() const noexcept {
   info.receive_buffer = rx_limit_;
   info.bytes_sent = bytes_acked_ + board_.outstanding() + bytes_resent_;
   if (is_fin_sent_ && board_.outstanding() != 0) --info.bytes_sent;  // the FIN is none
+  info.is_fin_acknowledged = is_fin_sent_ && snd_una_ == snd_nxt_;
   info.bytes_resent = bytes_resent_;
   info.data_segments_in = data_segments_in_;
   info.data_segments_out = data_segments_out_;

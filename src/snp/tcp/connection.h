@@ -86,6 +86,7 @@ struct Info {
   std::uint64_t delivery_rate = 0;  // bytes per second; 0: not measured
   bool is_delivery_app_limited = false;
   bool is_recovering = false, is_reducing = false, has_timed_out = false;
+  bool is_fin_acknowledged = false;      // ours
   std::uint8_t probes = 0, backoff = 0;  // unanswered keepalive or persist probes; of the timeout
   std::uint32_t sacked_bytes = 0, lost_bytes = 0, unsent_bytes = 0;
   std::uint32_t rcv_rtt_us = 0, receive_buffer = 0;
