@@ -1,5 +1,5 @@
 """TCP_NOTSENT_LOWAT with epoll, and SO_LINGER with a time: the same program on the kernel and
-offloaded, before a peer that does not read."""
+offloaded, before a peer that does not read. And what SIOCOUTQ and SIOCOUTQNSD tell, over a path with a delay."""
 
 import json
 import sys
@@ -13,10 +13,12 @@ SCRIPTS = Path(__file__).resolve().parent / "scripts"
 FIRST_PORT = 7500
 
 
-class SocketOptions(unittest.TestCase):
+class Clients(unittest.TestCase):
+    path = None
+
     @classmethod
     def setUpClass(cls):
-        cls.lab = cls.enterClassContext(Lab())
+        cls.lab = cls.enterClassContext(Lab(path=cls.path))
         cls.lab.start_snpd(cls.lab.a, settings={"chimney": "enabled"})
         cls.port = FIRST_PORT
 
@@ -48,12 +50,17 @@ class SocketOptions(unittest.TestCase):
     def check_peer(self, peer, facts):
         self.assertEqual(peer.result(20).split(), [str(facts.pop("total")), "True"])
 
+    def check_facts(self, facts):
+        for name, is_so in facts.items():
+            self.assertTrue(is_so, name)
+
+
+class SocketOptions(Clients):
     def check_notsent(self, attached):
         client, peer = self.start(attached, "notsent")
         facts = json.loads(client.result(30))
         self.check_peer(peer, facts)
-        for name, is_so in facts.items():
-            self.assertTrue(is_so, name)
+        self.check_facts(facts)
 
     def test_notsent_low_water_on_the_kernel(self):
         self.check_notsent(False)
@@ -93,6 +100,24 @@ class SocketOptions(unittest.TestCase):
 
     def test_linger_until_all_is_read_offloaded(self):
         self.check_all_is_read(True)
+
+
+class Queues(Clients):
+    path = {"forth": "delay_ms=100,rate_mbps=100,queue_kb=500",
+            "back": "delay_ms=100,rate_mbps=100,queue_kb=500", "seed": 1}
+
+    def check_queues(self, attached):
+        self.let_read()
+        client, peer = self.start(attached, "queued")
+        facts = json.loads(client.result(30))
+        self.check_peer(peer, facts)
+        self.check_facts(facts)
+
+    def test_what_is_queued_on_the_kernel(self):
+        self.check_queues(False)
+
+    def test_what_is_queued_offloaded(self):
+        self.check_queues(True)
 
 
 if __name__ == "__main__":

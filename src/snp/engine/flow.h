@@ -8,6 +8,7 @@
 #include "snp/engine/app_words.h"
 #include "snp/engine/mail.h"
 #include "snp/engine/published.h"
+#include "snp/engine/send_clock.h"
 #include "snp/engine/timing_wheel.h"
 #include "snp/ipc/flow_record.h"
 #include "snp/state/tcp_counters.h"
@@ -56,7 +57,8 @@ struct Flow : WheelEntry {
   CachedState cached;
   tcp::SegmentsAhead ahead;   // frames of it that wait for copies
   Published<tcp::Info> info;  // any thread reads
-  TcpCounters before;         // of its whole life, less what `connection` has counted
+  SendClock send_clock;
+  TcpCounters before;  // of its whole life, less what `connection` has counted
   Mail finished_mail, upload_mail;
 };
 

@@ -186,8 +186,9 @@ class Shard {
   static void note_state(Flow& flow) noexcept;
   void set_error(Flow& flow, int error) noexcept;
   void publish_info(Flow& flow, Instant now) noexcept;
-  static void begin_life(Flow& flow) noexcept;
-  static void publish_life(Flow& flow, const tcp::Info& info) noexcept;
+  static void note_sending(Flow& flow, Instant now) noexcept;
+  static void begin_life(Flow& flow, Instant now) noexcept;
+  static void publish_life(Flow& flow, const tcp::Info& info, Instant now) noexcept;
   void publish_stale_infos(Instant now) noexcept;
   bool wake_applications(Instant now) noexcept;  // true: it was time
 

@@ -142,7 +142,7 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
       std::min(ports_[flow.device].caps.max_frame_payload, HeaderTemplate::kMaxPayload);
   flow.connection.emplace(
       state, tcp::Streams{handoff.tx, handoff.tx_range, handoff.rx, handoff.rx_range}, limits, now);
-  begin_life(flow);
+  begin_life(flow, now);
   flow.path = &path(flow.device, flow.tuple);
   flow.account = &account(flow.record->account);
   flow.known_state = TcpState::kClosed;

@@ -22,6 +22,7 @@ void Shard::settle(Instant now) noexcept {
       next_sweep_ = std::min(next_sweep_, now + kRestTime);
     follow_streams(*flow);
     send_segments(*flow, now);
+    note_sending(*flow, now);
     take_events(*flow);
     note_state(*flow);
     if (now - flow->info_at >= kInfoInterval)
@@ -197,6 +198,29 @@ void Shard::note_state(Flow& flow) noexcept {
   flow.path->add(P::kEstablished, is_established(state) ? 1 : ~std::uint64_t{0});
 }
 
+// As Linux has it, the buffer is what is too small when all that is in it has been sent, and
+// whoever writes waits for room.
+void Shard::note_sending(Flow& flow, Instant now) noexcept {
+  using Held = SendClock::Held;
+  Held held = Held::kBusy;
+  switch (flow.connection->sending()) {
+    case tcp::Sending::kIdle:
+      held = Held::kIdle;
+      break;
+    case tcp::Sending::kBusy:
+      break;
+    case tcp::Sending::kWindow:
+      held = Held::kWindow;
+      break;
+    case tcp::Sending::kAllSent:
+      if (flow.slot != nullptr && !flow.is_write_notified &&
+          flow.slot->app.wants_write.load(std::memory_order_relaxed) != 0)
+        held = Held::kBuffer;
+      break;
+  }
+  flow.send_clock.note(held, now);
+}
+
 void Shard::take_events(Flow& flow) noexcept {
   const std::uint32_t events = flow.connection->take_events();
   constexpr std::uint32_t kLeaves = tcp::kUrgent | tcp::kSuccessor;
@@ -268,7 +292,7 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   out.pacing_rate.store(info.pacing_rate, kRelaxed);
   out.delivery_rate.store(info.delivery_rate, kRelaxed);
   out.resent_segments.store((info.resent_in_flight_bytes + mss - 1) / mss, kRelaxed);
-  publish_life(flow, info);
+  publish_life(flow, info, now);
 }
 
 namespace {
@@ -289,21 +313,28 @@ TcpCounters counters_in(const tcp::Info& info) noexcept {
   counters.delivered = info.data_segments_out - info.total_retransmits + sacked - unacked;
   counters.dsack_dups = info.duplicates_reported;
   counters.rcv_ooopack = info.out_of_order;
+  counters.reord_seen = info.reorderings;
+  counters.delivered_ce = static_cast<std::uint32_t>((info.bytes_marked + mss - 1) / mss);
   return counters;
 }
 
 }  // namespace
 
-void Shard::begin_life(Flow& flow) noexcept {
+void Shard::begin_life(Flow& flow, Instant now) noexcept {
+  flow.send_clock.begin(now);
   flow.before = load(flow.slot->life.counted);
-  for_each_counter([](auto& before, const auto& now) { before -= now; }, flow.before,
+  for_each_counter([](auto& before, const auto& counted) { before -= counted; }, flow.before,
                    counters_in(flow.connection->info()));
 }
 
-void Shard::publish_life(Flow& flow, const tcp::Info& info) noexcept {
+void Shard::publish_life(Flow& flow, const tcp::Info& info, Instant now) noexcept {
   ipc::SlotLife& life = flow.slot->life;
   constexpr auto kRelaxed = std::memory_order_relaxed;
   TcpCounters total = counters_in(info);
+  const SendClock::Times times = flow.send_clock.times(now);
+  total.busy_time = times.busy_us;
+  total.rwnd_limited = times.window_us;
+  total.sndbuf_limited = times.buffer_us;
   for_each_counter([](auto& sum, const auto& before) { sum += before; }, total, flow.before);
   // Segments in flight are told from bytes: that may be one too many for a moment, and a counter
   // never goes back.

@@ -179,6 +179,8 @@ Info Connection::info() const noexcept {
   info.resent_in_flight_bytes = board_.resent_in_flight();
   info.duplicates_reported = dsacks_;
   info.out_of_order = out_of_order_;
+  info.reorderings = reorderings_;
+  info.bytes_marked = bytes_marked_;
   info.last_data_sent = last_sent_;
   info.last_data_received = last_data_received_;
   info.last_received = last_received_;

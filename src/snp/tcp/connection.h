@@ -61,6 +61,13 @@ enum Event : std::uint32_t {
   kSuccessor = 1u << 8,  // a new connection's SYN came in TIME_WAIT: upload (reference 4.11)
 };
 
+enum class Sending : std::uint8_t {
+  kIdle,     // nothing is there that is not acknowledged
+  kBusy,     // the path, or our congestion window, takes its time
+  kWindow,   // the peer's window has no room for the next segment
+  kAllSent,  // and the acknowledgments are awaited
+};
+
 struct Limits {
   std::uint32_t max_segment_payload =
       1448;                          // most one SegmentPlan may carry; above the MSS with TSO
@@ -92,6 +99,8 @@ struct Info {
   std::uint32_t rcv_rtt_us = 0, receive_buffer = 0;
   std::uint64_t bytes_sent = 0, bytes_resent = 0;  // again, too; of them again
   std::uint32_t resent_in_flight_bytes = 0, duplicates_reported = 0, out_of_order = 0;
+  std::uint32_t reorderings = 0;   // by the path, as SACKs show
+  std::uint64_t bytes_marked = 0;  // newly delivered by ACKs with ECE (RFC 3168)
   Instant last_data_sent{}, last_data_received{}, last_received{};
   std::uint32_t min_rtt_us = 0;
 };
@@ -155,6 +164,15 @@ class alignas(64) Connection {
   }
   // Text that came out of order stands in the receive ring, beyond rcv_nxt.
   [[nodiscard]] bool has_gap() const noexcept { return !reassembly_.is_empty(); }
+  // What keeps the application's bytes here, as far as TCP_INFO asks.
+  [[nodiscard]] Sending sending() const noexcept {
+    if (streams_.tx_range.length() == 0) return Sending::kIdle;
+    const std::uint32_t unsent_bytes = unsent();
+    if (unsent_bytes == 0) return Sending::kAllSent;
+    const SeqNum edge = snd_una_ + snd_wnd_;
+    const bool is_closed = edge < snd_nxt_ + std::min(unsent_bytes, snd_mss_);
+    return is_closed ? Sending::kWindow : Sending::kBusy;
+  }
 
  private:
   // RFC 5681, 6675, 6298: what the sender is repairing.
@@ -449,7 +467,8 @@ class alignas(64) Connection {
   CachedState cached_;
   std::uint32_t total_retransmits_ = 0;
   std::uint64_t bytes_resent_ = 0;
-  std::uint32_t dsacks_ = 0, out_of_order_ = 0;
+  std::uint32_t dsacks_ = 0, out_of_order_ = 0, reorderings_ = 0;
+  std::uint64_t bytes_marked_ = 0;  // acknowledged with ECE
 
   SackScoreboard board_;
   Reassembly reassembly_;

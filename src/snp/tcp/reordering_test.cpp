@@ -34,6 +34,15 @@ TEST(Reordering, ALateSegmentTakesTheReductionBack) {
   EXPECT_GE(steps.connection().info().cwnd_bytes, 100'000u);
 }
 
+TEST(Reordering, IsCounted) {
+  Steps steps(with_window(100'000));
+  steps.write(6000).forget_output().pass(milliseconds(10));
+  steps.receive({.ack = 1000, .sack = {{2000, 3000}}}).expect_none();
+  EXPECT_EQ(steps.connection().info().reorderings, 0u);
+  steps.receive({.ack = 3000});
+  EXPECT_EQ(steps.connection().info().reorderings, 1u);
+}
+
 TEST(Reordering, ASackGrowsTheWindowWhereOrderTellsLittle) {
   Start start = with_window(20'000);
   Steps steps(start);

@@ -26,6 +26,7 @@ std::uint32_t Connection::pipe() const noexcept {
 
 void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool advanced,
                                   bool window_changed, Instant now) noexcept {
+  if (constant_.ecn && seg.has(TcpFlags::kEce)) bytes_marked_ += delivery.bytes;
   if (has_tail_probe_) end_tail_probe(seg, delivery, advanced, now);
   if (!undo_spurious(seg, delivery, advanced) && recovery_ != Recovery::kOpen && advanced &&
       snd_una_ >= recover_)
@@ -78,7 +79,10 @@ std::uint32_t Connection::used_window() const noexcept {
 
 // RFC 8985 6.2, steps 1 to 3.
 void Connection::detect_losses(const Segment& seg, const Delivery& delivery, Instant now) noexcept {
-  if (delivery.saw_reordering) has_reordering_ = true;
+  if (delivery.saw_reordering) {
+    has_reordering_ = true;
+    ++reorderings_;
+  }
   if (delivery.saw_duplicate && snd_una_ > reo_round_end_) {  // step 4, once per round trip
     reo_round_end_ = snd_nxt_;
     reo_wnd_mult_ = static_cast<std::uint8_t>(std::min(reo_wnd_mult_ + 1, 64));

@@ -259,6 +259,7 @@ TEST(Recovery, EcnEchoReducesOncePerWindow) {
   steps.forget_output().pass(milliseconds(10));
   steps.receive({.ack = 1000, .flags = kAck | TcpFlags::kEce});
   steps.receive({.ack = 2000, .flags = kAck | TcpFlags::kEce});
+  EXPECT_EQ(steps.connection().info().bytes_marked, 2000u);
   EXPECT_EQ(steps.connection().info().ssthresh_bytes, 7000u);
   steps.expect({.seq = 10'000, .flags = kAck | TcpFlags::kCwr});
 }
