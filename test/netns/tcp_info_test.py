@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sys
-import time
 import unittest
 from pathlib import Path
 
@@ -221,7 +220,7 @@ class TheWholeLife(unittest.TestCase):
     def test_on_the_kernel(self):
         with Lab() as lab:
             self.start(lab, lab.b, lab.a, lab.b.v4, False)
-            time.sleep(1)
+            self.reach("much.serve", "much.connect")
             self.finish(lambda: None)
 
     def test_with_the_engine(self):

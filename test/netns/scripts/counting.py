@@ -1,9 +1,9 @@
 """counting.py serve PORT | connect HOST PORT
 
 One connection, both ends of which write and read all the time, while each looks at its TCP_INFO. Files
-say how it goes on: "stop" ends the writing, "half" the client's direction of the connection. Ends with a
-line of JSON: what was written and read, what TCP_INFO counts at the end, and each counter that has ever
-gone back.
+say how it goes on: "much.ROLE" that much was written, "stop" ends the writing, "half" the client's
+direction of the connection. Ends with a line of JSON: what was written and read, what TCP_INFO counts at
+the end, and each counter that has ever gone back.
 """
 
 import json
@@ -19,6 +19,7 @@ from info_client import tcp_info
 COUNTERS = ("bytes_acked bytes_received bytes_sent bytes_retrans segs_out segs_in data_segs_in data_segs_out "
             "total_retrans delivered delivered_ce dsack_dups reord_seen rcv_ooopack busy_time rwnd_limited "
             "sndbuf_limited").split()
+MUCH = 5_000_000
 PATTERN = bytes(i % 251 for i in range(251 * 300))
 
 
@@ -68,6 +69,8 @@ def write(connection):
         at = total % 251
         connection.sendall(PATTERN[at:at + size])
         total += size
+        if total - size < MUCH <= total:
+            open(f"much.{sys.argv[1]}", "w").close()
         size = size * 7 % 9001 + 1
         time.sleep(0.0005)
     return total
