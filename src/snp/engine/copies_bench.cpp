@@ -64,7 +64,7 @@ double clock_seconds() {
 
 // The CPUs that the program may use when it starts, in order.
 const std::vector<int>& usable_cpus() {
-  static const std::vector<int> cpus = [] {
+  static const std::vector<int> kCpus = [] {
     std::vector<int> found;
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -73,7 +73,7 @@ const std::vector<int>& usable_cpus() {
         if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) found.push_back(cpu);
     return found;
   }();
-  return cpus;
+  return kCpus;
 }
 
 // 0: the shard's, 1: the world's, 2: the engine's; the last for all that there is none for.
@@ -139,6 +139,13 @@ void give_engine(Shard& shard, std::int64_t engine) {
   settings.min_bytes = 1;
   settings.is_worth.fill(engine != kBypassed);
   shard.configure_copies(settings);
+}
+
+void say_who_copied(benchmark::State& state, const netdma::Copier& copier, std::uint64_t bytes) {
+  const auto counts = copier.stats().snapshot();
+  const auto by_engine = static_cast<double>(counts.of(stats::CopyOutcome::kEngine).bytes) * 100;
+  state.counters["engine_%"] = by_engine / static_cast<double>(bytes);
+  state.counters["late"] = static_cast<double>(counts.of(stats::CopyOutcome::kLate).copies);
 }
 
 void receive(benchmark::State& state) {
@@ -207,12 +214,7 @@ void receive(benchmark::State& state) {
   if (bytes == 0) state.SkipWithError("nothing arrived");
   state.counters["shard_ns_per_kB"] = seconds * 1e12 / static_cast<double>(bytes);
   state.SetBytesProcessed(static_cast<std::int64_t>(bytes));
-  if (const netdma::Copier* copier = lab.shard().copier(); copier != nullptr) {
-    const auto counts = copier->stats().snapshot();
-    const auto by_engine = static_cast<double>(counts.of(stats::CopyOutcome::kEngine).bytes) * 100;
-    state.counters["engine_%"] = by_engine / static_cast<double>(bytes);
-    state.counters["late"] = static_cast<double>(counts.of(stats::CopyOutcome::kLate).copies);
-  }
+  if (lab.shard().copier() != nullptr) say_who_copied(state, *lab.shard().copier(), bytes);
 }
 BENCHMARK(receive)
     ->ArgNames({"engine", "bytes", "connections", "far"})
