@@ -87,7 +87,10 @@ int ask_kernel(std::span<pollfd> fds, std::span<pollfd> copy, const Bells& bells
   for (std::size_t i = 0; i < fds.size(); ++i) {
     copy[i] = fds[i];
     copy[i].revents = 0;
-    if (is_offloaded(fds[i])) copy[i].fd = -1;
+    // Of one that moves: a socket that is being refilled looks closed, thus ready, and may be home
+    // before the answer is looked at. The end of the move rings.
+    const Connection* c = tracked(fds[i].fd);
+    if (c != nullptr && mode(*c) != ipc::SlotMode::kInHost) copy[i].fd = -1;
   }
   const std::span<pollfd> own = copy.subspan(fds.size(), kOwnBells);
   own[0] = {bells.eventfd, POLLIN, 0};
