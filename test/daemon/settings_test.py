@@ -103,7 +103,7 @@ class Settings(unittest.TestCase):
         self.assertIn("this one is private", done.stderr)
         self.assertEqual(default.read_text() if default.exists() else None, before)
         program.stop()
-        wait_until(lambda: self.end.snp("status", check=False).returncode != 0, 20, "snpd gone")
+        wait_until(lambda: not self.end.pids(), 20, "snpd gone")
 
 
 if __name__ == "__main__":

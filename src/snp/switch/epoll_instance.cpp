@@ -206,7 +206,7 @@ long EpollInstance::modify(EpollEntry& entry, const epoll_event& event) noexcept
   if (entry.in_kernel) {
     const long result = put_in_kernel(entry, EPOLL_CTL_MOD);
     if (result == 0) {
-      entry.is_fired = false;
+      entry.is_fired = entry.lost_event = false;
     } else {
       entry.events = before;
       entry.data = data_before;
@@ -247,6 +247,7 @@ long EpollInstance::put_in_kernel(EpollEntry& entry, int operation) noexcept {
   epoll_event event{};
   event.events = entry.events;
   event.data.u64 = tag_of(entry);
+  entry.kernel_word = mode_word(*entry.connection);
   const long result = sys(SYS_epoll_ctl, epoll_fd_, operation, entry.fd, &event);
   if (result == 0) entry.in_kernel = true;
   return result;

@@ -33,15 +33,16 @@ struct EpollEntry {
   int fd = -1;
   std::uint32_t events = 0;  // as the program asked
   epoll_data_t data{};
-  bool in_kernel = false;   // the real set has it
-  bool is_fired = false;    // EPOLLONESHOT has reported: silent until EPOLL_CTL_MOD
-  bool is_marked = false;   // something happened since the last report (EPOLLET)
-  bool is_fresh = false;    // added, changed or moved since then: all there is is an edge
-  bool lost_event = false;  // a kernel event was swallowed during a hand-over
-  bool is_listed = false;   // in the instance's list
-  Look seen;                // at the last report
-  std::uint32_t word = 0;   // the mode word under which it was attached: see attach()
-  ipc::LaneId lane = 0;     // that tells of the connection, when it is local
+  bool in_kernel = false;         // the real set has it
+  std::uint32_t kernel_word = 0;  // the mode word when it was told to look last
+  bool is_fired = false;          // EPOLLONESHOT has reported: silent until EPOLL_CTL_MOD
+  bool is_marked = false;         // something happened since the last report (EPOLLET)
+  bool is_fresh = false;          // added, changed or moved since then: all there is is an edge
+  bool lost_event = false;        // a kernel event was swallowed during a hand-over
+  bool is_listed = false;         // in the instance's list
+  Look seen;                      // at the last report
+  std::uint32_t word = 0;         // the mode word under which it was attached: see attach()
+  ipc::LaneId lane = 0;           // that tells of the connection, when it is local
   EpollEntry* listed_next = nullptr;
   EpollEntry* listed_before = nullptr;
   EpollEntry* same_slot_next = nullptr;        // of the instance

@@ -70,6 +70,10 @@ bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
     peer_cpu_.store(c.ends.theirs->cpu.load(std::memory_order_relaxed), std::memory_order_relaxed);
   const std::uint32_t interest = entry.events | EPOLLERR | EPOLLHUP;
   const Look now = look(c);
+  if (const std::uint32_t later = mode_word(c); later != word) {
+    moving_ = {&c, later};
+    return false;
+  }
   std::uint32_t mask = now.ready & interest;
   if ((interest & EPOLLOUT) != 0 && (mask & EPOLLOUT) == 0 && want_write(c)) mask |= EPOLLOUT;
   const bool is_edge = (entry.events & EPOLLET) != 0;
@@ -110,7 +114,9 @@ inline bool EpollInstance::translate_one(epoll_event& event) noexcept {
   EpollEntry& entry = *address_in(event.data.u64);
   if (entry.owner != this || tag_of(entry) != event.data.u64) return false;  // of one that is gone
   const std::uint32_t word = mode_word(*entry.connection);
-  if (ipc::mode_of(word) == ipc::SlotMode::kInHost) {
+  // It may have been away since the set looked: the event may be of the parked socket.
+  const bool has_stayed = word == entry.kernel_word || is_foreign_;
+  if (ipc::mode_of(word) == ipc::SlotMode::kInHost && has_stayed) {
     event.data = entry.data;
     if ((entry.events & EPOLLONESHOT) != 0) entry.is_fired = true;
     return true;

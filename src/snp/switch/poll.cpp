@@ -20,25 +20,33 @@ namespace snp::switch_ {
 namespace {
 
 // An array on the stack, or in fresh pages when it is long.
+template <class T>
 class Scratch {
  public:
   explicit Scratch(std::size_t count) noexcept : count_(count), data_(small_) {
-    if (count > kSmall) data_ = static_cast<pollfd*>(map_pages(count * sizeof(pollfd)));
+    if (count > kSmall) data_ = static_cast<T*>(map_pages(count * sizeof(T)));
   }
   ~Scratch() {
-    if (data_ != small_ && data_ != nullptr) ::munmap(data_, count_ * sizeof(pollfd));
+    if (data_ != small_ && data_ != nullptr) ::munmap(data_, count_ * sizeof(T));
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  [[nodiscard]] std::span<pollfd> all() noexcept {
-    return data_ == nullptr ? std::span<pollfd>{} : std::span<pollfd>{data_, count_};
+  [[nodiscard]] std::span<T> all() noexcept {
+    return data_ == nullptr ? std::span<T>{} : std::span<T>{data_, count_};
   }
 
  private:
   static constexpr std::size_t kSmall = 128;
   std::size_t count_;
-  pollfd small_[kSmall];
-  pollfd* data_;
+  T small_[kSmall];
+  T* data_;
+};
+
+// What the kernel is asked.
+struct Question {
+  std::span<pollfd> polls;         // the caller's, and behind them the bells
+  std::span<std::uint32_t> words;  // under which mode words: what the socket says while its
+                                   // connection moves, or has moved since, is not true
 };
 
 bool is_offloaded(const pollfd& p) noexcept {
@@ -52,10 +60,13 @@ int judge_offloaded(std::span<pollfd> fds, bool ask_for_room) noexcept {
   for (pollfd& p : fds) {
     p.revents = 0;
     Connection* c = tracked(p.fd);
-    if (c == nullptr || mode(*c) != ipc::SlotMode::kOffloaded) continue;
+    if (c == nullptr) continue;
+    const std::uint32_t word = mode_word(*c);
+    if (ipc::mode_of(word) != ipc::SlotMode::kOffloaded) continue;
     const auto interest = static_cast<std::uint16_t>(p.events) | EPOLLERR | EPOLLHUP;
     if (ask_for_room && (interest & EPOLLOUT) != 0) static_cast<void>(want_write(*c));
-    p.revents = static_cast<short>(readiness(*c) & interest);
+    const auto told = static_cast<short>(readiness(*c) & interest);
+    if (mode_word(*c) == word) p.revents = told;  // or the rings were no longer in use
     if (p.revents != 0) ++ready;
   }
   return ready;
@@ -71,6 +82,7 @@ constexpr std::size_t kOwnBells = 2;  // besides lanes
 
 struct Woken {
   bool by_wait_set = false, by_lane = false, by_control = false;
+  bool by_moved = false;  // a socket whose connection is or was elsewhere: ask again
 };
 
 // Waits to write on a local connection whose ring is full.
@@ -80,17 +92,18 @@ bool wants_room(const pollfd& p) noexcept {
   return c != nullptr && is_stalled(*c);
 }
 
-// Asks the kernel about those that are not offloaded and, behind them in `copy`, the bells. Adds
-// their revents to `fds`; returns how many are ready, or a negative errno.
-int ask_kernel(std::span<pollfd> fds, std::span<pollfd> copy, const Bells& bells, Duration timeout,
+// Asks the kernel about those that are not offloaded and about the bells. Adds their revents to
+// `fds`; returns how many are ready, or a negative errno.
+int ask_kernel(std::span<pollfd> fds, Question question, const Bells& bells, Duration timeout,
                const sigset_t* mask, Woken& woken) noexcept {
+  const auto [copy, words] = question;
   for (std::size_t i = 0; i < fds.size(); ++i) {
     copy[i] = fds[i];
     copy[i].revents = 0;
-    // Of one that moves: a socket that is being refilled looks closed, thus ready, and may be home
-    // before the answer is looked at. The end of the move rings.
     const Connection* c = tracked(fds[i].fd);
-    if (c != nullptr && mode(*c) != ipc::SlotMode::kInHost) copy[i].fd = -1;
+    words[i] = c != nullptr ? mode_word(*c) : 0;
+    // Nor of one that moves: the end of the move rings.
+    if (ipc::mode_of(words[i]) != ipc::SlotMode::kInHost) copy[i].fd = -1;
   }
   const std::span<pollfd> own = copy.subspan(fds.size(), kOwnBells);
   own[0] = {bells.eventfd, POLLIN, 0};
@@ -108,9 +121,12 @@ int ask_kernel(std::span<pollfd> fds, std::span<pollfd> copy, const Bells& bells
   for (std::size_t i = 0; i < fds.size(); ++i) {
     if (copy[i].fd < 0 || copy[i].revents == 0) continue;
     const Connection* c = tracked(fds[i].fd);
-    if (c != nullptr && mode(*c) != ipc::SlotMode::kInHost) continue;  // it moves: ask again
+    if (c != nullptr && mode_word(*c) != words[i]) {
+      woken.by_moved = true;
+      continue;
+    }
+    if (fds[i].revents == 0) ++ready;  // or its rings have told before it came home
     fds[i].revents = copy[i].revents;
-    ++ready;
   }
   return ready;
 }
@@ -132,20 +148,20 @@ void unwatch_all(std::span<pollfd> fds, const ThreadWaiter* waiter) noexcept {
       unwatch(*c, waiter->id, Keep::kYes);
 }
 
-int sleep(std::span<pollfd> fds, std::span<pollfd> copy, Session& session, Duration left,
-          const sigset_t* mask) noexcept {
+int sleep(std::span<pollfd> fds, Question question, Session& session, Duration left,
+          const sigset_t* mask, Woken& woken) noexcept {
   ThreadWaiter* waiter = thread_waiter(session);
   ThreadLanes lanes(fds.size());
   watch_all(fds, waiter, lanes);
   if (waiter != nullptr) begin_sleep(*waiter);
   int ready = judge_offloaded(fds, true);
-  Woken woken;
   if (session.lost.load()) left = std::min(left, lanes.must_look() ? kBlindSlice : kLostSlice);
   if (ready == 0 && std::any_of(fds.begin(), fds.end(), wants_room))
     left = std::min(left, kStallPatience);
   const Bells bells{waiter != nullptr ? waiter->eventfd : -1, &lanes,
                     session.lost.load() ? -1 : session.control};
-  const int more = ask_kernel(fds, copy, bells, ready > 0 ? Duration::zero() : left, mask, woken);
+  const int more =
+      ask_kernel(fds, question, bells, ready > 0 ? Duration::zero() : left, mask, woken);
   if (woken.by_control) mark_lost(session);
   if (session.lost.load() && ready == 0 && more == 0 && !woken.by_lane) lanes.note_mute();
   if (waiter != nullptr) end_sleep(*waiter, woken.by_wait_set);
@@ -167,17 +183,19 @@ bool has_moved(const pollfd& p) noexcept {
 
 int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
                  const sigset_t* mask) noexcept {
-  Scratch scratch(2 * fds.size() + kOwnBells);  // each may have a lane of its own
-  const std::span<pollfd> copy = scratch.all();
-  if (copy.empty()) return -ENOMEM;
+  Scratch<pollfd> polls(2 * fds.size() + kOwnBells);  // each may have a lane of its own
+  Scratch<std::uint32_t> words(fds.size());
+  const Question question{polls.all(), words.all()};
+  if (question.polls.empty() || question.words.size() != fds.size()) return -ENOMEM;
   Deadline deadline(timeout);
   SignalHold signals;
   for (int patience = 3;;) {
     const int ready = judge_offloaded(fds, false);
     Woken woken;
     if (ready > 0 || deadline.left() == Duration::zero()) {
-      const int more = ask_kernel(fds, copy, {}, Duration::zero(), mask, woken);
-      if (patience-- > 0 && std::any_of(fds.begin(), fds.end(), has_moved)) continue;
+      const int more = ask_kernel(fds, question, {}, Duration::zero(), mask, woken);
+      const bool is_moving = std::any_of(fds.begin(), fds.end(), has_moved);
+      if ((woken.by_moved || is_moving) && patience-- > 0) continue;
       return more > 0 ? ready + more : (ready > 0 ? ready : more);
     }
     const auto offloaded = std::find_if(fds.begin(), fds.end(), is_offloaded);
@@ -186,9 +204,11 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
     const Instant began = now();
     if (thread_spinner().spin(bounds, [&] { return judge_offloaded(fds, false) > 0; })) continue;
     signals.begin();
-    const int n = sleep(fds, copy, session, deadline.left(), signals.mask(mask));
+    const int n = sleep(fds, question, session, deadline.left(), signals.mask(mask), woken);
     if (offloaded != fds.end()) thread_spinner().learn(bounds, now() - began);
-    if (n > 0 && patience-- > 0 && std::any_of(fds.begin(), fds.end(), has_moved)) continue;
+    const bool is_moving =
+        (n > 0 || woken.by_moved) && std::any_of(fds.begin(), fds.end(), has_moved);
+    if ((is_moving || (n == 0 && woken.by_moved)) && patience-- > 0) continue;
     if (n != 0) return n;
     if (deadline.left() == Duration::zero()) return 0;
     for (const pollfd& p : fds)
@@ -250,7 +270,7 @@ int answer(fd_set* set, int fd, int revents, int bits) noexcept {
 }
 
 int select_tracked(int count, const Sets& sets, Duration timeout, const sigset_t* mask) noexcept {
-  Scratch scratch(static_cast<std::size_t>(count));
+  Scratch<pollfd> scratch(static_cast<std::size_t>(count));
   if (scratch.all().empty()) return -ENOMEM;
   std::size_t used = 0;
   for (int fd = 0; fd < count; ++fd) {
