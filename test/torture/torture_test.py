@@ -120,12 +120,21 @@ class Mover(threading.Thread):
             offloaded[flow] = not offloaded[flow]
         elif any(word in answer for word in PASSING):
             self.put_off[answer] = self.put_off.get(answer, 0) + 1
-        elif "ring-full" in answer:  # a starved reader: it stays in the host from now on
+        elif "ring-full" in answer + self.of_the_peer(named, answer):
+            # A starved reader: it stays in the host from now on.
             self.put_off["ring-full"] = self.put_off.get("ring-full", 0) + 1
             if len(offloaded) > 1:
                 del offloaded[flow]
         else:
-            raise LabError(f"{verb} {flow}: {answer}")
+            raise LabError(f"{verb} {flow}: {answer} {self.of_the_peer(named, answer)}")
+
+    def of_the_peer(self, named, answer):
+        """The reason that the other end of a local connection has when it is the obstacle."""
+        if "peer-moves" not in answer:
+            return ""
+        other = "-".join(reversed(named.split("-")))
+        rows = control.ask(self.end, "connections")[1]["connections"]
+        return "".join(row["reason"] for row in rows if f"{row['local']}-{row['remote']}" == other)
 
 
 def is_listening_end(row, ports):
