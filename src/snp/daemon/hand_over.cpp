@@ -138,7 +138,11 @@ Input Offloader::unpark(Flow& flow) {
   if (slot != nullptr && !has_sent_fin(state.delegated.state) &&
       (slot->app.flags.load() & ipc::slot_flag::kShutdownWrite) != 0)
     state.delegated.fin_pending = true;
-  if (slot != nullptr) flow.program->note(flow.slot).round_trip.learn(state.delegated);
+  if (slot != nullptr) {
+    SlotNote& note = flow.program->note(flow.slot);
+    note.round_trip.learn(state.delegated);
+    note.running_timeout.learn(state.delegated, engine::monotonic_now());
+  }
   follow_shutdown(slot, env_.records[flow.id].memo);
   const auto home = host::unpark(flow.socket.get(), state, env_.records[flow.id].memo, handoff_.rx,
                                  handoff_.rx_range, handoff_.tx, handoff_.tx_range);

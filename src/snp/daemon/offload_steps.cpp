@@ -208,9 +208,10 @@ Reason Offloader::park(Flow& flow) {
   choose_congestion_control(
       of_rule.empty() ? env_.settings.text(Setting::kCongestionControl) : of_rule,
       host::default_congestion_control(), handoff_.state.cached);
-  RoundTrip& round_trip = flow.program->note(flow.slot).round_trip;
-  round_trip.learn(handoff_.state.delegated);
-  round_trip.tell(handoff_.state.delegated);
+  SlotNote& note = flow.program->note(flow.slot);
+  note.round_trip.learn(handoff_.state.delegated);
+  note.round_trip.tell(handoff_.state.delegated);
+  note.running_timeout.tell(handoff_.state.delegated, engine::monotonic_now());
   handoff_.rx_range = parked->rx_range;
   handoff_.tx_range = parked->tx_range;
   complete(handoff_.state, flow.path);

@@ -15,6 +15,7 @@
 #include "snp/daemon/identity.h"
 #include "snp/daemon/ring_allocator.h"
 #include "snp/daemon/round_trip.h"
+#include "snp/daemon/running_timeout.h"
 #include "snp/daemon/slot_access.h"
 #include "snp/engine/engine.h"
 #include "snp/ipc/flow_record.h"
@@ -36,6 +37,7 @@ struct SlotNote {
   std::uint64_t local_in = 0, local_out = 0;  // bytes of earlier stays at the local target
   bool is_indexed = false;                    // PeerIndex knows of it
   RoundTrip round_trip;
+  RunningTimeout running_timeout;
 };
 
 class Session;
