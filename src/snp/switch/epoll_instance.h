@@ -109,6 +109,7 @@ class EpollInstance {
   int collect(epoll_event* events, int most) noexcept;
   bool report(EpollEntry& entry, epoll_event& event) noexcept;
   void follow_mode(EpollEntry& entry, ipc::SlotMode mode) noexcept;
+  static bool is_still_true(EpollEntry& entry, std::uint32_t word, epoll_event& event) noexcept;
   bool attach(EpollEntry& entry, std::uint32_t word) noexcept;
   [[nodiscard]] SpinBounds bounds() const noexcept;
   long put_in_kernel(EpollEntry& entry, int operation) noexcept;

@@ -1,6 +1,7 @@
 // epoll_wait: rings first, then a short spin, then sleep in the real epoll_wait.
 #include <algorithm>
 
+#include <poll.h>
 #include <sys/epoll.h>
 
 #include "snp/switch/epoll_instance.h"
@@ -109,14 +110,25 @@ int EpollInstance::collect(epoll_event* events, int most) noexcept {
   return n;
 }
 
+// A connection that has been away since the set looked is home again, and what the set says may be
+// of the parked socket. Leaves in `event` what is true now.
+bool EpollInstance::is_still_true(EpollEntry& entry, std::uint32_t word,
+                                  epoll_event& event) noexcept {
+  pollfd now{entry.fd, static_cast<short>(entry.events), 0};
+  if (real().poll(&now, 1, 0) != 1 || (now.revents & POLLNVAL) != 0) return false;
+  if (mode_word(*entry.connection) != word) return false;
+  entry.kernel_word = word;
+  event.events = static_cast<std::uint16_t>(now.revents);
+  return true;
+}
+
 // An event of the real set that carries one of our registrations. Pre: locked.
 inline bool EpollInstance::translate_one(epoll_event& event) noexcept {
   EpollEntry& entry = *address_in(event.data.u64);
   if (entry.owner != this || tag_of(entry) != event.data.u64) return false;  // of one that is gone
   const std::uint32_t word = mode_word(*entry.connection);
-  // It may have been away since the set looked: the event may be of the parked socket.
-  const bool has_stayed = word == entry.kernel_word || is_foreign_;
-  if (ipc::mode_of(word) == ipc::SlotMode::kInHost && has_stayed) {
+  if (ipc::mode_of(word) == ipc::SlotMode::kInHost &&
+      (word == entry.kernel_word || is_foreign_ || is_still_true(entry, word, event))) {
     event.data = entry.data;
     if ((entry.events & EPOLLONESHOT) != 0) entry.is_fired = true;
     return true;
