@@ -7,6 +7,7 @@
 
 namespace {
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): operator new asks it
 const char* forbidden_to = nullptr;  // null: nobody
 
 void* allocate(std::size_t size, std::size_t alignment) {

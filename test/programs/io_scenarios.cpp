@@ -297,11 +297,10 @@ void first_thread_is_interrupted() {
   constexpr int kSignals = 300;
   std::atomic<bool> ends{false};
   std::atomic<int> started{0};  // a thread that starts changes its mask, too
-  std::vector<Pair> pairs;
+  std::vector<Pair> pairs(4);
   std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i)
-    pairs.push_back(make_pair());
-  for (const Pair& p : pairs) {
+  for (Pair& p : pairs) {
+    p = make_pair();
     for (const int fd : {p.client, p.server})
       threads.emplace_back([fd, &ends, &started] {
         ++started;

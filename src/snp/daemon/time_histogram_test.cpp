@@ -12,8 +12,8 @@ TEST(TimeHistogram, QuantilesAreWithinAnEighth) {
     times.add(us);
   EXPECT_EQ(times.total(), 10000u);
   EXPECT_EQ(times.max_us(), 10000u);
-  EXPECT_NEAR(times.quantile_us(0.5), 5000, 5000 / 8);
-  EXPECT_NEAR(times.quantile_us(0.99), 9900, 9900 / 8);
+  EXPECT_NEAR(times.quantile_us(0.5), 5000, 5000.0 / 8);
+  EXPECT_NEAR(times.quantile_us(0.99), 9900, 9900.0 / 8);
   EXPECT_EQ(times.quantile_us(1.0), 10000u);
 }
 
