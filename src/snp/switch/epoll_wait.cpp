@@ -71,10 +71,6 @@ bool EpollInstance::report(EpollEntry& entry, epoll_event& event) noexcept {
     peer_cpu_.store(c.ends.theirs->cpu.load(std::memory_order_relaxed), std::memory_order_relaxed);
   const std::uint32_t interest = entry.events | EPOLLERR | EPOLLHUP;
   const Look now = look(c);
-  if (const std::uint32_t later = mode_word(c); later != word) {
-    moving_ = {&c, later};
-    return false;
-  }
   std::uint32_t mask = now.ready & interest;
   if ((interest & EPOLLOUT) != 0 && (mask & EPOLLOUT) == 0 && want_write(c)) mask |= EPOLLOUT;
   const bool is_edge = (entry.events & EPOLLET) != 0;

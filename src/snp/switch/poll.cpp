@@ -60,13 +60,10 @@ int judge_offloaded(std::span<pollfd> fds, bool ask_for_room) noexcept {
   for (pollfd& p : fds) {
     p.revents = 0;
     Connection* c = tracked(p.fd);
-    if (c == nullptr) continue;
-    const std::uint32_t word = mode_word(*c);
-    if (ipc::mode_of(word) != ipc::SlotMode::kOffloaded) continue;
+    if (c == nullptr || mode(*c) != ipc::SlotMode::kOffloaded) continue;
     const auto interest = static_cast<std::uint16_t>(p.events) | EPOLLERR | EPOLLHUP;
     if (ask_for_room && (interest & EPOLLOUT) != 0) static_cast<void>(want_write(*c));
-    const auto told = static_cast<short>(readiness(*c) & interest);
-    if (mode_word(*c) == word) p.revents = told;  // or the rings were no longer in use
+    p.revents = static_cast<short>(readiness(*c) & interest);
     if (p.revents != 0) ++ready;
   }
   return ready;
@@ -181,6 +178,11 @@ bool has_moved(const pollfd& p) noexcept {
   return mode_word(*c) != word;
 }
 
+bool must_ask_again(std::span<pollfd> fds, const Woken& woken) noexcept {
+  const bool has_any_moved = std::any_of(fds.begin(), fds.end(), has_moved);
+  return woken.by_moved || has_any_moved;
+}
+
 int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
                  const sigset_t* mask) noexcept {
   Scratch<pollfd> polls(2 * fds.size() + kOwnBells);  // each may have a lane of its own
@@ -194,8 +196,7 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
     Woken woken;
     if (ready > 0 || deadline.left() == Duration::zero()) {
       const int more = ask_kernel(fds, question, {}, Duration::zero(), mask, woken);
-      const bool is_moving = std::any_of(fds.begin(), fds.end(), has_moved);
-      if ((woken.by_moved || is_moving) && patience-- > 0) continue;
+      if (must_ask_again(fds, woken) && patience-- > 0) continue;
       return more > 0 ? ready + more : (ready > 0 ? ready : more);
     }
     const auto offloaded = std::find_if(fds.begin(), fds.end(), is_offloaded);
@@ -206,9 +207,7 @@ int poll_tracked(std::span<pollfd> fds, Session& session, Duration timeout,
     signals.begin();
     const int n = sleep(fds, question, session, deadline.left(), signals.mask(mask), woken);
     if (offloaded != fds.end()) thread_spinner().learn(bounds, now() - began);
-    const bool is_moving =
-        (n > 0 || woken.by_moved) && std::any_of(fds.begin(), fds.end(), has_moved);
-    if ((is_moving || (n == 0 && woken.by_moved)) && patience-- > 0) continue;
+    if ((n > 0 || woken.by_moved) && must_ask_again(fds, woken) && patience-- > 0) continue;
     if (n != 0) return n;
     if (deadline.left() == Duration::zero()) return 0;
     for (const pollfd& p : fds)
