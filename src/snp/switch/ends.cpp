@@ -20,6 +20,9 @@ void load_engine_ends(Connection& c) noexcept {
   e.rx = {c.session->base + slot.engine.rx_ring, slot.engine.rx_size};
   e.tx = {c.session->base + slot.engine.tx_ring, slot.engine.tx_size};
   e.pair = nullptr;
+  // The one of an earlier stay may lie beyond: what the host has sent and not got acknowledged
+  // comes into the ring anew, below what had been acknowledged then.
+  c.tx_tail_seen = e.tx_tail->load();
 }
 
 bool is_ring_in(const Pair& pair, std::uint64_t offset, std::uint32_t size) noexcept {
