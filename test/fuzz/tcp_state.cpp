@@ -83,6 +83,8 @@ void read_delegated(Input& in, snp::DelegatedState& d) {
   d.keepalive_delta_ms = in.take<std::int32_t>();
   d.end_delta_ms = in.take<std::int32_t>();
   d.fin_pending = in.flag();
+  d.reordering_seen = in.flag();
+  d.path = in.take<snp::PathModel>();
 }
 
 // As the next owner reads it.
@@ -141,6 +143,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   SNP_ASSERT(once.delegated.snd_wnd == twice.delegated.snd_wnd);
   SNP_ASSERT(once.delegated.cwnd_bytes == twice.delegated.cwnd_bytes);
   SNP_ASSERT(once.delegated.ssthresh_bytes == twice.delegated.ssthresh_bytes);
+  SNP_ASSERT(once.delegated.path.bandwidth == twice.delegated.path.bandwidth);
+  SNP_ASSERT(once.delegated.reordering_seen == twice.delegated.reordering_seen);
   SNP_ASSERT(once.delegated.srtt_us == twice.delegated.srtt_us);
   SNP_ASSERT(once.delegated.fin_pending == twice.delegated.fin_pending);
 

@@ -187,15 +187,15 @@ TEST(Tables, GoodputByLossAndDelay) {
 }
 
 // Each end moves once in five seconds: exported, stored in a flow record, imported. What was SACKed
-// only is sent again (reference 4.9), and BBR, whose model of the path does not travel, measures
-// anew; otherwise the paths are filled as without.
+// only is sent again (reference 4.9), and where the order is not kept a sender that goes by losses
+// takes that for one; otherwise the paths are filled as without.
 TEST(Tables, GoodputWithHandOvers) {
   if (is_writing()) GTEST_SKIP() << "compared with the table without hand-overs";
   const Column kept{"Mbit/s", [](double measured, double golden) {
-                      return measured >= 0.65 * golden && measured <= 1.25 * golden;
+                      return measured >= 0.7 * golden && measured <= 1.25 * golden;
                     }};
   const Column resent{"resent %",
-                      [](double measured, double golden) { return measured <= 2 * golden + 15; }};
+                      [](double measured, double golden) { return measured <= 1.5 * golden + 4; }};
   compare("goodput", {kept, resent}, goodput(0.2));
 }
 

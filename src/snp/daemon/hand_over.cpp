@@ -140,8 +140,9 @@ Input Offloader::unpark(Flow& flow) {
     state.delegated.fin_pending = true;
   if (slot != nullptr) {
     SlotNote& note = flow.program->note(flow.slot);
-    note.round_trip.learn(state.delegated);
-    note.running_timeout.learn(state.delegated, engine::monotonic_now());
+    const Instant now = engine::monotonic_now();
+    note.path.learn(state.delegated, now);
+    note.running_timeout.learn(state.delegated, now);
   }
   follow_shutdown(slot, env_.records[flow.id].memo);
   const auto home = host::unpark(flow.socket.get(), state, env_.records[flow.id].memo, handoff_.rx,

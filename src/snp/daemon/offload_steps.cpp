@@ -111,7 +111,7 @@ Reason Offloader::take_rings(Flow& flow) {
   ipc::FlowRecord& record = env_.records[flow.id];
   RingAllocator& rings = flow.program->rings;
   std::uint32_t rtt_us = queues.rtt_us;
-  if (rtt_us == 0) rtt_us = flow.program->note(flow.slot).round_trip.srtt_us();
+  if (rtt_us == 0) rtt_us = flow.program->note(flow.slot).path.srtt_us();
   const RingSizes sizes{static_cast<std::uint64_t>(env_.settings.number(Setting::kRingBytes)),
                         static_cast<std::uint64_t>(env_.settings.number(Setting::kRingMaxBytes)),
                         rings.free_bytes(), rings.bytes()};
@@ -209,9 +209,10 @@ Reason Offloader::park(Flow& flow) {
       of_rule.empty() ? env_.settings.text(Setting::kCongestionControl) : of_rule,
       host::default_congestion_control(), handoff_.state.cached);
   SlotNote& note = flow.program->note(flow.slot);
-  note.round_trip.learn(handoff_.state.delegated);
-  note.round_trip.tell(handoff_.state.delegated);
-  note.running_timeout.tell(handoff_.state.delegated, engine::monotonic_now());
+  const Instant now = engine::monotonic_now();
+  note.path.learn(handoff_.state.delegated, now);
+  note.path.tell(handoff_.state.delegated, now);
+  note.running_timeout.tell(handoff_.state.delegated, now);
   handoff_.rx_range = parked->rx_range;
   handoff_.tx_range = parked->tx_range;
   complete(handoff_.state, flow.path);

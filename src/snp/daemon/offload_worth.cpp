@@ -34,7 +34,7 @@ void Offloader::prepare_stay(Flow& flow, const chimney::Verdict& verdict, bool i
 void Offloader::begin_stay(Flow& flow) {
   flow.stay.kind = flow.is_local ? TargetKind::kLocal : TargetKind::kEngine;
   if (slot_of(flow) != nullptr)
-    flow.stay.host_rtt_us = flow.program->note(flow.slot).round_trip.srtt_us();
+    flow.stay.host_rtt_us = flow.program->note(flow.slot).path.srtt_us();
   flow.is_staying = true;
   flow.active_at = engine::monotonic_now();
   is_new_until_ = flow.active_at + kNew;

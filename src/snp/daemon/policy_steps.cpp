@@ -148,7 +148,7 @@ Offloader::Explanation Offloader::reason_now(Program& program, ipc::SlotId slot_
   add_feature(facts, flow);
   const bool seems_local = tuple.local.address == tuple.remote.address;
   env_.learning.add_worth(facts, env_.learning.origin_of(program, slot_id), target_of(seems_local),
-                          program.note(slot_id).round_trip.srtt_us());
+                          program.note(slot_id).path.srtt_us());
   Verdict verdict = chimney::decide(env_.policy.policy(), facts);
   return {verdict.is_yes() ? Reason::kNotAskedYet : verdict.reason, std::move(verdict.detail)};
 }

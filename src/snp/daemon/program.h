@@ -13,8 +13,8 @@
 #include "snp/base/unique_fd.h"
 #include "snp/chimney/reason.h"
 #include "snp/daemon/identity.h"
+#include "snp/daemon/path_memo.h"
 #include "snp/daemon/ring_allocator.h"
-#include "snp/daemon/round_trip.h"
 #include "snp/daemon/running_timeout.h"
 #include "snp/daemon/slot_access.h"
 #include "snp/engine/engine.h"
@@ -36,7 +36,7 @@ struct SlotNote {
   std::uint64_t question = 0;                 // to clients with a veto (event_desk.h)
   std::uint64_t local_in = 0, local_out = 0;  // bytes of earlier stays at the local target
   bool is_indexed = false;                    // PeerIndex knows of it
-  RoundTrip round_trip;
+  PathMemo path;
   RunningTimeout running_timeout;
 };
 

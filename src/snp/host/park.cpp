@@ -4,7 +4,9 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <string_view>
 
+#include <linux/inet_diag.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -108,8 +110,22 @@ void fill_congestion(const tcp_info& info, DelegatedState& to) {
                           ? 0xffffffff
                           : to_bytes(info.tcpi_snd_ssthresh, info.tcpi_snd_mss);
   to.retransmits = info.tcpi_retransmits;
+  to.reordering_seen = info.tcpi_reord_seen != 0;
   to.silence_ms = std::min(info.tcpi_last_data_recv, info.tcpi_last_ack_recv);
   (to.snd_wnd == 0 ? to.persist_probes : to.keepalive_probes) = info.tcpi_probes;
+}
+
+// The model of a BBR host (tcp_bbr_info; rates are bytes per second, gains in 1/256). In its
+// STARTUP it has seen less than there is.
+void read_path(int fd, std::string_view congestion_control, PathModel& to) {
+  constexpr std::uint32_t kMostProbingGain = 320;  // 5/4
+  if (congestion_control != "bbr") return;
+  tcp_cc_info info{};
+  if (!read_option(fd, IPPROTO_TCP, TCP_CC_INFO, info)) return;
+  const tcp_bbr_info& bbr = info.bbr;
+  if (bbr.bbr_pacing_gain > kMostProbingGain) return;
+  to.bandwidth = std::uint64_t{bbr.bbr_bw_hi} << 32 | bbr.bbr_bw_lo;
+  to.min_rtt_us = bbr.bbr_min_rtt == ~0u ? 0 : bbr.bbr_min_rtt;
 }
 
 // What the socket holds, read in repair mode.
@@ -306,6 +322,7 @@ Result<Parked> dump(int fd, const HostSocketMemo& memo, const StreamRing& rx,
   parked.state.cached.path_mtu =
       static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->info.tcpi_pmtu, 65535));
   parked.state.delegated = to_delegated(*dump);
+  read_path(fd, parked.state.cached.congestion_control.data(), parked.state.delegated.path);
   if (dump->info.tcpi_state == kKernelCloseWait) parked.memo.shutdown_read = 0;  // it was the FIN
   // Bytes as they were dumped. Segments as late as can be: what was due leaves in repair mode, too,
   // and the fence counts it.

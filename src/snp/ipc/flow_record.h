@@ -72,7 +72,7 @@ struct alignas(64) FlowRecord {
   PairPlace place;  // kLocal; place.peer also while the two are parked
 };
 
-static_assert(sizeof(FlowRecord) <= 576);
+static_assert(sizeof(FlowRecord) <= 640);
 
 // Replaces the snapshot as a whole. One writer.
 inline void commit(FlowRecord& record, const FlowSnapshot& snapshot) noexcept {
@@ -95,6 +95,7 @@ inline void commit(FlowRecord& record, const FlowSnapshot& snapshot) noexcept {
   state.delegated.ts_recent_age_ms += passed_ms;
   state.delegated.silence_ms += passed_ms;
   state.delegated.stall_ms += passed_ms;
+  state.delegated.path.age(passed_ms);
   state.delegated.snd_max =
       seq_max(state.delegated.snd_max, SeqNum(record.snd_max.load(std::memory_order_relaxed)));
   return state;

@@ -3,6 +3,7 @@
 // The bytes of the two queues are not here: they stand in the rings (ipc/arena.h).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -70,6 +71,29 @@ struct CachedState {
   std::array<char, 16> congestion_control{};  // TCP_CONGESTION of the host, nul-terminated
 };
 
+// What a rate-based congestion control knows of the path (draft-ietf-ccwg-bbr-06, section 2). It is
+// found by sending too fast, so it moves along: found anew after each hand-over it would cost that
+// again.
+struct PathModel {
+  std::uint64_t bandwidth = 0;                   // bytes per second; 0: nothing is known
+  std::uint32_t inflight_longterm = 0xffffffff;  // bytes; more was too much. All ones: no limit
+  std::uint32_t min_rtt_us = 0;                  // 0: not measured
+  // Both ages, as everything here that ends by itself, saturate.
+  std::uint16_t min_rtt_age_ms = 0;    // since that was measured
+  std::uint16_t probe_rtt_age_ms = 0;  // since it was last probed for, or seen again
+  std::uint16_t probe_bw_wait_ms = 0;  // until more bandwidth is probed for
+
+  // It was `ms` ago.
+  constexpr void age(std::uint64_t ms) noexcept {
+    const auto older = [ms](std::uint16_t by) {
+      return static_cast<std::uint16_t>(std::min<std::uint64_t>(by + ms, 0xffff));
+    };
+    min_rtt_age_ms = older(min_rtt_age_ms);
+    probe_rtt_age_ms = older(probe_rtt_age_ms);
+    probe_bw_wait_ms -= static_cast<std::uint16_t>(std::min<std::uint64_t>(probe_bw_wait_ms, ms));
+  }
+};
+
 // The target's while the connection is offloaded; comes back at upload.
 struct DelegatedState {
   TcpState state = TcpState::kEstablished;
@@ -96,6 +120,7 @@ struct DelegatedState {
   std::uint32_t rto_ms = 0;
   std::uint32_t cwnd_bytes = 0;  // 0: initial window
   std::uint32_t ssthresh_bytes = 0xffffffff;
+  PathModel path;
   std::uint8_t retransmits = 0;  // of the segment at snd_una
   std::uint8_t keepalive_probes = 0;
   std::uint8_t persist_probes = 0;   // unanswered
@@ -109,6 +134,7 @@ struct DelegatedState {
   std::uint32_t silence_ms = 0;  // since a segment came
   std::uint32_t stall_ms = 0;    // since snd_una moved, or sending began
   bool loss_probe_sent = false;  // RFC 8985 7: one for what is outstanding, then the timeout
+  bool reordering_seen = false;  // RFC 8985 6.2: the path does not keep the order; once, for good
   bool ecn_echo_due = false;     // RFC 3168 6.1.3: our ACKs carry ECE until CWR comes
   bool cwr_due = false;          // RFC 3168 6.1.2: our next new segment carries CWR
   bool peer_doubted = false;     // it is probed although keepalive is off (reference 4.11)

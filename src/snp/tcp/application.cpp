@@ -69,7 +69,7 @@ void Connection::update(const CachedState& cached, Instant now) noexcept {
   if (new_algorithm) {
     cc_algorithm_ = &congestion_algorithm_or_default(cached_.congestion_control.data());
     cc_.pacing_rate = 0;
-    cc_algorithm_->start(cc_, rtt_.srtt_us(), now);
+    cc_algorithm_->start(cc_, rtt_.srtt_us(), {}, now);
     // What an undo gives back must be the new one's, too.
     const std::uint32_t window = undo_cc_.cwnd;
     undo_cc_ = cc_;

@@ -207,6 +207,8 @@ class alignas(64) Connection {
   // process_ack.cpp
   void process_ack(const Segment& seg, Instant now) noexcept;
   void process_sack(const Segment& seg, Delivery& delivery) noexcept;
+  void note_sacked(SackBlock block, SeqNum seg_ack, Delivery& delivery) noexcept;
+  void forget_sacks(const Segment& seg) noexcept;
   void note_reported_duplicate(SackBlock block, Delivery& delivery) noexcept;
   void note_resent(SeqNum from, SeqNum to) noexcept;
   void note_rtt(std::uint32_t rtt_us, Instant now) noexcept;

@@ -75,11 +75,12 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
 
 void Connection::start_sending(const DelegatedState& delegated, Instant now) noexcept {
   reo_round_end_ = snd_una_;
+  has_reordering_ = delegated.reordering_seen;
   is_cwr_due_ = constant_.ecn && delegated.cwr_due;
   cc_.cwnd = delegated.cwnd_bytes != 0 ? std::max(delegated.cwnd_bytes, snd_mss_)
                                        : kInitialSegments * snd_mss_;
   cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
-  cc_algorithm_->start(cc_, rtt_.srtt_us(), now);
+  cc_algorithm_->start(cc_, rtt_.srtt_us(), delegated.path, now);
   start_fin(delegated);
   board_.start(snd_una_, snd_nxt_, us(now));
   // What is under way says how much of the window is used (RFC 7661): else the window would not
@@ -207,6 +208,7 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
                            (recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction);
   out.cwnd_bytes = is_reducing ? cc_.ssthresh : cc_.cwnd;
   out.ssthresh_bytes = cc_.ssthresh;
+  if (cc_algorithm_->model != nullptr) out.path = cc_algorithm_->model(cc_, now);
   out.retransmits = retransmits_;
   out.keepalive_probes = keepalive_probes_;
   out.persist_probes = persist_probes_;
@@ -220,6 +222,7 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
   out.ecn_echo_due = is_echo_due_;
   out.cwr_due = is_cwr_due_;
   out.loss_probe_sent = has_tail_probe_;
+  out.reordering_seen = has_reordering_;
   out.peer_doubted = is_peer_doubted_;
   out.fin_pending = is_fin_queued_ && !is_fin_sent_;
   return out;

@@ -1,9 +1,18 @@
 // The ACK field (RFC 9293 3.10.7.4, fifth): what it acknowledges, the send window, round-trip time.
 #include <algorithm>
+#include <span>
 
 #include "snp/tcp/connection.h"
 
 namespace snp::tcp {
+namespace {
+
+std::span<const SackBlock> sack_blocks(const Segment& seg) noexcept {
+  const auto& blocks = seg.options.sack;
+  return std::span(blocks).first(std::min<std::size_t>(seg.options.sack_count, blocks.size()));
+}
+
+}  // namespace
 
 void Connection::process_ack(const Segment& seg, Instant now) noexcept {
   if (seg.seg_ack < snd_una_) return;  // a duplicate of an old one
@@ -15,7 +24,7 @@ void Connection::process_ack(const Segment& seg, Instant now) noexcept {
 
   Delivery delivery;
   delivery.recover = recover_;
-  if (sack_ && seg.options.sack_count != 0) process_sack(seg, delivery);
+  if (sack_) process_sack(seg, delivery);
   if (advanced) advance_una(seg.seg_ack, delivery, now);
   const bool is_news = advanced || delivery.bytes != 0 || delivery.saw_duplicate || has_tail_probe_;
   if (!is_news && board_.outstanding() == 0) return;
@@ -46,23 +55,36 @@ void Connection::update_send_window(const Segment& seg, bool& has_changed) noexc
   snd_wl2_ = seg.seg_ack;
 }
 
+// RFC 2883 4: a first block that lies below the ACK, or inside the second, reports a duplicate.
 void Connection::process_sack(const Segment& seg, Delivery& delivery) noexcept {
-  const std::uint8_t count = std::min<std::uint8_t>(seg.options.sack_count, 4);
-  for (std::uint8_t i = 0; i < count; ++i) {
-    const SackBlock block = seg.options.sack[i];
-    if (block.start >= block.end) continue;
-    // RFC 2883 4: a first block that lies below the ACK, or inside the second, reports a duplicate.
-    const bool is_duplicate = i == 0 && (block.start < seg.seg_ack ||
-                                         (count > 1 && seg.options.sack[1].start <= block.start &&
-                                          block.end <= seg.options.sack[1].end));
-    if (is_duplicate) {
-      ++dsacks_;
-      note_reported_duplicate(block, delivery);
-      continue;
-    }
-    if (block.start < seg.seg_ack || block.start < snd_una_ || block.end > snd_nxt_) continue;
-    board_.on_sacked(block.start, block.end, delivery);
+  const std::span<const SackBlock> blocks = sack_blocks(seg);
+  if (blocks.empty()) return;
+  const SackBlock first = blocks[0];
+  const bool is_duplicate =
+      first.start < first.end &&
+      (first.start < seg.seg_ack ||
+       (blocks.size() > 1 && blocks[1].start <= first.start && first.end <= blocks[1].end));
+  if (is_duplicate) {
+    ++dsacks_;
+    note_reported_duplicate(first, delivery);
   }
+  for (const SackBlock block : blocks.subspan(is_duplicate ? 1 : 0))
+    note_sacked(block, seg.seg_ack, delivery);
+}
+
+void Connection::note_sacked(SackBlock block, SeqNum seg_ack, Delivery& delivery) noexcept {
+  const bool is_old = block.start < seg_ack || block.start < snd_una_;
+  if (!is_old && block.start < block.end && block.end <= snd_nxt_)
+    board_.on_sacked(block.start, block.end, delivery);
+}
+
+// RFC 2018 8: it acknowledged up to data that it once had. It has thrown its queue away, as a
+// hand-over does; what this very segment reports came after that.
+void Connection::forget_sacks(const Segment& seg) noexcept {
+  board_.lose_sacked();
+  Delivery told_already;
+  for (const SackBlock block : sack_blocks(seg))
+    note_sacked(block, seg.seg_ack, told_already);
 }
 
 // RFC 2883 4. More than we sent again was duplicated by the path: it says nothing about us (as

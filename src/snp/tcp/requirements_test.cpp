@@ -208,7 +208,7 @@ CongestionState after_loss(const CongestionAlgorithm& cubic, std::uint32_t most,
   CongestionState state;
   state.mss = 1000;
   state.cwnd = most * 1000;
-  cubic.start(state, 100'000, now);
+  cubic.start(state, 100'000, {}, now);
   cubic.on_congestion(state, Congestion::kLoss, state.cwnd, now);
   state.cwnd = state.ssthresh;
   return state;

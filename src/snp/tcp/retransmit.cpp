@@ -36,11 +36,7 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
   std::uint32_t delivered = delivery.bytes;
   if (sack_) {
     detect_losses(seg, delivery, now);
-    if (advanced && board_.is_first_sacked()) {
-      // RFC 2018 8: it acknowledged up to data that it once had: it has thrown its queue away, as
-      // a hand-over does.
-      board_.lose_sacked();
-    }
+    if (advanced && board_.is_first_sacked()) forget_sacks(seg);
     is_loss_found = board_.lost_bytes() != 0;
   } else {
     const bool is_duplicate = !advanced && seg.payload.empty() && !window_changed &&

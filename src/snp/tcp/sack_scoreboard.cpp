@@ -294,8 +294,10 @@ void SackScoreboard::unmark_lost() noexcept {
 }
 
 void SackScoreboard::lose_sacked() noexcept {
+  const std::uint32_t lost_by_the_path = total_lost_;
   for (std::uint32_t i = 0; i < count_; ++i)
     if (at(i).fate == Fate::kSacked) set_fate(i, Fate::kLost);
+  total_lost_ = lost_by_the_path;
 }
 
 std::uint32_t SackScoreboard::resent_in_flight() const noexcept {

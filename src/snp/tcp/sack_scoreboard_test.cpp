@@ -266,5 +266,19 @@ TEST(SackScoreboard, ForgetsTheSmallestWhenNothingCanBeMerged) {
   EXPECT_GT(board.sacked_bytes(), large + kHoles * 1000 / 4);
 }
 
+// What a peer has thrown away was lost by it, not by the path: no congestion control learns of it.
+TEST(SackScoreboard, RenegedDataIsToBeSentAgainButIsNoLossOfThePath) {
+  SackScoreboard board;
+  board.start(SeqNum(0), SeqNum(0), 0);
+  board.on_sent(SeqNum(9000), 1000);
+  Delivery delivery;
+  board.on_sacked(SeqNum(2000), SeqNum(9000), delivery);
+  board.mark_first_lost(2000);
+  ASSERT_EQ(board.total_lost(), 2000u);
+  board.lose_sacked();
+  EXPECT_EQ(board.lost_bytes(), 9000u);
+  EXPECT_EQ(board.total_lost(), 2000u);
+}
+
 }  // namespace
 }  // namespace snp::tcp

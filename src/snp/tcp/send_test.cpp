@@ -236,6 +236,18 @@ TEST(Recovery, APeerThatRenegesGetsItsDataAgain) {
   steps.receive({.ack = 5000}).pass(seconds(60)).expect_none();
 }
 
+// The ACK that shows it is the new owner's: what that one has got is not sent again.
+TEST(Recovery, WhatAPeerHasGotSinceItRenegedIsNotSentAgain) {
+  Steps steps(wide());
+  steps.write(9000).forget_output().pass(milliseconds(10));
+  steps.receive({.ack = 0, .sack = {{1000, 7000}}}).expect({.seq = 0, .resent = true});
+  steps.receive({.ack = 0, .sack = {{8000, 9000}}}).forget_output().pass(milliseconds(10));
+  steps.receive({.ack = 1000, .sack = {{8000, 9000}}});
+  EXPECT_EQ(steps.connection().info().sacked_bytes, 1000u);
+  EXPECT_EQ(steps.connection().info().unacked_bytes, 8000u);
+  steps.receive({.ack = 9000}).forget_output().pass(seconds(60)).expect_none();
+}
+
 TEST(Recovery, AnOldEchoTakesTheTimeoutBack) {
   Start start = wide();
   start.state.constant.sack = false;

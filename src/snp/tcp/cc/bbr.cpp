@@ -26,6 +26,8 @@ constexpr std::uint8_t kStartupLossEvents = 6;
 constexpr std::uint8_t kDrainRounds = 3;
 constexpr std::uint8_t kExtraAckedRounds = 5;  // of each of two spans: ExtraAckedFilterLen is 10
 constexpr std::uint32_t kRenoRounds = 63;
+// Whatever a hand-over tells: no path is faster (8 Tbit/s), and what is derived from it fits.
+constexpr std::uint64_t kMostBandwidth = 1'000'000'000'000;
 constexpr Duration kMinRttWindow = seconds(10);
 constexpr Duration kProbeRttInterval = seconds(5);
 constexpr Duration kProbeRttTime = milliseconds(200);
@@ -418,13 +420,47 @@ std::uint64_t first_pacing_rate(const CongestionState& cc, std::uint32_t rtt_us)
   return static_cast<std::uint64_t>(Bbr{}.pacing_gain() * cc.cwnd / rtt_s);
 }
 
-void start(CongestionState& cc, std::uint32_t srtt_us, Instant now) noexcept {
+// As after a probe of the round trip (5.3.4.4): at the bandwidth of the path, until it is time to
+// probe for more.
+void resume(CongestionState& cc, Bbr& own, const PathModel& path) noexcept {
+  own.max_bw_of_cycle = {std::min(path.bandwidth, kMostBandwidth), 0};
+  own.is_full_bw_reached = true;
+  own.inflight_longterm = path.inflight_longterm;
+  own.probe_wait_us = path.probe_bw_wait_ms * 1000u;
+  enter(own, State::kCruise);
+  set_pacing(cc, own, own.pacing_gain());
+  cc.cwnd = std::min(std::max(cc.cwnd, own.max_inflight(cc)), window_bound(cc, own));
+}
+
+void start(CongestionState& cc, std::uint32_t srtt_us, const PathModel& path,
+           Instant now) noexcept {
   cc.make<Bbr>();
   Bbr& own = cc.own<Bbr>();
-  own.min_rtt_us = own.probe_rtt_min_us = srtt_us;
-  own.min_rtt_at = own.probe_rtt_min_at = own.extra_acked_since = own.cycle_at = now;
-  cc.pacing_rate = first_pacing_rate(cc, srtt_us);
   cc.ssthresh = 0xffffffff;
+  own.extra_acked_since = own.cycle_at = now;
+  const bool is_recent = milliseconds(path.min_rtt_age_ms) < kMinRttWindow;
+  own.min_rtt_us = is_recent && path.min_rtt_us != 0 ? path.min_rtt_us : srtt_us;
+  own.probe_rtt_min_us = own.min_rtt_us;
+  own.min_rtt_at = now - (is_recent ? milliseconds(path.min_rtt_age_ms) : Duration::zero());
+  own.probe_rtt_min_at = now - (is_recent ? milliseconds(path.probe_rtt_age_ms) : Duration::zero());
+  if (path.bandwidth != 0)
+    resume(cc, own, path);
+  else
+    cc.pacing_rate = first_pacing_rate(cc, srtt_us);
+}
+
+// Where the pipe is not full yet, what was seen of its bandwidth says too little.
+PathModel model(const CongestionState& cc, Instant now) noexcept {
+  const Bbr& own = cc.own<Bbr>();
+  const auto to_ms = [](Duration time) {
+    return static_cast<std::uint16_t>(std::clamp<std::int64_t>(time / milliseconds(1), 0, 0xffff));
+  };
+  return {.bandwidth = own.is_full_bw_reached ? own.max_bw() : 0,
+          .inflight_longterm = own.inflight_longterm,
+          .min_rtt_us = own.min_rtt_us,
+          .min_rtt_age_ms = to_ms(now - own.min_rtt_at),
+          .probe_rtt_age_ms = to_ms(now - own.probe_rtt_min_at),
+          .probe_bw_wait_ms = to_ms(own.cycle_at + microseconds(own.probe_wait_us) - now)};
 }
 
 void on_acked(CongestionState& cc, const Acked& acked, Instant now) noexcept {
@@ -488,7 +524,7 @@ void on_undo(CongestionState& cc, const CongestionState& before_loss) noexcept {
 
 }  // namespace
 
-const CongestionAlgorithm kBbr{"bbr",    true,          false,   start,
-                               on_acked, on_congestion, on_idle, on_undo};
+const CongestionAlgorithm kBbr{"bbr",         true,    false,   start, on_acked,
+                               on_congestion, on_idle, on_undo, model};
 
 }  // namespace snp::tcp

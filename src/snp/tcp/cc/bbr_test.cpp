@@ -19,7 +19,7 @@ class BbrModel : public ::testing::Test {
   BbrModel() {
     cc_.mss = kMss;
     cc_.cwnd = 10 * kMss;
-    algorithm_.start(cc_, kRttUs, now_);
+    algorithm_.start(cc_, kRttUs, {}, now_);
   }
 
   // One round trip in eight ACKs. The path carries rate_; what is sent beyond waits in its queue,
@@ -140,6 +140,72 @@ TEST_F(BbrModel, ProbesTheRoundTripEveryFiveSeconds) {
   EXPECT_GE(probes, 2);
   EXPECT_LE(probes, 4);
   EXPECT_NEAR(least, kBdp / 2, 0.1 * kBdp);
+}
+
+// A hand-over: another owner starts from what this one exports.
+TEST_F(BbrModel, GoesOnWithTheModelOfTheOwnerBefore) {
+  queue_most_ = 0.3 * kBdp;
+  pass(seconds(20));
+  ASSERT_TRUE(own().is_in_probe_bw());
+  const Bbr before = own();
+  const PathModel path = algorithm_.model(cc_, now_);
+  EXPECT_EQ(path.bandwidth, before.max_bw());
+  EXPECT_EQ(path.min_rtt_us, kRttUs);
+
+  cc_.cwnd = 10 * kMss;  // a host's, that began anew
+  algorithm_.start(cc_, 2 * kRttUs, path, now_);
+  EXPECT_EQ(own().state, State::kCruise);
+  EXPECT_EQ(own().bw(), path.bandwidth);
+  EXPECT_EQ(own().inflight_longterm, before.inflight_longterm);
+  EXPECT_EQ(own().min_rtt_us, kRttUs);
+  EXPECT_NEAR(static_cast<double>(cc_.pacing_rate), 0.99 * static_cast<double>(path.bandwidth), 1);
+  EXPECT_GE(cc_.cwnd, kBdp) << "at once, not by slow start";
+  EXPECT_LE(cc_.cwnd, before.inflight_longterm);
+}
+
+// Neither the probe for bandwidth nor that of the round trip is put off by moving.
+TEST_F(BbrModel, ProbesGoOnThroughHandOversInQuickSuccession) {
+  pass(seconds(3));
+  int probes_up = 0, probes_rtt = 0;
+  for (const Instant end = now_ + seconds(30); now_ < end;) {
+    for (const Instant stay = now_ + milliseconds(500); now_ < stay;) {
+      const State before = own().state;
+      pass_round();
+      probes_up += before != State::kUp && own().state == State::kUp;
+      probes_rtt += before != State::kProbeRtt && own().state == State::kProbeRtt;
+    }
+    PathModel path = algorithm_.model(cc_, now_);
+    path.age(50);
+    now_ += milliseconds(50);
+    algorithm_.start(cc_, kRttUs, path, now_);
+  }
+  EXPECT_GE(probes_up, 5);
+  EXPECT_GE(probes_rtt, 3);
+  EXPECT_NEAR(static_cast<double>(own().bw()), kRate, 0.1 * kRate);
+}
+
+TEST_F(BbrModel, WhatIsNotFoundYetIsNotTold) {
+  pass_round();
+  ASSERT_FALSE(own().is_full_bw_reached);
+  EXPECT_EQ(algorithm_.model(cc_, now_).bandwidth, 0u);
+}
+
+TEST_F(BbrModel, AnOldRoundTripIsMeasuredAnew) {
+  pass(seconds(3));
+  PathModel path = algorithm_.model(cc_, now_);
+  path.age(60'000);
+  EXPECT_EQ(path.probe_bw_wait_ms, 0u);
+  algorithm_.start(cc_, 3 * kRttUs, path, now_ + seconds(60));
+  EXPECT_EQ(own().min_rtt_us, 3 * kRttUs);
+  EXPECT_EQ(own().bw(), path.bandwidth) << "as after a pause (5.4)";
+}
+
+TEST_F(BbrModel, AModelThatNobodyCouldHaveMeasuredIsBounded) {
+  algorithm_.start(cc_, 1, {.bandwidth = ~0ull, .inflight_longterm = 0, .min_rtt_us = ~0u}, now_);
+  EXPECT_LE(cc_.pacing_rate, 1'000'000'000'000u);
+  EXPECT_GE(cc_.cwnd, 4 * kMss);
+  pass(seconds(20));
+  EXPECT_NEAR(static_cast<double>(own().bw()), kRate, 0.3 * kRate);
 }
 
 // 5.5.10.2: a queue that overflows sets what may be in flight.

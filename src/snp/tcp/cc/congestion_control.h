@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "snp/base/time.h"
+#include "snp/state/connection_state.h"
 #include "snp/tcp/delivery_rate.h"
 
 namespace snp::tcp {
@@ -71,8 +72,8 @@ struct CongestionAlgorithm {
   bool owns_window = false;
   // Both ends tell each CE mark as it comes (RFC 8257 3.2) instead of once in a window (RFC 3168).
   bool echoes_each_mark = false;
-  // Starts, or starts afresh, with the window that is there.
-  void (*start)(CongestionState&, std::uint32_t srtt_us, Instant) noexcept;
+  // Starts, or starts afresh, with the window that is there and what is known of the path.
+  void (*start)(CongestionState&, std::uint32_t srtt_us, const PathModel&, Instant) noexcept;
   void (*on_acked)(CongestionState&, const Acked&, Instant) noexcept;
   // Sets ssthresh; the caller brings cwnd down to it (owns_window: sets cwnd). Once per window.
   void (*on_congestion)(CongestionState&, Congestion, std::uint32_t in_flight, Instant) noexcept;
@@ -81,6 +82,8 @@ struct CongestionAlgorithm {
   // Nothing had been lost since `before`; the caller has given the window back. nullptr: all that
   // is the algorithm's own is put back as it was.
   void (*on_undo)(CongestionState&, const CongestionState& before) noexcept = nullptr;
+  // What start() of the next owner gets (reference 4.3). nullptr: the window says it all.
+  PathModel (*model)(const CongestionState&, Instant) noexcept = nullptr;
 };
 
 std::span<const CongestionAlgorithm* const> congestion_algorithms() noexcept;

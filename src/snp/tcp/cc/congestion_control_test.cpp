@@ -14,7 +14,7 @@ class EachAlgorithm : public ::testing::TestWithParam<const CongestionAlgorithm*
   EachAlgorithm() {
     state_.mss = kMss;
     state_.cwnd = 10 * kMss;
-    algorithm().start(state_, 20'000, now_);
+    algorithm().start(state_, 20'000, {}, now_);
   }
   static const CongestionAlgorithm& algorithm() { return *GetParam(); }
   // One round trip: the whole window is acknowledged, two segments at a time.
@@ -100,7 +100,7 @@ TEST(Cubic, ReachesTheOldWindowAfterK) {
   state.cwnd = 100 * kMss;
   const CongestionAlgorithm& cubic = congestion_algorithm_or_default("cubic");
   Instant now(seconds(100));
-  cubic.start(state, 100'000, now);
+  cubic.start(state, 100'000, {}, now);
   cubic.on_congestion(state, Congestion::kLoss, state.cwnd, now);
   state.cwnd = state.ssthresh;
   EXPECT_EQ(state.ssthresh, 70 * kMss);
@@ -123,7 +123,7 @@ TEST(Cubic, UnusedTimeDoesNotCount) {
     state.mss = kMss;
     state.cwnd = 100 * kMss;
     Instant now(seconds(100));
-    cubic.start(state, 100'000, now);
+    cubic.start(state, 100'000, {}, now);
     cubic.on_congestion(state, Congestion::kLoss, state.cwnd, now);
     state.cwnd = state.ssthresh;
     const auto use = [&](int rounds, bool may_grow) {
@@ -150,7 +150,7 @@ TEST(Cubic, AfterATimeoutThePlateauIsWhereSlowStartEnded) {
     state.mss = kMss;
     state.cwnd = 1000 * kMss;
     Instant now(seconds(100));
-    cubic.start(state, 100'000, now);
+    cubic.start(state, 100'000, {}, now);
     cubic.on_congestion(state, what, state.cwnd, now);
     state.cwnd = state.ssthresh;
     for (int round = 0; round < 10; ++round) {
@@ -170,7 +170,7 @@ class DctcpWindow : public ::testing::Test {
     state_.mss = kMss;
     state_.cwnd = 100 * kMss;
     state_.ssthresh = 50 * kMss;
-    algorithm_.start(state_, 100, now_);
+    algorithm_.start(state_, 100, {}, now_);
   }
   // Rounds of which `share` was marked.
   void pass(int rounds, double share) {

@@ -24,7 +24,8 @@ struct Cubic {
   HyStart hystart;
 };
 
-void start(CongestionState& state, std::uint32_t /*srtt_us*/, Instant /*now*/) noexcept {
+void start(CongestionState& state, std::uint32_t /*srtt_us*/, const PathModel& /*path*/,
+           Instant /*now*/) noexcept {
   state.make<Cubic>();
 }
 

@@ -18,7 +18,8 @@ struct Dctcp {
   double alpha = 1;  // RFC 8257 3.3: with the first mark as careful as Reno
 };
 
-void start(CongestionState& state, std::uint32_t /*srtt_us*/, Instant /*now*/) noexcept {
+void start(CongestionState& state, std::uint32_t /*srtt_us*/, const PathModel& /*path*/,
+           Instant /*now*/) noexcept {
   state.make<Dctcp>();
 }
 

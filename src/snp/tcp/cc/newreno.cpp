@@ -7,7 +7,8 @@
 namespace snp::tcp {
 namespace {
 
-void start(CongestionState& state, std::uint32_t /*srtt_us*/, Instant /*now*/) noexcept {
+void start(CongestionState& state, std::uint32_t /*srtt_us*/, const PathModel& /*path*/,
+           Instant /*now*/) noexcept {
   state.make<RenoGrowth>();
 }
 

@@ -1,0 +1,54 @@
+// What was measured of a connection's path, kept across hand-overs: a socket that was refilled and
+// moves again before an answer came knows nothing, and would start with the initial timeout; one
+// whose congestion control has no model of the path would lose the target's.
+#pragma once
+
+#include <cstdint>
+
+#include "snp/base/time.h"
+#include "snp/state/connection_state.h"
+
+namespace snp::daemon {
+
+class PathMemo {
+ public:
+  // From the owner that gives the connection away.
+  void learn(const DelegatedState& from, Instant now) noexcept {
+    if (from.srtt_us != 0) {
+      srtt_us_ = from.srtt_us;
+      rttvar_us_ = from.rttvar_us;
+      min_rtt_us_ = from.min_rtt_us;
+    }
+    reordering_seen_ = reordering_seen_ || from.reordering_seen;
+    if (from.path.bandwidth != 0) {
+      model_ = from.path;
+      model_at_ = now;
+    }
+  }
+
+  // For the owner that takes it, when the one before knew nothing.
+  void tell(DelegatedState& to, Instant now) const noexcept {
+    if (to.srtt_us == 0 && srtt_us_ != 0) {
+      to.srtt_us = srtt_us_;
+      to.rttvar_us = rttvar_us_;
+      to.min_rtt_us = min_rtt_us_;
+    }
+    to.reordering_seen = to.reordering_seen || reordering_seen_;
+    if (to.path.bandwidth == 0 && model_.bandwidth != 0) {
+      to.path = model_;
+      to.path.age(static_cast<std::uint64_t>((now - model_at_) / milliseconds(1)));
+    }
+  }
+
+  [[nodiscard]] std::uint32_t srtt_us() const noexcept { return srtt_us_; }
+
+ private:
+  std::uint32_t srtt_us_ = 0;  // 0: never measured
+  std::uint32_t rttvar_us_ = 0;
+  std::uint32_t min_rtt_us_ = 0;
+  bool reordering_seen_ = false;
+  PathModel model_;
+  Instant model_at_;
+};
+
+}  // namespace snp::daemon
