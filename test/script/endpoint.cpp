@@ -159,6 +159,14 @@ void Endpoint::forget_connection() {
   before_.bytes_received += info.bytes_received;
   before_.segments_in += info.segments_in;
   before_.segments_out += info.segments_out;
+  before_.data_segments_in += info.data_segments_in;
+  before_.data_segments_out += info.data_segments_out;
+  before_.bytes_sent += info.bytes_sent - info.unacked_bytes;  // which the next one counts
+  before_.bytes_resent += info.bytes_resent;
+  before_.duplicates_reported += info.duplicates_reported;
+  before_.out_of_order += info.out_of_order;
+  before_.reorderings += info.reorderings;
+  before_.bytes_marked += info.bytes_marked;
   connection_.reset();
 }
 
@@ -300,7 +308,9 @@ Result<CallResult> Endpoint::set_option(const Call& call) {
   return CallResult{};
 }
 
-std::optional<std::int64_t> Endpoint::value_of(std::string_view name) const {
+namespace {
+
+std::optional<std::int64_t> number_of_state(std::string_view name) {
   constexpr std::array<std::pair<std::string_view, TcpState>, 8> kStates{{
       {"TCP_ESTABLISHED", TcpState::kEstablished},
       {"TCP_FIN_WAIT1", TcpState::kFinWait1},
@@ -313,13 +323,27 @@ std::optional<std::int64_t> Endpoint::value_of(std::string_view name) const {
   }};
   for (const auto& [state_name, state] : kStates)
     if (name == state_name) return linux_number(state);
+  return std::nullopt;
+}
+
+// enum tcp_ca_state of linux/tcp.h.
+int ca_state_of(const tcp::Info& info) {
+  if (info.has_timed_out) return 4;
+  if (info.is_recovering) return 3;
+  return info.is_reducing ? 2 : 0;
+}
+
+}  // namespace
+
+std::optional<std::int64_t> Endpoint::value_of(std::string_view name) const {
+  if (const auto number = number_of_state(name)) return number;
   if (!connection_) return std::nullopt;
   const tcp::Info info = connection_->info();
   const tcp::Streams& streams = connection_->streams();
   const std::uint32_t mss = std::max(info.snd_mss, 1u);
   const auto count = [](std::uint64_t n) { return static_cast<std::int64_t>(n); };
   // As Linux tells them (linux/tcp.h): windows in segments, times in microseconds.
-  const std::array<std::pair<std::string_view, std::int64_t>, 27> values{{
+  const std::array<std::pair<std::string_view, std::int64_t>, 52> values{{
       {"tcpi_state", linux_number(info.state)},
       {"tcpi_retransmits", info.retransmits},
       {"tcpi_rto", info.rto_us},
@@ -337,10 +361,35 @@ std::optional<std::int64_t> Endpoint::value_of(std::string_view name) const {
       {"tcpi_bytes_received", total(&tcp::Info::bytes_received)},
       {"tcpi_segs_in", total(&tcp::Info::segments_in)},
       {"tcpi_segs_out", total(&tcp::Info::segments_out)},
+      {"tcpi_data_segs_in", total(&tcp::Info::data_segments_in)},
+      {"tcpi_data_segs_out", total(&tcp::Info::data_segments_out)},
+      {"tcpi_bytes_sent", total(&tcp::Info::bytes_sent)},
+      {"tcpi_bytes_retrans", total(&tcp::Info::bytes_resent)},
+      {"tcpi_dsack_dups", total(&tcp::Info::duplicates_reported)},
+      {"tcpi_rcv_ooopack", total(&tcp::Info::out_of_order)},
+      {"tcpi_reord_seen", total(&tcp::Info::reorderings)},
+      {"tcpi_notsent_bytes", info.unsent_bytes},
+      {"tcpi_min_rtt", info.min_rtt_us},
+      {"tcpi_rcv_rtt", info.rcv_rtt_us},
+      {"tcpi_rcv_space", info.receive_buffer},
+      {"tcpi_pacing_rate", count(info.pacing_rate)},
+      {"tcpi_delivery_rate", count(info.delivery_rate)},
+      {"tcpi_delivery_rate_app_limited", info.is_delivery_app_limited},
+      {"tcpi_ca_state", ca_state_of(info)},
+      {"tcpi_probes", info.probes},
+      {"tcpi_backoff", info.backoff},
+      {"tcpi_last_data_sent", (now_ - info.last_data_sent) / milliseconds(1)},
+      {"tcpi_last_data_recv", (now_ - info.last_data_received) / milliseconds(1)},
+      {"tcpi_last_ack_recv", (now_ - info.last_received) / milliseconds(1)},
       // Ours: bytes, and what the application sees.
       {"cwnd_bytes", info.cwnd_bytes},
       {"ssthresh_bytes", info.ssthresh_bytes},
       {"unacked_bytes", info.unacked_bytes},
+      {"sacked_bytes", info.sacked_bytes},
+      {"lost_bytes", info.lost_bytes},
+      {"resent_in_flight_bytes", info.resent_in_flight_bytes},
+      {"marked_bytes", total(&tcp::Info::bytes_marked)},
+      {"is_fin_acknowledged", info.is_fin_acknowledged},
       {"inq", count(streams.rx_range.length())},
       {"outq", count(streams.tx_range.length())},
       {"is_readable", (events_ & tcp::kReadable) != 0},
