@@ -73,6 +73,28 @@ TEST_F(SegmentsAheadTest, NothingIsPlaceableWhenNobodyWillReadIt) {
   EXPECT_EQ(placeable(0, 1000), 0u);
 }
 
+TEST_F(SegmentsAheadTest, NothingIsPlaceableIntoAClosedWindow) {
+  Start start;
+  start.limits.receive_buffer = 2048;
+  start.state.delegated.rcv_wnd = 0;
+  Steps closed(start);
+  Segment next = segment(0, 1000);
+  EXPECT_LE(ahead_.placeable(closed.connection(), next), 31u);  // what rounding the window up gave
+  closed.receive({.seq = 0, .len = 31}).forget_output();
+  next.seg_seq += 31;
+  EXPECT_EQ(ahead_.placeable(closed.connection(), next), 0u);
+}
+
+TEST_F(SegmentsAheadTest, NothingIsPlaceableWhileTheConnectionMoves) {
+  steps_.connection().freeze(steps_.now());
+  EXPECT_EQ(placeable(0, 1000), 0u);
+}
+
+TEST_F(SegmentsAheadTest, NothingIsPlaceableAfterUrgentData) {
+  steps_.receive({.seq = 0, .len = 10, .flags = kAck | TcpFlags::kUrg});
+  EXPECT_EQ(placeable(0, 1000), 0u);
+}
+
 TEST_F(SegmentsAheadTest, NothingIsPlaceableAfterTheEnd) {
   steps_.receive({.seq = 0, .len = 10, .flags = kAck | kFin});
   EXPECT_EQ(placeable(10, 1000), 0u);
