@@ -120,9 +120,10 @@ struct Host {
     initiate(handoff_of(records[id], id, arena.memory.data(), now), records[id].shard);
   }
 
-  void terminate(chimney::ConnectionId id) {
+  void terminate(chimney::ConnectionId id, Duration patience = Duration::zero()) {
     Mail& mail = make(MailKind::kTerminate, records[id].shard);
     mail.id = id;
+    mail.patience = patience;
     shards[records[id].shard]->inbox().post(mail);
   }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "snp/base/time.h"
 #include "snp/chimney/reason.h"
 #include "snp/state/connection_state.h"
 #include "snp/state/stream_ring.h"
@@ -27,7 +28,9 @@ class Target {
   virtual ~Target() = default;
   virtual void initiate(const Handoff& handoff) = 0;
   // Gives the delegated state back: terminated(), or refused() when only the target can finish it.
-  virtual void terminate(ConnectionId id) = 0;
+  // Text behind a gap is dropped then, although it was SACKed (reference 4.11), and some peers take
+  // seconds to find that out: for so long at most it may wait for a moment without a gap.
+  virtual void terminate(ConnectionId id, Duration patience) = 0;
   // The path changed: link addresses and path MTU count. Options come through the slot.
   virtual void update(ConnectionId id, const CachedState& cached) = 0;
   // The tuple's held frames: given to the host in order, then the forged segment (may be empty;

@@ -19,6 +19,9 @@ using chimney::Reason;
 
 constexpr Duration kGateLimit = milliseconds(2);
 constexpr Duration kUploadRetry = milliseconds(1);
+// A gap that one loss left is filled within a round trip or two. The application waits, too, and
+// when many are to come home they must not wait for each other.
+constexpr Duration kGapPatience = milliseconds(200);
 
 }  // namespace
 
@@ -65,7 +68,7 @@ std::optional<Input> Offloader::carry_out(Flow& flow, Action action) {
       break;
     case Action::kTerminate:
       ++uploads_running_;
-      env_.engine.terminate(flow.id);
+      env_.engine.terminate(flow.id, upload_queue_.empty() ? kGapPatience : Duration::zero());
       break;
     case Action::kReturn:
       env_.records[flow.id].status.store(ipc::FlowStatus::kUnparking);

@@ -256,7 +256,7 @@ std::optional<Input> Offloader::carry_out_local(Flow& flow, Action action) {
       break;
     case Action::kTerminate:
       ++uploads_running_;
-      local_.terminate(flow.id);
+      local_.terminate(flow.id, Duration::zero());
       break;
     case Action::kBury:
       host::bury(flow.socket.get());

@@ -181,7 +181,7 @@ void LocalTarget::place(Couple& couple, std::size_t side, const LocalStream& out
 
 // --- target to host ---
 
-void LocalTarget::terminate(Id id) {
+void LocalTarget::terminate(Id id, Duration /*patience*/) {
   Couple* couple = find(id);
   SNP_ASSERT(couple != nullptr && couple->phase == Phase::kCarried);
   const std::size_t side = side_of(*couple, id);

@@ -59,7 +59,7 @@ class LocalTarget final : public chimney::Target {
   // Pre: the gates of both ends are closed, or their process is dead. Streams are frozen whoever is
   // inside, and come back as two settled handoffs: terminated() for both. Else upload_requested()
   // for the other end.
-  void terminate(Id id) override;
+  void terminate(Id id, Duration patience) override;
   void update(Id /*id*/, const CachedState& /*cached*/) override {}  // there is no path
   void release_frames(Id /*id*/, const FourTuple& /*tuple*/,
                       std::span<const std::byte> /*forged_segment*/) override {}

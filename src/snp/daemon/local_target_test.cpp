@@ -137,7 +137,7 @@ class LocalTargetTest : public testing::Test {
   }
   void take_home() {
     for (std::size_t side = 0; side < 2; ++side)
-      local_.terminate(ends_[side].flow);
+      local_.terminate(ends_[side].flow, Duration::zero());
     local_.dispatch(events_);
   }
 
@@ -179,11 +179,11 @@ TEST_F(LocalTargetTest, ComesApartWhereItStands) {
   // The second reads a little; the first shuts down.
   ASSERT_TRUE(ipc::commit(connection().end[1].rx_tail, ipc::kFirstPosition, 7));
   ASSERT_TRUE(ipc::add_flags(connection().end[0].flags, ipc::pair_flag::kEnd));
-  local_.terminate(10);
+  local_.terminate(10, Duration::zero());
   local_.dispatch(events_);
   EXPECT_EQ(events_.take(), "upload 11 ");
   EXPECT_TRUE(ipc::commit(connection().end[0].rx_tail, ipc::kFirstPosition, 0)) << "not frozen yet";
-  local_.terminate(11);
+  local_.terminate(11, Duration::zero());
   local_.dispatch(events_);
   EXPECT_EQ(events_.take(), "terminated 10 terminated 11 ");
   EXPECT_FALSE(ipc::commit(connection().end[0].tx_head, ipc::kFirstPosition + 27, 1));

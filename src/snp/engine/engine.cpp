@@ -39,7 +39,7 @@ class EngineImpl final : public Engine {
   Result<> open(const EngineConfig& config, std::span<device::PacketDevice* const> devices);
 
   void initiate(const chimney::Handoff& handoff) override;
-  void terminate(chimney::ConnectionId id) override;
+  void terminate(chimney::ConnectionId id, Duration patience) override;
   void update(chimney::ConnectionId id, const CachedState& cached) override;
   void expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) override;
   void move_out(chimney::ConnectionId id, std::uint32_t shard) override;
@@ -193,8 +193,10 @@ void EngineImpl::initiate(const chimney::Handoff& handoff) {
   shard_of(handoff.id).post(mail);
 }
 
-void EngineImpl::terminate(chimney::ConnectionId id) {
-  shard_of(id).post(make_mail(MailKind::kTerminate, id));
+void EngineImpl::terminate(chimney::ConnectionId id, Duration patience) {
+  Mail& mail = make_mail(MailKind::kTerminate, id);
+  mail.patience = patience;
+  shard_of(id).post(mail);
 }
 
 void EngineImpl::update(chimney::ConnectionId id, const CachedState& cached) {

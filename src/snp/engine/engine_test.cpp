@@ -164,7 +164,7 @@ TEST(Engine, CarriesDataOnTwoShardsAndEndsCleanly) {
   EXPECT_TRUE(a.engine->info(1, info));
   EXPECT_FALSE(a.engine->info(5, info));
 
-  b.engine->terminate(1);
+  b.engine->terminate(1, Duration::zero());
   b.wait_for([&] { return b.events.homecomers.contains(1); });
   EXPECT_EQ(b.events.homecomers[1].rx_range.end, ipc::kFirstPosition + kTotal);
   a.engine->detach(*a.arena);
@@ -207,7 +207,7 @@ TEST(Engine, CopiesWithThreads) {
   a.ring(0);
   a.app->write(1, data);
   a.ring(1);
-  b.engine->terminate(1);
+  b.engine->terminate(1, Duration::zero());
   b.wait_for([&] { return b.events.homecomers.contains(1); });
   EXPECT_GE(b.events.homecomers[1].rx_range.end, ipc::kFirstPosition + kTotal);
   b.engine->detach(*b.arena);
@@ -281,7 +281,7 @@ TEST(Engine, AnApplicationThatBlocksItsEventfdStopsNobody) {
     ASSERT_LT(monotonic_now(), limit) << "the shard hangs";
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  a.engine->terminate(0);
+  a.engine->terminate(0, Duration::zero());
   a.wait_for([&] { return a.events.homecomers.contains(0); });
 }
 

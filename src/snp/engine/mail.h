@@ -62,7 +62,8 @@ struct Mail : MailNode {
   chimney::Handoff handoff;
   std::vector<std::byte> forged_segment;
   std::uint32_t shard = 0;
-  std::uint32_t account = 0;  // kReleaseFrames: to which they count
+  Duration patience = Duration::zero();  // kTerminate: with a gap in what was received
+  std::uint32_t account = 0;             // kReleaseFrames: to which they count
   PassedFrame frame;
   std::shared_ptr<std::latch> is_done;
   netdma::CopierSettings copies;

@@ -44,6 +44,8 @@ std::size_t Shard::run_once(Instant now) noexcept {
   if (is_copying_) [[unlikely]]
     work = process_copied(now);
   if (!gathers(now)) work += receive(now);
+  if (!leaving_.empty()) [[unlikely]]
+    see_off(now);  // before mail that may use the number of one that has ended for another
   work += read_mail(now);
   work += answer_doorbells(now);
   wheel_.advance(now, [&](WheelEntry& entry) {
@@ -226,7 +228,10 @@ bool Shard::has_pending() const noexcept {
 }
 
 Instant Shard::next_deadline() const noexcept {
-  return std::min({wheel_.next_deadline(), next_expiry_, next_sweep_, gathers_until_});
+  Instant next = std::min({wheel_.next_deadline(), next_expiry_, next_sweep_, gathers_until_});
+  for (const Leaving& leaving : leaving_)
+    next = std::min(next, leaving.until);
+  return next;
 }
 
 void Shard::touch(Flow& flow) noexcept {

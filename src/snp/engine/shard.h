@@ -151,6 +151,8 @@ class Shard {
   void handle(Mail& mail, Instant now) noexcept;
   void initiate(Mail& mail, Instant now) noexcept;
   void rebuild(Flow& flow, Instant now) noexcept;
+  bool wait_for_gap(Mail& mail, Instant now) noexcept;
+  void see_off(Instant now) noexcept;
   void terminate(Mail& mail, Instant now) noexcept;
   void hand_out(Mail& mail, Flow& flow, Instant now) noexcept;
   void move_out(Mail& mail, Instant now) noexcept;
@@ -218,6 +220,11 @@ class Shard {
     std::uint32_t shard;
   };
   TupleMap<PassOn> passed_on_;  // connections that other shards have now
+  struct Leaving {
+    Mail* mail;
+    Instant until;
+  };
+  std::vector<Leaving> leaving_;  // these wait for a moment without a gap
   HeldFrames held_;
   TimingWheel wheel_;
   std::unique_ptr<netdma::Copier> copier_;

@@ -56,7 +56,8 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
       initiate(mail, now);
       return answer(mail, MailKind::kInitiated);
     case MailKind::kTerminate:
-      return terminate(mail, now);
+      if (!wait_for_gap(mail, now)) terminate(mail, now);
+      return;
     case MailKind::kUpdate:
       if (const auto found = by_id_.find(mail.id); found != by_id_.end()) {
         Flow& flow = *found->second;
@@ -165,6 +166,28 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   });
   // Of a connection that is resumed the gate stands open: what its application did since.
   read_slot(flow, now);
+}
+
+// What waits behind a gap would be dropped. What follows urgent data waits for the host, and no gap
+// is filled any more.
+bool Shard::wait_for_gap(Mail& mail, Instant now) noexcept {
+  const auto found = by_id_.find(mail.id);
+  if (mail.patience == Duration::zero() || found == by_id_.end()) return false;
+  const tcp::Connection& connection = *found->second->connection;
+  if (!connection.has_gap() || connection.leaves_to_host()) return false;
+  leaving_.push_back({&mail, now + mail.patience});
+  return true;
+}
+
+void Shard::see_off(Instant now) noexcept {
+  std::erase_if(leaving_, [&](const Leaving& leaving) {
+    Mail& mail = *leaving.mail;
+    const auto found = by_id_.find(mail.id);
+    const bool must_wait =
+        found != by_id_.end() && now < leaving.until && found->second->connection->has_gap();
+    if (!must_wait) terminate(mail, now);
+    return !must_wait;
+  });
 }
 
 void Shard::terminate(Mail& mail, Instant now) noexcept {

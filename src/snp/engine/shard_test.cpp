@@ -392,6 +392,82 @@ chimney::Handoff terminate_now(World& world, Host& host, chimney::ConnectionId i
   return terminated->handoff;
 }
 
+// Text behind a gap would be dropped by the hand-over. Of what host A sends, the first `losses`
+// frames with text go where nobody looks.
+struct GapWorld {
+  static constexpr std::uint32_t kBytes = 8000;
+
+  explicit GapWorld(int losses) : left(std::make_shared<int>(losses)), world(config(left), 2) {
+    world.a.open(0);
+    world.b.open(0);
+    world.run_for(milliseconds(1));
+    const std::vector<std::byte> text(kBytes);
+    world.a.app->write(0, text);
+    world.run_for(milliseconds(8));
+    EXPECT_TRUE(connection().has_gap());
+  }
+
+  static WireConfig config(const std::shared_ptr<int>& left) {
+    WireConfig config;
+    config.delay = milliseconds(5);
+    config.classify = [left](std::span<const std::byte> frame) {
+      constexpr std::size_t kWithText = 200;
+      return frame.size() > kWithText && (*left)-- > 0 ? 1u : 0u;
+    };
+    return config;
+  }
+  [[nodiscard]] const tcp::Connection& connection() { return *world.b.flows[0]->connection; }
+  // How long host B's shard took for its answer, and what it had for the application.
+  std::pair<Duration, std::uint64_t> give_back(Duration patience) {
+    const Instant asked = world.now;
+    world.b.terminate(0, patience);
+    while (world.b.answer(MailKind::kTerminated, 0) == nullptr && world.now < asked + seconds(5))
+      world.step(world.now + milliseconds(1));
+    const Mail* terminated = world.b.answer(MailKind::kTerminated, 0);
+    EXPECT_NE(terminated, nullptr);
+    const std::uint64_t has = terminated == nullptr ? 0 : terminated->handoff.rx_range.length();
+    return {world.now - asked, has};
+  }
+
+  std::shared_ptr<int> left;
+  World world;
+};
+
+TEST(ShardGap, IsWaitedForSoThatNothingSackedIsDropped) {
+  GapWorld gap(1);
+  const auto [took, bytes] = gap.give_back(milliseconds(200));
+  EXPECT_EQ(bytes, GapWorld::kBytes);
+  EXPECT_LT(took, milliseconds(100)) << "as soon as it is filled";
+}
+
+TEST(ShardGap, IsNotWaitedForLongerThanAsked) {
+  GapWorld gap(1);
+  *gap.left = 1 << 30;  // and never filled
+  const auto [took, bytes] = gap.give_back(milliseconds(200));
+  EXPECT_EQ(bytes, 0u);
+  EXPECT_GE(took, milliseconds(200));
+  EXPECT_LE(took, milliseconds(202));
+}
+
+TEST(ShardGap, DoesNotHoldUpWhoHasNoPatience) {
+  GapWorld gap(1);
+  const auto [took, bytes] = gap.give_back(Duration::zero());
+  EXPECT_EQ(bytes, 0u);
+  EXPECT_LE(took, milliseconds(1));
+}
+
+// Its end comes meanwhile: the answer is finished(), and nobody waits for another.
+TEST(ShardGap, AConnectionThatEndsMeanwhileIsNotWaitedFor) {
+  GapWorld gap(1);
+  *gap.left = 1 << 30;
+  gap.world.b.terminate(0, milliseconds(200));
+  gap.world.run_for(milliseconds(1));
+  gap.world.b.app->set_flags(0, ipc::slot_flag::kClosed | ipc::slot_flag::kAbort);
+  gap.world.run_for(milliseconds(300));
+  EXPECT_EQ(gap.world.b.answer(MailKind::kTerminated, 0), nullptr);
+  EXPECT_NE(gap.world.b.answer(MailKind::kFinished, 0), nullptr);
+}
+
 class ShardHandOver : public ::testing::TestWithParam<double> {};
 
 TEST_P(ShardHandOver, MovesBetweenShardsInMidTransferByteForByte) {

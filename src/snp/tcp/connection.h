@@ -162,7 +162,7 @@ class alignas(64) Connection {
   [[nodiscard]] bool is_in_window(SeqNum seq) const noexcept {
     return seq >= rcv_nxt_ && seq < rcv_adv_;
   }
-  // Text that came out of order stands in the receive ring, beyond rcv_nxt.
+  // Text that came out of order stands in the receive ring, beyond rcv_nxt. It does not move along.
   [[nodiscard]] bool has_gap() const noexcept { return !reassembly_.is_empty(); }
   // What keeps the application's bytes here, as far as TCP_INFO asks.
   [[nodiscard]] Sending sending() const noexcept {
