@@ -310,7 +310,7 @@ SegmentPlan Connection::make_plan(SeqNum seq, std::uint32_t length, std::uint32_
   plan.payload_len = length;
   plan.gso_size = mss;
   // Data that goes out while the peer's is fresh: from now on our answers carry the ACKs.
-  if (unacked_bytes_ != 0 && now - last_data_received_ < max_ack_delay_) {
+  if (length != 0 && unacked_bytes_ != 0 && now - last_data_received_ < max_ack_delay_) {
     is_interactive_ = true;
     quick_acks_ = 0;
   }
@@ -327,13 +327,11 @@ SegmentPlan Connection::make_plan(SeqNum seq, std::uint32_t length, std::uint32_
 }
 
 SegmentPlan Connection::make_ack(SeqNum seq, Instant now) noexcept {
-  const bool was_interactive = is_interactive_;
   // RFC 9293 3.8.6: a peer that shrank its window must still find the number acceptable. Less than
   // a unit of the window field is no shrinking (RFC 7323 2.4).
   const SeqNum edge = snd_una_ + snd_wnd_;
   const bool is_beyond = seq >= edge + (1u << std::max(snd_wind_shift_, rcv_wind_shift_));
   SegmentPlan plan = make_plan(is_beyond ? edge : seq, 0, snd_mss_, now);
-  is_interactive_ = was_interactive;
   plan.payload_pos = streams_.tx_range.begin;
   return plan;
 }
