@@ -24,6 +24,7 @@ void Connection::process_ack(const Segment& seg, Instant now) noexcept {
 
   Delivery delivery;
   delivery.recover = recover_;
+  delivery.highest = board_.highest_delivered();
   if (sack_) process_sack(seg, delivery);
   if (advanced) advance_una(seg.seg_ack, delivery, now);
   const bool is_news = advanced || delivery.bytes != 0 || delivery.saw_duplicate || has_tail_probe_;

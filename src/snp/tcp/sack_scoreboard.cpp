@@ -191,9 +191,8 @@ void SackScoreboard::on_retransmitted(SeqNum from, SeqNum to, std::uint32_t now_
   }
 }
 
-void SackScoreboard::note_delivered(const SentRange& range, SeqNum highest,
-                                    Delivery& delivery) noexcept {
-  if (!range.is_retransmitted && range.end < highest) delivery.saw_reordering = true;
+void SackScoreboard::note_delivered(const SentRange& range, Delivery& delivery) noexcept {
+  if (!range.is_retransmitted && range.end < delivery.highest) delivery.saw_reordering = true;
   if (!range.is_retransmitted && range.end <= delivery.recover) delivery.saw_original = true;
   NewestDelivered& newest = delivery.newest;
   if (newest.is_set && (is_before(range.sent_us, newest.sent_us) ||
@@ -219,7 +218,7 @@ void SackScoreboard::take_first(SeqNum upto, Delivery& delivery) noexcept {
     delivery.has_rtt = true;
     delivery.rtt_sent_us = range.sent_us;
   }
-  note_delivered(range, highest_delivered_, delivery);
+  note_delivered(range, delivery);
 }
 
 void SackScoreboard::on_acked(SeqNum una, Delivery& delivery) noexcept {
@@ -247,7 +246,7 @@ void SackScoreboard::on_sacked(SeqNum from, SeqNum to, Delivery& delivery) noexc
     const SentRange& range = at(i);
     if (range.fate == Fate::kSacked) continue;
     delivery.bytes += range.end - start_of(i);
-    note_delivered(range, highest_delivered_, delivery);
+    note_delivered(range, delivery);
     set_fate(i, Fate::kSacked);
   }
   highest_delivered_ = seq_max(highest_delivered_, to);

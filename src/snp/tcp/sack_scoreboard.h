@@ -46,7 +46,8 @@ struct Delivery {
   std::uint32_t duplicate_bytes = 0;  // that it names
   bool saw_original = false;    // something below `recover` that was never sent again was delivered
   SeqNum recover;               // set by the caller
-  bool saw_reordering = false;  // something never retransmitted was delivered below the highest
+  bool saw_reordering = false;  // something never retransmitted was delivered below `highest`
+  SeqNum highest;  // set by the caller: highest_delivered() before this ACK (RFC 8985 RACK.fack)
   NewestDelivered newest;
 };
 
@@ -118,7 +119,7 @@ class SackScoreboard {
   bool forget_smallest_sacked() noexcept;
   void take_first(SeqNum upto, Delivery& delivery) noexcept;
   void set_fate(std::uint32_t i, SentRange::Fate fate) noexcept;
-  static void note_delivered(const SentRange& range, SeqNum highest, Delivery& delivery) noexcept;
+  static void note_delivered(const SentRange& range, Delivery& delivery) noexcept;
 
   SeqNum una_;
   SeqNum end_;

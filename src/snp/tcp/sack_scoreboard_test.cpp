@@ -205,6 +205,19 @@ TEST(SackScoreboard, RackMarksWhatWasSentLongBeforeTheNewest) {
   EXPECT_EQ(board.in_flight(), 20u);  // [20, 30) waits, [40, 50) was sent later
 }
 
+TEST(SackScoreboard, WhatOneAckTellsIsInNoOrder) {
+  SackScoreboard board;
+  board.start(SeqNum(0), SeqNum(0), 0);
+  for (std::uint32_t i = 1; i <= 8; ++i)
+    board.on_sent(SeqNum(i * 10), i);
+  Delivery delivery;
+  delivery.highest = board.highest_delivered();
+  board.on_sacked(SeqNum(60), SeqNum(70), delivery);
+  board.on_sacked(SeqNum(30), SeqNum(40), delivery);
+  board.on_acked(SeqNum(10), delivery);
+  EXPECT_FALSE(delivery.saw_reordering);
+}
+
 TEST(SackScoreboard, ReordersAreSeenOnOriginalsOnly) {
   SackScoreboard board;
   board.start(SeqNum(0), SeqNum(0), 0);
@@ -214,10 +227,12 @@ TEST(SackScoreboard, ReordersAreSeenOnOriginalsOnly) {
   board.on_sacked(SeqNum(20), SeqNum(30), first);
   EXPECT_FALSE(first.saw_reordering);
   Delivery second;
+  second.highest = board.highest_delivered();
   board.on_sacked(SeqNum(10), SeqNum(20), second);
   EXPECT_TRUE(second.saw_reordering);
   board.on_retransmitted(SeqNum(0), SeqNum(10), 9);
   Delivery third;
+  third.highest = board.highest_delivered();
   board.on_acked(SeqNum(30), third);
   EXPECT_FALSE(third.saw_reordering);
   EXPECT_TRUE(third.saw_resent);
