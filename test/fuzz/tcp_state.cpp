@@ -84,6 +84,7 @@ void read_delegated(Input& in, snp::DelegatedState& d) {
   d.end_delta_ms = in.take<std::int32_t>();
   d.fin_pending = in.flag();
   d.reordering_seen = in.flag();
+  d.pacing_delta_us = in.take<std::int32_t>();
   d.path = in.take<snp::PathModel>();
 }
 
@@ -143,6 +144,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   SNP_ASSERT(once.delegated.snd_wnd == twice.delegated.snd_wnd);
   SNP_ASSERT(once.delegated.cwnd_bytes == twice.delegated.cwnd_bytes);
   SNP_ASSERT(once.delegated.ssthresh_bytes == twice.delegated.ssthresh_bytes);
+  SNP_ASSERT(once.delegated.path.marked_share == twice.delegated.path.marked_share);
   SNP_ASSERT(once.delegated.path.bandwidth == twice.delegated.path.bandwidth);
   SNP_ASSERT(once.delegated.reordering_seen == twice.delegated.reordering_seen);
   SNP_ASSERT(once.delegated.srtt_us == twice.delegated.srtt_us);

@@ -20,7 +20,7 @@ class PathMemo {
       min_rtt_us_ = from.min_rtt_us;
     }
     reordering_seen_ = reordering_seen_ || from.reordering_seen;
-    if (from.path.bandwidth != 0) {
+    if (from.path.is_known()) {
       model_ = from.path;
       model_at_ = now;
     }
@@ -34,7 +34,7 @@ class PathMemo {
       to.min_rtt_us = min_rtt_us_;
     }
     to.reordering_seen = to.reordering_seen || reordering_seen_;
-    if (to.path.bandwidth == 0 && model_.bandwidth != 0) {
+    if (!to.path.is_known() && model_.is_known()) {
       to.path = model_;
       to.path.age(static_cast<std::uint64_t>((now - model_at_) / milliseconds(1)));
     }

@@ -84,5 +84,17 @@ TEST(PathMemo, TheModelOfAPathOutlivesAHostWithoutOne) {
   EXPECT_EQ(newer.path.bandwidth, 1'000'000u) << "the host's own, later one";
 }
 
+// RFC 8257: with alpha forgotten, the first mark would halve the window.
+TEST(PathMemo, TheMarkedShareIsPartOfTheModel) {
+  PathMemo known;
+  DelegatedState from;
+  from.path.marked_share = 4000;
+  known.learn(from, kStart);
+  DelegatedState to;
+  known.learn(to, kStart);
+  known.tell(to, kStart);
+  EXPECT_EQ(to.path.marked_share, 4000u);
+}
+
 }  // namespace
 }  // namespace snp::daemon

@@ -115,17 +115,27 @@ void fill_congestion(const tcp_info& info, DelegatedState& to) {
   (to.snd_wnd == 0 ? to.persist_probes : to.keepalive_probes) = info.tcpi_probes;
 }
 
-// The model of a BBR host (tcp_bbr_info; rates are bytes per second, gains in 1/256). In its
-// STARTUP it has seen less than there is.
-void read_path(int fd, std::string_view congestion_control, PathModel& to) {
+// Of a BBR host: rates are bytes per second, gains in 1/256. In its STARTUP it has seen less than
+// there is.
+void take_model(const tcp_bbr_info& bbr, PathModel& to) {
   constexpr std::uint32_t kMostProbingGain = 320;  // 5/4
-  if (congestion_control != "bbr") return;
-  tcp_cc_info info{};
-  if (!read_option(fd, IPPROTO_TCP, TCP_CC_INFO, info)) return;
-  const tcp_bbr_info& bbr = info.bbr;
   if (bbr.bbr_pacing_gain > kMostProbingGain) return;
   to.bandwidth = std::uint64_t{bbr.bbr_bw_hi} << 32 | bbr.bbr_bw_lo;
   to.min_rtt_us = bbr.bbr_min_rtt == ~0u ? 0 : bbr.bbr_min_rtt;
+}
+
+void take_model(const tcp_dctcp_info& dctcp, PathModel& to) {
+  constexpr std::uint32_t kMostAlpha = 1024;
+  if (dctcp.dctcp_enabled == 0 || dctcp.dctcp_alpha >= kMostAlpha) return;
+  to.marked_share = static_cast<std::uint16_t>(dctcp.dctcp_alpha * 64);
+}
+
+// What the answer means is told by the algorithm's name only.
+void read_path(int fd, std::string_view congestion_control, PathModel& to) {
+  tcp_cc_info info{};
+  if (!read_option(fd, IPPROTO_TCP, TCP_CC_INFO, info)) return;
+  if (congestion_control == "bbr") take_model(info.bbr, to);
+  if (congestion_control == "dctcp") take_model(info.dctcp, to);
 }
 
 // What the socket holds, read in repair mode.

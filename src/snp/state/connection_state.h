@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "snp/wire/address.h"
@@ -71,10 +72,12 @@ struct CachedState {
   std::array<char, 16> congestion_control{};  // TCP_CONGESTION of the host, nul-terminated
 };
 
-// What a rate-based congestion control knows of the path (draft-ietf-ccwg-bbr-06, section 2). It is
-// found by sending too fast, so it moves along: found anew after each hand-over it would cost that
-// again.
+// What a congestion control knows of the path beside the window. It is found by sending too fast,
+// so it moves along: found anew after each hand-over it would cost that again.
 struct PathModel {
+  static constexpr std::uint16_t kAllMarked = 0xffff;
+
+  // draft-ietf-ccwg-bbr-06, section 2.
   std::uint64_t bandwidth = 0;                   // bytes per second; 0: nothing is known
   std::uint32_t inflight_longterm = 0xffffffff;  // bytes; more was too much. All ones: no limit
   std::uint32_t min_rtt_us = 0;                  // 0: not measured
@@ -82,6 +85,12 @@ struct PathModel {
   std::uint16_t min_rtt_age_ms = 0;    // since that was measured
   std::uint16_t probe_rtt_age_ms = 0;  // since it was last probed for, or seen again
   std::uint16_t probe_bw_wait_ms = 0;  // until more bandwidth is probed for
+  // RFC 8257 3.3, DCTCP.Alpha: the share of bytes that were marked, in 1/kAllMarked.
+  std::uint16_t marked_share = kAllMarked;  // all, which is where it begins: nothing is known
+
+  [[nodiscard]] constexpr bool is_known() const noexcept {
+    return bandwidth != 0 || marked_share != kAllMarked;
+  }
 
   // It was `ms` ago.
   constexpr void age(std::uint64_t ms) noexcept {
@@ -129,6 +138,8 @@ struct DelegatedState {
   std::int32_t retransmit_delta_ms = -1;  // retransmission or persist
   std::int32_t keepalive_delta_ms = -1;
   std::int32_t end_delta_ms = -1;  // FIN_WAIT_2 after close, TIME_WAIT
+  // In us: when what has left is paid for, at the pace that is kept; before the hand-over: credit.
+  std::int32_t pacing_delta_us = std::numeric_limits<std::int32_t>::min();
   // How long ago, in ms, rounded up: what counts from there is not put off (reference 4.3,
   // TotalRT).
   std::uint32_t silence_ms = 0;  // since a segment came

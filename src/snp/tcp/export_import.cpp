@@ -1,5 +1,6 @@
 // The connection's beginning and end here: from the host's state, and back (reference 4.3, 4.9).
 #include <algorithm>
+#include <limits>
 
 #include "snp/tcp/connection.h"
 
@@ -14,6 +15,12 @@ std::int32_t remaining_ms(Instant deadline, Instant now) noexcept {
   if (deadline <= now) return 0;
   return static_cast<std::int32_t>(
       std::min<std::int64_t>((deadline - now) / milliseconds(1), 0x7fffffff));
+}
+
+std::int32_t to_us(Duration time) noexcept {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(
+      (time + microseconds(1) - Duration(1)) / microseconds(1), -kMost, kMost));
 }
 
 std::uint32_t elapsed_ms(Instant since, Instant now) noexcept {
@@ -81,6 +88,8 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
                                        : kInitialSegments * snd_mss_;
   cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
   cc_algorithm_->start(cc_, rtt_.srtt_us(), delegated.path, now);
+  pacing_at_ = now + std::min<Duration>(microseconds(delegated.pacing_delta_us), kLongestPause);
+  if (pacing_at_ > now + kPacingBurst) timers_.set(Timer::kPacing, pacing_at_);
   start_fin(delegated);
   board_.start(snd_una_, snd_nxt_, us(now));
   // What is under way says how much of the window is used (RFC 7661): else the window would not
@@ -217,6 +226,7 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
       is_persisting_ ? timers_.at(Timer::kRetransmission) : retransmission_deadline_, now);
   out.keepalive_delta_ms = remaining_ms(timers_.at(Timer::kKeepalive), now);
   out.end_delta_ms = remaining_ms(timers_.at(Timer::kEnd), now);
+  out.pacing_delta_us = to_us(pacing_at_ - now);
   out.silence_ms = elapsed_ms(last_received_, now);
   out.stall_ms = elapsed_ms(last_progress_, now);
   out.ecn_echo_due = is_echo_due_;

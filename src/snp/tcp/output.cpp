@@ -66,13 +66,12 @@ std::uint32_t Connection::most_at_once(std::uint32_t mss) const noexcept {
 // `bytes` leave now. Each takes its time; up to kPacingBurst of that may be owed before the next
 // must wait, and kPacingCredit that nobody used, or that the timer came late, is not lost.
 void Connection::pace(std::uint32_t bytes, Instant now) noexcept {
-  constexpr Duration kPacingBurst = microseconds(kPacedBurstUs);
   constexpr Duration kPacingCredit = 2 * kPacingBurst;
   const std::uint64_t rate = pacing_rate();
   if (rate == 0) return;
-  const std::uint64_t most = 60'000'000'000;  // no pause is longer than a minute
-  const std::uint64_t takes = std::min(std::uint64_t{bytes} * 1'000'000'000 / rate, most);
-  pacing_at_ = std::max(pacing_at_, now - kPacingCredit) + Duration(takes);
+  const std::uint64_t takes_ns = std::uint64_t{bytes} * 1'000'000'000 / rate;
+  const auto most = static_cast<std::uint64_t>(kLongestPause / Duration(1));
+  pacing_at_ = std::max(pacing_at_, now - kPacingCredit) + Duration(std::min(takes_ns, most));
   if (pacing_at_ > now + kPacingBurst) timers_.set(Timer::kPacing, pacing_at_);
 }
 

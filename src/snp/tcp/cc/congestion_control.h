@@ -22,6 +22,8 @@ namespace snp::tcp {
 // one that a late timer cannot stop.
 inline constexpr std::uint32_t kPacedBurstUs = 1000;
 inline constexpr std::uint32_t kLeastPacedRttUs = 4 * kPacedBurstUs;
+inline constexpr Duration kPacingBurst = microseconds(kPacedBurstUs);
+inline constexpr Duration kLongestPause = seconds(60);
 
 // What an ACK told.
 struct Acked {

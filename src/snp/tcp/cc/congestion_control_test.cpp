@@ -205,6 +205,17 @@ TEST_F(DctcpWindow, AlphaMovesByASixteenthARound) {
   EXPECT_NEAR(state_.ssthresh, 100 * kMss * (1 - 15.0 / 32), 10);
 }
 
+// Else the first mark after a hand-over would halve.
+TEST_F(DctcpWindow, AlphaMovesAlong) {
+  pass(100, 0);
+  const PathModel path = algorithm_.model(state_, now_);
+  EXPECT_LT(path.marked_share, PathModel::kAllMarked / 100);
+  const std::uint32_t window = state_.cwnd;
+  algorithm_.start(state_, 100, path, now_);
+  algorithm_.on_congestion(state_, Congestion::kMark, state_.cwnd, now_);
+  EXPECT_GT(state_.ssthresh, window * 0.99);
+}
+
 TEST_F(DctcpWindow, ALossHalvesWhateverTheMarks) {
   pass(200, 0);
   algorithm_.on_congestion(state_, Congestion::kLoss, state_.cwnd, now_);

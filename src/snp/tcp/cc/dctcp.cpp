@@ -18,9 +18,15 @@ struct Dctcp {
   double alpha = 1;  // RFC 8257 3.3: with the first mark as careful as Reno
 };
 
-void start(CongestionState& state, std::uint32_t /*srtt_us*/, const PathModel& /*path*/,
+void start(CongestionState& state, std::uint32_t /*srtt_us*/, const PathModel& path,
            Instant /*now*/) noexcept {
   state.make<Dctcp>();
+  state.own<Dctcp>().alpha = static_cast<double>(path.marked_share) / PathModel::kAllMarked;
+}
+
+PathModel model(const CongestionState& state, Instant /*now*/) noexcept {
+  return {.marked_share =
+              static_cast<std::uint16_t>(state.own<Dctcp>().alpha * PathModel::kAllMarked + 0.5)};
 }
 
 // RFC 8257 3.3: observed over each window, in recovery too.
@@ -56,6 +62,7 @@ void on_idle(CongestionState& state) noexcept {
 
 }  // namespace
 
-const CongestionAlgorithm kDctcp{"dctcp", false, true, start, on_acked, on_congestion, on_idle};
+const CongestionAlgorithm kDctcp{"dctcp",       false,   true,    start, on_acked,
+                                 on_congestion, on_idle, nullptr, model};
 
 }  // namespace snp::tcp
