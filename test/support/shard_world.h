@@ -140,6 +140,17 @@ struct Host {
     shards[records[id].shard]->inbox().post(mail);
   }
 
+  void move_in(chimney::ConnectionId id, std::uint32_t shard) {
+    const auto moved =
+        std::find_if(flows.begin(), flows.end(), [id](const auto& flow) { return flow->id == id; });
+    records[id].shard = shard;
+    Mail& mail = make(MailKind::kMoveIn, shard);
+    mail.id = id;
+    mail.flow = moved->get();
+    mail.handoff.state.cached = (*moved)->cached;
+    shards[shard]->inbox().post(mail);
+  }
+
   void release(const FourTuple& tuple, std::span<const std::byte> forged = {}) {
     Mail& mail = make(MailKind::kReleaseFrames, 0);
     mail.handoff.state.constant.tuple = tuple;

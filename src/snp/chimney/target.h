@@ -50,7 +50,7 @@ class TargetEvents {
   virtual void upload_requested(ConnectionId id, Reason reason) = 0;
   // Answers of Engine::expect() and Engine::move_out(), which may be refused(), too.
   virtual void expected(ConnectionId id) = 0;
-  virtual void moved_out(ConnectionId id, const Handoff& handoff) = 0;
+  virtual void moved_out(ConnectionId id) = 0;
   // CLOSED, and the application needs the rings no more: bury the socket, free record and rings.
   virtual void finished(ConnectionId id) = 0;
 };

@@ -55,7 +55,7 @@ struct Events final : chimney::TargetEvents {
     EXPECT_EQ(reason, chimney::Reason::kPeerMoves);
   }
   void expected(chimney::ConnectionId) override { log += "expected "; }
-  void moved_out(chimney::ConnectionId, const chimney::Handoff&) override { log += "moved "; }
+  void moved_out(chimney::ConnectionId) override { log += "moved "; }
   void finished(chimney::ConnectionId id) override {
     log += "finished " + std::to_string(id) + " ";
   }

@@ -217,7 +217,7 @@ class Offloader final : public chimney::TargetEvents {
   void upload_requested(chimney::ConnectionId id, chimney::Reason reason) override;
   void finished(chimney::ConnectionId id) override;
   void expected(chimney::ConnectionId id) override;
-  void moved_out(chimney::ConnectionId id, const chimney::Handoff& handoff) override;
+  void moved_out(chimney::ConnectionId id) override;
 
  private:
   struct OffloadJob {

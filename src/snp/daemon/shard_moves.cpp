@@ -97,18 +97,17 @@ void Offloader::expected(chimney::ConnectionId id) {
   env_.engine.move_out(id, *flow->moving_to);
 }
 
-void Offloader::moved_out(chimney::ConnectionId id, const chimney::Handoff& handoff) {
+void Offloader::moved_out(chimney::ConnectionId id) {
   Flow* flow = find(id);
   if (flow == nullptr || !flow->moving_to) return;
   flow->shard = *flow->moving_to;
   env_.records[id].shard = flow->shard;
   flow->program->slot(flow->slot).engine.shard.store(static_cast<std::uint8_t>(flow->shard));
-  chimney::Handoff moved = handoff;
-  // What the host's network said meanwhile reached no shard.
-  moved.state.cached.local_mac = flow->path.local_mac;
-  moved.state.cached.next_hop_mac = flow->path.next_hop_mac;
-  moved.state.cached.path_mtu = flow->path.mtu;
-  env_.engine.initiate(moved);
+  CachedState path;
+  path.local_mac = flow->path.local_mac;
+  path.next_hop_mac = flow->path.next_hop_mac;
+  path.path_mtu = flow->path.mtu;
+  env_.engine.move_in(id, path);
 }
 
 // It is at home in the new shard.

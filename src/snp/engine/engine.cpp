@@ -43,6 +43,7 @@ class EngineImpl final : public Engine {
   void update(chimney::ConnectionId id, const CachedState& cached) override;
   void expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) override;
   void move_out(chimney::ConnectionId id, std::uint32_t shard) override;
+  void move_in(chimney::ConnectionId id, const CachedState& path) override;
   void pass_on(const FourTuple& tuple, std::uint32_t from, std::uint32_t shard) override;
   void release_frames(chimney::ConnectionId id, const FourTuple& tuple,
                       std::span<const std::byte> forged_segment) override;
@@ -227,6 +228,15 @@ void EngineImpl::move_out(chimney::ConnectionId id, std::uint32_t shard) {
   shard_of(id).post(mail);
 }
 
+void EngineImpl::move_in(chimney::ConnectionId id, const CachedState& path) {
+  Mail& mail = make_mail(MailKind::kMoveIn, id);
+  mail.flow = by_id_.at(id);
+  const ipc::FlowRecord& record = records_[id];
+  mail.arena = arenas_.at(record.arena)->views[record.shard].get();
+  mail.handoff.state.cached = path;
+  shard_of(id).post(mail);
+}
+
 void EngineImpl::pass_on(const FourTuple& tuple, std::uint32_t from, std::uint32_t shard) {
   Mail& mail = make_mail(MailKind::kPassOn, 0);
   mail.handoff.state.constant.tuple = tuple;
@@ -366,8 +376,7 @@ void EngineImpl::deliver(Mail& mail, chimney::TargetEvents& events) {
     case MailKind::kExpected:
       return events.expected(mail.id);
     case MailKind::kMovedOut:
-      give_back(*mail.flow);
-      return events.moved_out(mail.id, mail.handoff);
+      return events.moved_out(mail.id);
     case MailKind::kPassedFrame:
       mail.kind = MailKind::kFrame;
       shards_[mail.shard]->post(*owned.release());

@@ -80,11 +80,14 @@ class Engine : public chimney::Target {
 
   // From one shard to another, between two packets: expect(), and when it is expected(), steering
   // to the new shard, which holds the frames; move_out(), and when it has moved_out(), the new
-  // shard in its record, and initiate(). What the old shard finds in its queue it processes before;
-  // what still reaches it later, it passes on. A refused() connection stays where it is: steering
-  // back, and pass_on() what the new shard holds.
+  // shard in its record, and move_in(), which initiated() answers. What the old shard finds in its
+  // queue it processes before; what still reaches it later, it passes on. A refused() connection
+  // stays where it is: steering back, and pass_on() what the new shard holds.
   virtual void expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) = 0;
   virtual void move_out(chimney::ConnectionId id, std::uint32_t shard) = 0;
+  // `path`: as update() takes it; what was said in between has reached no shard. Once for each
+  // moved_out().
+  virtual void move_in(chimney::ConnectionId id, const CachedState& path) = 0;
   virtual void pass_on(const FourTuple& tuple, std::uint32_t from, std::uint32_t shard) = 0;
 
   // The shards' taps in a device's receive path (device::PacketQueue), there while flows come by

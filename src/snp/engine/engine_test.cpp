@@ -35,11 +35,9 @@ struct Events final : chimney::TargetEvents {
   void upload_requested(chimney::ConnectionId, chimney::Reason) override {}
   void finished(chimney::ConnectionId id) override { ++finished_of[id]; }
   void expected(chimney::ConnectionId id) override { ++expected_of[id]; }
-  void moved_out(chimney::ConnectionId id, const chimney::Handoff& handoff) override {
-    movers[id] = handoff;
-  }
-  std::map<chimney::ConnectionId, int> initiated_of, refused_of, finished_of, expected_of;
-  std::map<chimney::ConnectionId, chimney::Handoff> movers;
+  void moved_out(chimney::ConnectionId id) override { ++moved_out_of[id]; }
+  std::map<chimney::ConnectionId, int> initiated_of, refused_of, finished_of, expected_of,
+      moved_out_of;
   std::map<chimney::ConnectionId, chimney::Handoff> homecomers;
 };
 

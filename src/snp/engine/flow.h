@@ -53,6 +53,7 @@ struct Flow : WheelEntry {
   HeaderTemplate headers;
   Instant info_at;
   Instant settled_at;  // the last turn that touched it
+  Instant left_at;     // the last turn of the shard that it moved from
   FourTuple tuple;
   CachedState cached;
   tcp::SegmentsAhead ahead;   // frames of it that wait for copies

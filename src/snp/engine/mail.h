@@ -28,6 +28,7 @@ enum class MailKind : std::uint8_t {
   kUntap,          // handoff.state.constant.ifindex, is_done
   kExpect,         // id, handoff.state.constant.tuple
   kMoveOut,        // id, shard
+  kMoveIn,         // flow, arena, handoff.state.cached
   kPassOn,         // handoff.state.constant.tuple, shard
   kFrame,          // frame: of another shard
   kCopies,         // copies
@@ -35,7 +36,7 @@ enum class MailKind : std::uint8_t {
   kInitiated,        // id
   kTerminated,       // id, flow, handoff
   kExpected,         // id
-  kMovedOut,         // id, flow, handoff
+  kMovedOut,         // id
   kPassedFrame,      // frame, shard: to be given to it
   kRefused,          // id, handoff.state.delegated.state
   kUploadRequested,  // id, reason

@@ -150,12 +150,16 @@ class Shard {
   std::size_t read_mail(Instant now) noexcept;
   void handle(Mail& mail, Instant now) noexcept;
   void initiate(Mail& mail, Instant now) noexcept;
+  void enter(Flow& flow, ShardArena& arena, Instant now) noexcept;
+  void take_held(Flow& flow, const device::RxFrame& frame, const Segment& segment,
+                 Instant now) noexcept;
   void rebuild(Flow& flow, Instant now) noexcept;
   bool wait_for_gap(Mail& mail, Instant now) noexcept;
   void see_off(Instant now) noexcept;
   void terminate(Mail& mail, Instant now) noexcept;
   void hand_out(Mail& mail, Flow& flow, Instant now) noexcept;
   void move_out(Mail& mail, Instant now) noexcept;
+  void move_in(Mail& mail, Instant now) noexcept;
   void release_frames(const Mail& mail, Instant now) noexcept;
   void drain_devices(Instant now) noexcept;
   void pass_on_held(const Mail& mail, Instant now) noexcept;

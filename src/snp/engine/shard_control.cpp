@@ -31,6 +31,12 @@ bool is_stale(const Segment& segment, const ConnectionState& start) noexcept {
          (segment.seg_len() != 0 || segment.seg_seq < state.rcv_nxt || window == state.snd_wnd);
 }
 
+void follow_path(Flow& flow, const CachedState& path) noexcept {
+  flow.cached.local_mac = path.local_mac;
+  flow.cached.next_hop_mac = path.next_hop_mac;
+  flow.cached.path_mtu = path.path_mtu;
+}
+
 }  // namespace
 
 std::size_t Shard::read_mail(Instant now) noexcept {
@@ -60,12 +66,8 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
       return;
     case MailKind::kUpdate:
       if (const auto found = by_id_.find(mail.id); found != by_id_.end()) {
-        Flow& flow = *found->second;
-        const CachedState& path = mail.handoff.state.cached;
-        flow.cached.local_mac = path.local_mac;
-        flow.cached.next_hop_mac = path.next_hop_mac;
-        flow.cached.path_mtu = path.path_mtu;
-        rebuild(flow, now);
+        follow_path(*found->second, mail.handoff.state.cached);
+        rebuild(*found->second, now);
       }
       return answer(mail, MailKind::kDone);
     case MailKind::kReleaseFrames:
@@ -82,6 +84,8 @@ void Shard::handle(Mail& mail, Instant now) noexcept {
       return answer(mail, MailKind::kExpected);
     case MailKind::kMoveOut:
       return move_out(mail, now);
+    case MailKind::kMoveIn:
+      return move_in(mail, now);
     case MailKind::kPassOn:
       pass_on_held(mail, now);
       return answer(mail, MailKind::kDone);
@@ -116,11 +120,9 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   flow.record = &records_[handoff.id];
   flow.tuple = state.constant.tuple;
   flow.cached = state.cached;
-  flow.device = port_of(state.constant.ifindex);
   flow.is_hostile = flow.is_write_notified = flow.is_upload_requested = false;
   flow.status = 0;
   flow.snd_max = state.delegated.snd_max;
-  flow.arena = mail.arena;
   flow.slot_id = flow.record->slot;
   flow.slot = &mail.arena->slot(flow.slot_id);
   flow.options_generation = flow.slot->app.options_generation.load(std::memory_order_acquire);
@@ -132,40 +134,53 @@ void Shard::initiate(Mail& mail, Instant now) noexcept {
   flow.rx_limit = flow.tx_limit = flow.rx_most = flow.tx_most = 0;
   flow.rx_kept = handoff.rx_range.begin;
   flow.tx_kept = handoff.tx_range.begin;
-  // A turn allocates nothing.
-  if (with_pages_.capacity() <= by_id_.size()) with_pages_.reserve(2 * by_id_.size() + 64);
-  if (flow.has_filled_pages || flow.has_written_pages) note_pages(flow);
 
+  const std::uint32_t port = port_of(state.constant.ifindex);
   tcp::Limits limits;
   limits.time_wait = config_.time_wait;
   limits.receive_buffer = limits.send_buffer = handoff.buffer_bytes;
   limits.max_segment_payload =
-      std::min(ports_[flow.device].caps.max_frame_payload, HeaderTemplate::kMaxPayload);
+      std::min(ports_[port].caps.max_frame_payload, HeaderTemplate::kMaxPayload);
   flow.connection.emplace(
       state, tcp::Streams{handoff.tx, handoff.tx_range, handoff.rx, handoff.rx_range}, limits, now);
   begin_life(flow, now);
-  flow.path = &path(flow.device, flow.tuple);
-  flow.account = &account(flow.record->account);
   flow.known_state = TcpState::kClosed;
-  note_state(flow);
-  rebuild(flow, now);
-  flow.arena->bind(flow.slot_id, &flow);
-  flows_[flow.tuple] = &flow;
-  by_id_[flow.id] = &flow;
   stats_.add(M::kConnectionsInitiated);
-  stats_.set(M::kConnections, by_id_.size());
-  released_.erase(flow.tuple);
-  passed_on_.erase(flow.tuple);
-  held_.take(flow.tuple, [&](const device::RxFrame& frame, std::uint32_t) {
+  enter(flow, *mail.arena, now);
+  held_.take(flow.tuple, [&](const device::RxFrame& frame, std::uint32_t /*port*/) {
     ParsedFrame parsed;
     if (parse_frame(frame.bytes, frame.gso_size, parsed) != FrameVerdict::kTcp) return;
     if (is_stale(parsed.segment, state)) return stats_.add(M::kFramesHeldStale);
-    flow.path->add(P::kFramesIn);
-    stats_.add(M::kSegmentsIn, segments_in(parsed.segment.payload.size(), frame.gso_size));
-    flow.connection->on_segment(parsed.segment, now);
+    take_held(flow, frame, parsed.segment, now);
   });
   // Of a connection that is resumed the gate stands open: what its application did since.
   read_slot(flow, now);
+}
+
+// From here on it is this shard's.
+void Shard::enter(Flow& flow, ShardArena& arena, Instant now) noexcept {
+  flow.arena = &arena;
+  flow.device = port_of(flow.record->constant.ifindex);
+  flow.path = &path(flow.device, flow.tuple);
+  flow.account = &account(flow.record->account);
+  // A turn allocates nothing.
+  if (with_pages_.capacity() <= by_id_.size()) with_pages_.reserve(2 * by_id_.size() + 64);
+  if (flow.has_filled_pages || flow.has_written_pages) note_pages(flow);
+  note_state(flow);
+  rebuild(flow, now);
+  arena.bind(flow.slot_id, &flow);
+  flows_[flow.tuple] = &flow;
+  by_id_[flow.id] = &flow;
+  stats_.set(M::kConnections, by_id_.size());
+  released_.erase(flow.tuple);
+  passed_on_.erase(flow.tuple);
+}
+
+void Shard::take_held(Flow& flow, const device::RxFrame& frame, const Segment& segment,
+                      Instant now) noexcept {
+  flow.path->add(P::kFramesIn);
+  stats_.add(M::kSegmentsIn, segments_in(segment.payload.size(), frame.gso_size));
+  flow.connection->on_segment(segment, now);
 }
 
 // What waits behind a gap would be dropped. What follows urgent data waits for the host, and no gap
@@ -234,11 +249,32 @@ void Shard::move_out(Mail& mail, Instant now) noexcept {
     mail.handoff.state.delegated.state = flow.connection->state();
     return answer(mail, MailKind::kRefused);
   }
-  hand_out(mail, flow, now);
+  flow.left_at = now;
+  flow.arena->bind(flow.slot_id, nullptr);
+  forget(flow);
   passed_on_[flow.tuple] = {now + config_.release_time, mail.shard};
   next_expiry_ = std::min(next_expiry_, now + config_.release_time);
   stats_.add(M::kConnectionsMoved);
   answer(mail, MailKind::kMovedOut);
+}
+
+// The connection as it was, between two packets: nothing of it is dropped or begins anew.
+void Shard::move_in(Mail& mail, Instant now) noexcept {
+  Flow& flow = *mail.flow;
+  // This turn began before the other shard's last: the connection's time must not go back.
+  if (now < flow.left_at) {
+    inbox_.post(mail);
+    return;
+  }
+  follow_path(flow, mail.handoff.state.cached);
+  enter(flow, *mail.arena, now);
+  held_.take(flow.tuple, [&](const device::RxFrame& frame, std::uint32_t /*port*/) {
+    ParsedFrame parsed;
+    if (parse_frame(frame.bytes, frame.gso_size, parsed) == FrameVerdict::kTcp)
+      take_held(flow, frame, parsed.segment, now);
+  });
+  read_slot(flow, now);
+  answer(mail, MailKind::kInitiated);
 }
 
 void Shard::pass_on_held(const Mail& mail, Instant now) noexcept {

@@ -381,7 +381,7 @@ TEST(ShardCopies, HandOversInMidTransferLoseNothing) {
       host->move_out(0, to);
       ASSERT_NO_FATAL_FAILURE(step_until(*host, MailKind::kMovedOut));
       host->app->move_slot(0, to);
-      host->offload(host->answer(MailKind::kMovedOut, 0)->handoff, to);
+      host->move_in(0, to);
     }
   }
   transfer(world, streams);

@@ -53,7 +53,7 @@ void move(World& world, const Owner& owner, std::uint32_t to, std::vector<Stream
     ASSERT_NO_FATAL_FAILURE(step_until_answer(world, *host, MailKind::kMovedOut));
     rest(idle);
     host->app->move_slot(0, to);
-    host->offload(host->answer(MailKind::kMovedOut, 0)->handoff, to);
+    host->move_in(0, to);
   }
 }
 
@@ -101,6 +101,67 @@ TEST(ShardMoves, LoseNothingAndReorderNothing) {
   EXPECT_EQ(sum(world, P::kRetransmits), sum(world, M::kFramesUnacceptable));
   EXPECT_EQ(sum(world, M::kFramesHeldExpired), 0u);
   EXPECT_EQ(sum(world, M::kFramesHeldDropped), 0u);
+}
+
+// Text behind a gap, what the peer has SACKed, the window: nothing of that is dropped or begins
+// anew, as it would by way of the host.
+TEST(ShardMoves, TakeTheConnectionAsItIs) {
+  const auto owner = std::make_shared<std::uint32_t>(0);
+  auto losses = std::make_shared<int>(1);
+  WireConfig config = wire_to(owner);
+  config.classify = [owner, losses](std::span<const std::byte> frame) {
+    constexpr std::size_t kWithText = 200;
+    return frame.size() > kWithText && (*losses)-- > 0 ? 2u : *owner;  // nobody's
+  };
+  config.delay = milliseconds(5);
+  World world(config, 3);
+  const auto a = world.a.open(0, 0);
+  world.b.open(0, 0);
+  world.run_for(milliseconds(1));
+  const std::vector<std::byte> text(8000);
+  world.a.app->write(a, text);
+  world.run_for(milliseconds(11));
+  *losses = 0;
+  std::array<tcp::Info, 2> before, after;
+  before = {world.a.flows[0]->connection->info(), world.b.flows[0]->connection->info()};
+  ASSERT_TRUE(world.b.flows[0]->connection->has_gap());
+  ASSERT_GT(before[0].sacked_bytes, 0u);
+  for (Host* host : {&world.a, &world.b}) {
+    host->move_out(0, 1);
+    ASSERT_NO_FATAL_FAILURE(step_until_answer(world, *host, MailKind::kMovedOut));
+    host->app->move_slot(0, 1);
+    host->move_in(0, 1);
+    host->run(world.now);
+  }
+  *owner = 1;
+  after = {world.a.flows[0]->connection->info(), world.b.flows[0]->connection->info()};
+  EXPECT_TRUE(world.b.flows[0]->connection->has_gap());
+  EXPECT_EQ(after[0].sacked_bytes, before[0].sacked_bytes);
+  EXPECT_EQ(after[0].cwnd_bytes, before[0].cwnd_bytes);
+  EXPECT_EQ(after[0].is_recovering, before[0].is_recovering);
+  EXPECT_EQ(after[0].bytes_sent, before[0].bytes_sent);
+  world.run_for(milliseconds(100));
+  EXPECT_EQ(world.b.app->readable(0), text.size());
+  EXPECT_EQ(world.a.flows[0]->connection->info().bytes_resent, 1448u) << "what was lost, once";
+}
+
+// Shards read the clock each for itself.
+TEST(ShardMoves, TimeDoesNotGoBackForAConnection) {
+  const auto owner = std::make_shared<std::uint32_t>(0);
+  World world(wire_to(owner), 2);
+  world.a.open(0, 0);
+  world.b.open(0, 0);
+  world.run_for(milliseconds(1));
+  world.a.move_out(0, 1);
+  ASSERT_NO_FATAL_FAILURE(step_until_answer(world, world.a, MailKind::kMovedOut));
+  world.a.app->move_slot(0, 1);
+  world.a.move_in(0, 1);
+  Shard& shard = *world.a.shards[1];
+  shard.run_once(world.a.flows[0]->left_at - microseconds(3));
+  EXPECT_EQ(shard.connections(), 0u);
+  EXPECT_TRUE(shard.has_pending()) << "the next turn is not put off";
+  shard.run_once(world.a.flows[0]->left_at);
+  EXPECT_EQ(shard.connections(), 1u);
 }
 
 TEST(ShardMoves, WhatStillReachesTheOldShardIsPassedOn) {
