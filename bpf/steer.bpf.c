@@ -26,8 +26,11 @@
 
 #define IP_MORE_OR_OFFSET 0x3fff /* RFC 791: MF and the fragment offset */
 #define IP_OFFSET 0x1fff
-#define TCP_DATA_OFFSET 12 /* RFC 9293 3.1 */
+#define TCP_SEQ 4 /* RFC 9293 3.1 */
+#define TCP_DATA_OFFSET 12
 #define TCP_FLAGS 13
+#define TCP_FIN 1
+#define TCP_SYN 2
 #define TCP_RST 4
 #define MAX_EXTENSION_HEADERS 8 /* more than that is not a connection we carry */
 
@@ -193,19 +196,23 @@ static __always_inline struct snp_flow_value *look_up(struct snp_flow_key *key, 
   const __u32 place = (bucket >> 8 ^ bucket << 2) & (SNP_RECENT_FLOWS - 1);
   struct snp_recent_flow *recent = bpf_map_lookup_elem(&snp_recent, &place);
   struct snp_flow_value *flow;
+  __u32 tap;
   if (!recent) return NULL;
   if (recent->generation == generation && is_same(&recent->key, key)) return &recent->value;
   if (__sync_fetch_and_add(&recent->zero, 0) != 0) return NULL;
   flow = bpf_map_lookup_elem(&snp_flows, key);
   if (!flow) return NULL;
+  tap = is_same(&recent->key, key) ? recent->value.tap : SNP_TAP_UNKNOWN;
   recent->key = *key;
   recent->value = *flow;
+  recent->value.tap = tap;
   recent->generation = generation;
   return &recent->value;
 }
 
-/* The flow that a packet belongs to, or NULL; `key` gets its name. `net`: where the IP header
- * begins in the program's view. A frame with a VLAN tag belongs to another device's network. */
+/* The flow that a packet belongs to, as this CPU remembers it, or NULL; `key` gets its name. `net`:
+ * where the IP header begins in the program's view. A frame with a VLAN tag belongs to another
+ * device's network. */
 static __always_inline struct snp_flow_value *find_flow_key(struct __sk_buff *skb,
                                                             enum access access, __u32 net,
                                                             bool outgoing,
@@ -268,13 +275,56 @@ static __always_inline void count_fenced(struct __sk_buff *skb, const struct snp
   if (flags & TCP_RST) __sync_fetch_and_add(&account->fenced_resets, 1);
 }
 
+/* A connection that is home again: what the shard has kept, or still finds in its queue, comes to
+ * the host by the shard, and what arrives meanwhile must not overtake it. So a packet goes straight
+ * to the host only when it begins where the host's end, or before; the others go by the shard, too.
+ * Once the shard has given all that it had, they all do. */
+static __always_inline bool is_next(struct __sk_buff *skb, const struct snp_flow_value *flow) {
+  const struct snp_account *account = bpf_map_lookup_elem(&snp_accounts, &flow->account);
+  __be32 seq = 0;
+  if (!account || bpf_skb_load_bytes(skb, tcp_offset(skb) + TCP_SEQ, &seq, sizeof(seq)) != 0)
+    return true;
+  return (account->next & SNP_NEXT_KNOWN) != 0 &&
+         (__s32)(bpf_ntohl(seq) - (__u32)account->next) <= 0;
+}
+
+/* Two CPUs may be here for the same flow, and the number may go back: then the packets from there
+ * on go by the shard, the first of which moves it on again. Padding of short frames counts in: what
+ * follows begins before it, which is as good. */
+static __always_inline void note_next(struct __sk_buff *skb, const struct snp_flow_value *flow) {
+  struct snp_account *account = bpf_map_lookup_elem(&snp_accounts, &flow->account);
+  const __u32 offset = tcp_offset(skb);
+  __u64 before;
+  __be32 seq = 0;
+  __u8 fields[2]; /* data offset, flags */
+  __u32 headers, end;
+  if (!account || bpf_skb_load_bytes(skb, offset + TCP_SEQ, &seq, sizeof(seq)) != 0 ||
+      bpf_skb_load_bytes(skb, offset + TCP_DATA_OFFSET, fields, sizeof(fields)) != 0)
+    return;
+  headers = offset + (fields[0] >> 4) * 4;
+  if ((fields[1] & TCP_SYN) != 0 || skb->len < headers) return;
+  end = bpf_ntohl(seq) + (skb->len - headers) + (fields[1] & TCP_FIN);
+  before = account->next;
+  if (before == SNP_NEXT_NOTHING) return;
+  if (before == SNP_NEXT_UNKNOWN || (__s32)(end - (__u32)before) > 0)
+    account->next = SNP_NEXT_KNOWN | end;
+}
+
 /* TC_ACT_UNSPEC lets the filters after ours have their say; to tcx it is TCX_NEXT. */
 SEC("tc")
 int snp_ingress(struct __sk_buff *skb) {
+  const bool is_given = skb->mark == SNP_MARK_GIVEN;
   struct snp_flow_value *flow;
+  if (is_given) skb->mark = 0;
   if (skb->pkt_type != PACKET_HOST) return TC_ACT_UNSPEC;
   flow = find_flow(skb, DIRECT, ETH_HLEN, false);
   if (!flow || flow->state < SNP_FLOW_HOLD) return TC_ACT_UNSPEC;
+  if (flow->state == SNP_FLOW_FOLLOW && (is_given || flow->tap != SNP_TAP_COPIED)) {
+    note_next(skb, flow);
+    return TC_ACT_UNSPEC;
+  }
+  /* The flow has left SNP_FLOW_FOLLOW since the tap looked: nobody else has the packet. */
+  if (flow->state == SNP_FLOW_HOLD && flow->tap == SNP_TAP_PASSED) return TC_ACT_UNSPEC;
   count_taken(skb, flow);
   return TC_ACT_SHOT;
 }
@@ -284,21 +334,29 @@ int snp_egress(struct __sk_buff *skb) {
   struct snp_flow_value *flow;
   if (skb->mark == SNP_MARK_ENGINE) return TC_ACT_UNSPEC;
   if (skb->mark == SNP_MARK_REINJECT) {
-    skb->mark = 0;
+    skb->mark = SNP_MARK_GIVEN;
     return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
   }
   flow = find_flow(skb, DIRECT, ETH_HLEN, true);
-  if (!flow || flow->state < SNP_FLOW_HOLD || flow->state == SNP_FLOW_RETURN) return TC_ACT_UNSPEC;
+  if (!flow || flow->state < SNP_FLOW_HOLD || flow->state >= SNP_FLOW_RETURN) return TC_ACT_UNSPEC;
   count_fenced(skb, flow);
   return TC_ACT_SHOT;
 }
 
-/* On the shards' packet sockets: frames of flows in the map whole, nothing else. A raw socket's
- * filter sees the frame from its Ethernet header on. */
+/* On the shards' packet sockets: frames of flows in the map whole, nothing else, and of a flow that
+ * is home again only those that would overtake. A raw socket's filter sees the frame from its
+ * Ethernet header on. */
 SEC("socket")
 int snp_socket(struct __sk_buff *skb) {
+  struct snp_flow_value *flow;
+  bool passes;
   if (skb->pkt_type != PACKET_HOST) return 0;
-  return find_flow(skb, BY_HELPER, ETH_HLEN, false) ? -1 : 0;
+  flow = find_flow(skb, BY_HELPER, ETH_HLEN, false);
+  if (!flow) return 0;
+  passes = flow->state == SNP_FLOW_FOLLOW && (skb->mark == SNP_MARK_GIVEN || is_next(skb, flow));
+  /* Decided once: the ingress program, next on this CPU, must not think otherwise. */
+  flow->tap = passes ? SNP_TAP_PASSED : SNP_TAP_COPIED;
+  return passes ? 0 : -1;
 }
 
 /* The shard that hash and table give an incoming packet of this flow (reference 5.1 to 5.3):

@@ -8,12 +8,23 @@
 /* skb->mark of packets that snpd sends. */
 #define SNP_MARK_ENGINE 0x534e5001u
 #define SNP_MARK_REINJECT 0x534e5002u
+/* Of those that were turned round, until the ingress program has seen them. */
+#define SNP_MARK_GIVEN 0x534e5003u
 
 enum snp_flow_state {
   SNP_FLOW_SHADOW = 1, /* the shard gets copies, the host still receives */
   SNP_FLOW_HOLD = 2,   /* only the shard receives; what the host sends is dropped */
   SNP_FLOW_ACTIVE = 3, /* the same, and the shard has the connection */
   SNP_FLOW_RETURN = 4, /* only the shard receives; the host sends again */
+  SNP_FLOW_FOLLOW = 5, /* the host receives what follows what it has; the rest goes by the shard */
+};
+
+/* What the shards' sockets have made of the packet that is now on its way to the ingress program.
+ */
+enum snp_tap {
+  SNP_TAP_UNKNOWN = 0,
+  SNP_TAP_COPIED = 1, /* the shard has it */
+  SNP_TAP_PASSED = 2, /* SNP_FLOW_FOLLOW: it is the host's */
 };
 
 /* A connection as this host sees it. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d; everything in
@@ -41,7 +52,7 @@ struct snp_flow_value {
   __u32 state;   /* enum snp_flow_state */
   __u32 shard;   /* or SNP_SHARD_BY_HASH */
   __u32 account; /* index of its snp_account */
-  __u32 zero;
+  __u32 tap;     /* enum snp_tap, of a CPU; SNP_TAP_UNKNOWN in the map */
 };
 
 /* The flows that a CPU met last, each at the bucket of its ports: what the map said when
@@ -65,8 +76,15 @@ struct snp_account {
   __u64 fenced_octets;
   __u64 fenced_segments;
   __u64 fenced_resets;
-  __u64 zero;
+  __u64 next; /* SNP_FLOW_FOLLOW: what goes straight to the host */
 };
+
+/* Nothing, until the first packet has come by the shard. */
+#define SNP_NEXT_UNKNOWN 0ull
+/* What begins at the sequence number in the low half, or before. */
+#define SNP_NEXT_KNOWN (1ull << 32)
+/* Nothing any more: the shard keeps what it has. */
+#define SNP_NEXT_NOTHING (2ull << 32)
 
 /* Of flows that have no account of their own. */
 #define SNP_ACCOUNT_OF_NOBODY 0

@@ -194,6 +194,20 @@ TEST(ParkUnpark, UnparkMayBeDoneAgainFromTheStart) {
   EXPECT_TRUE(finish(c, rest));
 }
 
+// The segment that told the window last came from beyond a gap, and its text was dropped.
+TEST(ParkUnpark, AWindowThatWasToldFromBeyondTheWindowIsKept) {
+  ParkingLab lab;
+  const Connection c = lab.connect_pair(Family::kV4);
+  lab.block_ingress(c);
+  RingPair rings(kRingBytes);
+  auto parked = lab.park(c, rings);
+  ASSERT_TRUE(parked);
+  DelegatedState& state = parked->state.delegated;
+  state.snd_wl1 = state.rcv_nxt + state.rcv_wnd + (1u << 20);
+  ASSERT_TRUE(lab.unpark(c, *parked, rings));
+  EXPECT_TRUE(finish(c, exchange(100000)));
+}
+
 // A busy client uses up the ports that connect() may choose; one that an emptied socket gives back
 // for a moment is then the next to be taken, and the four-tuple with it.
 TEST(ParkUnpark, NobodyTakesThePortMeanwhile) {

@@ -151,8 +151,11 @@ struct Host {
     shards[shard]->inbox().post(mail);
   }
 
-  void release(const FourTuple& tuple, std::span<const std::byte> forged = {}) {
+  // `recalls`: other than 0 is another number than the account has.
+  void release(const FourTuple& tuple, std::span<const std::byte> forged = {},
+               std::uint32_t recalls = 0) {
     Mail& mail = make(MailKind::kReleaseFrames, 0);
+    mail.recalls = recalls;
     mail.handoff.state.constant.tuple = tuple;
     mail.handoff.state.constant.ifindex = static_cast<std::uint32_t>(end + 1);
     mail.forged_segment.assign(forged.begin(), forged.end());

@@ -44,9 +44,9 @@ constexpr std::array kRules{
     rule(Step::kClosingGate, Input::kAppDied, When::kAlways, Step::kOver, kFree),
 
     rule(Step::kParking, Input::kParked, When::kAlways, Step::kInitiating, kInitiate),
-    rule(Step::kParking, Input::kParkFailed, When::kAttended, Step::kInHost, kUnsteer, kGiveFrames,
-         kOpenGateToHost, kFree),
-    rule(Step::kParking, Input::kParkFailed, When::kOrphan, Step::kOver, kUnsteer, kGiveFrames,
+    rule(Step::kParking, Input::kParkFailed, When::kAttended, Step::kInHost, kLetFollow,
+         kGiveFrames, kOpenGateToHost, kFree),
+    rule(Step::kParking, Input::kParkFailed, When::kOrphan, Step::kOver, kLetFollow, kGiveFrames,
          kFree),
 
     rule(Step::kInitiating, Input::kInitiated, When::kAttended, Step::kOffloaded, kActivate,
@@ -85,10 +85,10 @@ constexpr std::array kRules{
     rule(Step::kTerminating, Input::kFinished, When::kAlways, Step::kOver, kReportStuck, kBury,
          kUnsteer, kFree),
 
-    rule(Step::kUnparking, Input::kUnparked, When::kAttended, Step::kInHost, kUnsteer, kGiveFrames,
-         kOpenGateToHost, kFree),
+    rule(Step::kUnparking, Input::kUnparked, When::kAttended, Step::kInHost, kLetFollow,
+         kGiveFrames, kOpenGateToHost, kFree),
     // Our descriptor is the last: closing it makes the kernel do what it does at process exit.
-    rule(Step::kUnparking, Input::kUnparked, When::kOrphan, Step::kOver, kUnsteer, kGiveFrames,
+    rule(Step::kUnparking, Input::kUnparked, When::kOrphan, Step::kOver, kLetFollow, kGiveFrames,
          kFree),
     // The host answers the frames of a socket that is no more with a reset: the peer knows.
     rule(Step::kUnparking, Input::kUnparkFailed, When::kAttended, Step::kOver, kBury, kUnsteer,

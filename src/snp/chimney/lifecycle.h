@@ -76,6 +76,7 @@ enum class Action : std::uint8_t {
   kReturn,       // steering: the host may send again
   kUnpark,       //
   kUnsteer,      // steering: gone
+  kLetFollow,    // steering: the host receives again, behind what it is given; gone soon
   kGiveFrames,   // to the host, in order: held ones, the forged segment, stragglers
   kBury,         // the parked socket ends in silence
   kFree,         // record, rings, our descriptor of the socket; always the last action

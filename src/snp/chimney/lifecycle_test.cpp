@@ -51,7 +51,7 @@ TEST(Lifecycle, UploadsInTheOrderOfTheDesign) {
   EXPECT_THAT(on(l, kGateClosed), ElementsAre(Action::kHold, Action::kTerminate));
   EXPECT_THAT(on(l, kTerminated), ElementsAre(Action::kReturn, Action::kUnpark));
   EXPECT_EQ(l.state(), OffloadState::kUploading);
-  EXPECT_THAT(on(l, kUnparked), ElementsAre(Action::kUnsteer, Action::kGiveFrames,
+  EXPECT_THAT(on(l, kUnparked), ElementsAre(Action::kLetFollow, Action::kGiveFrames,
                                             Action::kOpenGateToHost, Action::kFree));
   EXPECT_EQ(l.step(), Step::kInHost);
   EXPECT_THAT(on(l, kOffloadRequested), ElementsAre(Action::kCloseGate)) << "and again";
@@ -135,11 +135,12 @@ struct World {
         socket = Socket::kUnparking;
         break;
       case Action::kUnsteer:
+      case Action::kLetFollow:
         EXPECT_TRUE(socket == Socket::kLive || socket == Socket::kBuried) << "it would answer RST";
         steering = Steering::kNone;
         break;
       case Action::kGiveFrames:
-        EXPECT_EQ(steering, Steering::kNone) << "or new frames overtake the held ones";
+        EXPECT_EQ(steering, Steering::kNone) << "or the host's would be held";
         EXPECT_TRUE(socket == Socket::kLive || socket == Socket::kBuried);
         break;
       case Action::kBury:
@@ -280,7 +281,8 @@ TEST(Lifecycle, DeathInTheMiddleOfAnUploadEndsAtHomeWhereTheKernelClosesIt) {
       after({kOffloadRequested, kGateClosed, kParked, kInitiated, kUploadRequested, kGateClosed});
   EXPECT_THAT(on(l, kAppDied), IsEmpty());
   EXPECT_THAT(on(l, kTerminated), ElementsAre(Action::kReturn, Action::kUnpark));
-  EXPECT_THAT(on(l, kUnparked), ElementsAre(Action::kUnsteer, Action::kGiveFrames, Action::kFree));
+  EXPECT_THAT(on(l, kUnparked),
+              ElementsAre(Action::kLetFollow, Action::kGiveFrames, Action::kFree));
   EXPECT_EQ(l.step(), Step::kOver);
 }
 

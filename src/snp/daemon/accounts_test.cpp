@@ -22,7 +22,13 @@ class FakeSteering final : public steer::Steering {
   Result<> set(const FourTuple&, steer::FlowSteering, std::uint32_t, steer::AccountId) override {
     return {};
   }
+  Result<> let_follow(const FourTuple&, std::uint32_t, steer::AccountId,
+                      std::optional<SeqNum>) override {
+    return {};
+  }
   Result<> remove(const FourTuple&) override { return {}; }
+  void recall(steer::AccountId) override {}
+  void end_following() noexcept override {}
   Result<> distribute(const steer::Distribution&) override { return {}; }
   void move_bucket(std::uint32_t, std::uint32_t) override {}
   [[nodiscard]] std::vector<std::uint64_t> bucket_packets() const override { return {}; }

@@ -80,6 +80,9 @@ std::optional<Input> Offloader::carry_out(Flow& flow, Action action) {
       (void)env_.steering.remove(flow.tuple);
       flow.steering.reset();
       break;
+    case Action::kLetFollow:
+      let_follow(flow);
+      break;
     case Action::kGiveFrames:
       give_frames(flow);
       break;
@@ -160,6 +163,23 @@ Input Offloader::unpark(Flow& flow) {
   ++uploads_.failed;
   spdlog::error("{}: cannot bring it home: {}", to_string(flow.tuple), home.error().message);
   return Input::kUnparkFailed;
+}
+
+// What the shard has kept came before what comes now. After a failed park it is not known what the
+// host wants next; all goes by the shard then, until the first frame has come that way. When
+// stopping there may be no shard in a moment.
+void Offloader::let_follow(Flow& flow) {
+  std::optional<SeqNum> next;
+  if (flow.is_home) next = handoff_.state.delegated.rcv_nxt;
+  const bool may_follow = !is_stopping_ && flow.account != steer::kNobodysAccount && flow.steering;
+  if (may_follow &&
+      env_.steering.let_follow(flow.tuple, flow.is_bound ? flow.shard : steer::kByHash,
+                               flow.account, next)) {
+    flow.steering = steer::FlowSteering::kFollow;
+    return;
+  }
+  (void)env_.steering.remove(flow.tuple);
+  flow.steering.reset();
 }
 
 void Offloader::give_frames(const Flow& flow) {

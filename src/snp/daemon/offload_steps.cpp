@@ -169,11 +169,21 @@ std::optional<Input> Offloader::hold(Flow& flow) {
   }
   // It may have come home a moment ago: what comes from now on is not given back any more.
   env_.engine.expect(flow.id, flow.tuple, flow.shard);
-  if (env_.keeper.tell(KeeperNews::kSocket, flow.id, 0, flow.socket.get()) &&
-      steer(flow, steer::FlowSteering::kShadow) && steer(flow, steer::FlowSteering::kHold))
+  if (env_.keeper.tell(KeeperNews::kSocket, flow.id, 0, flow.socket.get()) && take_frames(flow))
     return std::nullopt;
   flow.reason = Reason::kHandoverFailed;
   return Input::kParkFailed;
+}
+
+// Its frames go to the shard alone. When that is still giving some to the host it stops: what it
+// has not given comes before what it will get, and would come behind it once it had been turned
+// round.
+bool Offloader::take_frames(Flow& flow) {
+  if (followers_.fetch(flow.tuple) != flow.shard)
+    return steer(flow, steer::FlowSteering::kShadow) && steer(flow, steer::FlowSteering::kHold);
+  env_.engine.recall(flow.id);
+  env_.steering.recall(flow.account);
+  return steer(flow, steer::FlowSteering::kHold).has_value();
 }
 
 // Pre: the gate is closed, steering is in hold.

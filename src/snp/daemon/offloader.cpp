@@ -382,7 +382,10 @@ void Offloader::drop_flow(Flow& flow) {
     if (SlotNote& note = program.note(flow.slot); note.flow == flow.id) note.flow = ipc::kNoFlow;
   free_ids_.push_back(flow.id);
   --program.flows;
-  if (!flow.is_local) env_.presence.let_go();
+  if (flow.steering == steer::FlowSteering::kFollow)
+    followers_.add(flow.tuple, flow.shard);
+  else if (!flow.is_local)
+    env_.presence.let_go();
   flows_.erase(flow.id);
 }
 

@@ -21,6 +21,7 @@
 #include "snp/daemon/coexistence.h"
 #include "snp/daemon/event_desk.h"
 #include "snp/daemon/event_loop.h"
+#include "snp/daemon/followers.h"
 #include "snp/daemon/keeper_link.h"
 #include "snp/daemon/learning.h"
 #include "snp/daemon/life.h"
@@ -192,7 +193,10 @@ class Offloader final : public chimney::TargetEvents {
   [[nodiscard]] bool is_only_over() const;
   // Stop without a keeper: whatever could not be brought home is buried.
   void bury_rest();
-  void set_stopping() noexcept { is_stopping_ = true; }
+  void set_stopping() noexcept {
+    is_stopping_ = true;
+    followers_.end();
+  }
 
   [[nodiscard]] std::size_t flow_count() const noexcept { return flows_.size(); }
   [[nodiscard]] Flow* find(ipc::FlowId id);
@@ -293,6 +297,7 @@ class Offloader final : public chimney::TargetEvents {
   Flow& enter(std::unique_ptr<Flow> owned);
   chimney::Reason take_rings(Flow& flow);
   std::optional<chimney::Input> hold(Flow& flow);
+  bool take_frames(Flow& flow);
   chimney::Reason park(Flow& flow);
   chimney::Reason explain_park(const Flow& flow, const Error& error);
   void publish(const Flow& flow);
@@ -301,6 +306,7 @@ class Offloader final : public chimney::TargetEvents {
   void open_gate_to_host(const Flow& flow);
   chimney::Input unpark(Flow& flow);
   void forgive_gaps(const Flow& flow);
+  void let_follow(Flow& flow);
   void give_frames(const Flow& flow);
   void report_stuck(Flow& flow);
   void free_flow(Flow& flow);
@@ -335,6 +341,7 @@ class Offloader final : public chimney::TargetEvents {
   void note_elephants(const rss::BalancerReport& report);
 
   Surroundings env_;
+  Followers followers_{env_.loop, env_.steering, env_.presence};
   std::map<ipc::FlowId, std::unique_ptr<Flow>> flows_;
   std::vector<ipc::FlowId> free_ids_;
   std::unordered_set<std::uint64_t> cookies_;

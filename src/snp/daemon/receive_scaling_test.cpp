@@ -21,7 +21,13 @@ class FakeSteering final : public steer::Steering {
                std::uint32_t /*shard*/) override {
     return {};
   }
+  Result<> let_follow(const FourTuple& /*flow*/, std::uint32_t /*shard*/,
+                      steer::AccountId /*account*/, std::optional<SeqNum> /*next*/) override {
+    return {};
+  }
   Result<> remove(const FourTuple& /*flow*/) override { return {}; }
+  void recall(steer::AccountId /*account*/) override {}
+  void end_following() noexcept override {}
   Result<> distribute(const steer::Distribution& distribution) override {
     table.assign(distribution.shards.begin(), distribution.shards.end());
     return {};

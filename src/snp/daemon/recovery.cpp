@@ -377,6 +377,7 @@ RecoveryReport recover(Kept& kept, ipc::FlowRecord* records, steer::Steering& st
                        const LedgerMemory* ledger) {
   using Outcome = Recovery::Outcome;
   RecoveryReport report;
+  steering.end_following();
   Recovery recovery(kept, records, steering, aim, ledger);
   std::unordered_map<ipc::FlowId, UniqueFd> done;
   const auto settle = [&](ipc::FlowId id, const Case& one, Outcome outcome) {

@@ -20,8 +20,14 @@ constexpr Duration kMoveRetry = milliseconds(5);
 
 Result<> Offloader::steer(Flow& flow, FlowSteering state) {
   flow.steering = state;
-  return env_.steering.set(flow.tuple, state, flow.is_bound ? flow.shard : steer::kByHash,
-                           flow.account);
+  const auto set = [&] {
+    return env_.steering.set(flow.tuple, state, flow.is_bound ? flow.shard : steer::kByHash,
+                             flow.account);
+  };
+  const auto done = set();
+  if (done || done.error().code != Errc::kFull) return done;
+  followers_.end();
+  return set();
 }
 
 void Offloader::bind(Flow& flow) {

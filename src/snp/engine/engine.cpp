@@ -42,6 +42,7 @@ class EngineImpl final : public Engine {
   void terminate(chimney::ConnectionId id, Duration patience) override;
   void update(chimney::ConnectionId id, const CachedState& cached) override;
   void expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) override;
+  void recall(chimney::ConnectionId id) override;
   void move_out(chimney::ConnectionId id, std::uint32_t shard) override;
   void move_in(chimney::ConnectionId id, const CachedState& path) override;
   void pass_on(const FourTuple& tuple, std::uint32_t from, std::uint32_t shard) override;
@@ -80,6 +81,7 @@ class EngineImpl final : public Engine {
 
   ipc::Bulletin& bulletin_;
   ipc::FlowRecord* const records_;
+  stats::TargetAccount* accounts_ = nullptr;
   Mailbox answers_;
   UniqueFd answers_fd_;
   std::vector<std::unique_ptr<WakeGuard>> guards_;  // of each shard, then the control thread's
@@ -110,6 +112,7 @@ Result<> EngineImpl::open(const EngineConfig& config,
                                     " shards, not " + std::to_string(config.shards));
   answers_fd_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!answers_fd_.is_open()) return fail_errno("the engine cannot make an eventfd");
+  accounts_ = config.accounts;
   ShardConfig shard_config;
   shard_config.held_frames = config.held_frames;
   shard_config.time_wait = config.time_wait;
@@ -212,8 +215,13 @@ void EngineImpl::release_frames(chimney::ConnectionId id, const FourTuple& tuple
   mail.handoff.state.constant.tuple = tuple;
   mail.handoff.state.constant.ifindex = records_[id].constant.ifindex;
   mail.account = records_[id].account;
+  if (accounts_ != nullptr) mail.recalls = accounts_[mail.account].recalls.load();
   mail.forged_segment.assign(forged_segment.begin(), forged_segment.end());
   shard_of(id).post(mail);
+}
+
+void EngineImpl::recall(chimney::ConnectionId id) {
+  if (accounts_ != nullptr) accounts_[records_[id].account].recalls.fetch_add(1);
 }
 
 void EngineImpl::expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) {

@@ -84,6 +84,9 @@ class Engine : public chimney::Target {
   // queue it processes before; what still reaches it later, it passes on. A refused() connection
   // stays where it is: steering back, and pass_on() what the new shard holds.
   virtual void expect(chimney::ConnectionId id, const FourTuple& tuple, std::uint32_t shard) = 0;
+  // Of a connection whose frames were released and that is to come back to the same shard: from now
+  // on that keeps them. Pre: it has an account of its own.
+  virtual void recall(chimney::ConnectionId id) = 0;
   virtual void move_out(chimney::ConnectionId id, std::uint32_t shard) = 0;
   // `path`: as update() takes it; what was said in between has reached no shard. Once for each
   // moved_out().

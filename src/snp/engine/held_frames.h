@@ -27,9 +27,17 @@ class HeldFrames {
   // Calls visit(frame, device) for each frame of the tuple, oldest first, and forgets them.
   template <class Visit>
   void take(const FourTuple& tuple, Visit&& visit) {
+    take_while(tuple, [&](const device::RxFrame& frame, std::uint32_t device) {
+      visit(frame, device);
+      return true;
+    });
+  }
+  // Until visit() says no: that frame, and those after it, are kept.
+  template <class Visit>
+  void take_while(const FourTuple& tuple, Visit&& visit) {
     for (Entry& entry : entries_) {
       if (entry.is_taken || entry.tuple != tuple) continue;
-      visit(device::RxFrame{entry.bytes, entry.checksum, entry.gso_size}, entry.device);
+      if (!visit(device::RxFrame{entry.bytes, entry.checksum, entry.gso_size}, entry.device)) break;
       drop(entry);
     }
     trim();

@@ -37,6 +37,19 @@ TEST(HeldFrames, GivesTheFramesOfATupleInOrderAsTheyCame) {
   held.take(tuple_of(1), [&](const device::RxFrame&, std::uint32_t) { FAIL() << "taken before"; });
 }
 
+TEST(HeldFrames, KeepsWhatIsNotWanted) {
+  HeldFrames held(10, 1000);
+  const Instant now{seconds(1)};
+  for (unsigned i = 0; i < 3; ++i)
+    ASSERT_TRUE(held.hold(tuple_of(1), frame_of({}), i, now));
+  held.take_while(tuple_of(1),
+                  [](const device::RxFrame&, std::uint32_t device) { return device == 0; });
+  std::uint32_t expected = 1;
+  held.take(tuple_of(1),
+            [&](const device::RxFrame&, std::uint32_t device) { EXPECT_EQ(device, expected++); });
+  EXPECT_EQ(expected, 3u);
+}
+
 TEST(HeldFrames, IsBoundedInFramesAndBytes) {
   HeldFrames held(3, 100);
   const Instant now{seconds(1)};

@@ -65,6 +65,7 @@ struct Mail : MailNode {
   std::uint32_t shard = 0;
   Duration patience = Duration::zero();  // kTerminate: with a gap in what was received
   std::uint32_t account = 0;             // kReleaseFrames: to which they count
+  std::uint32_t recalls = 0;  // kReleaseFrames: stats::TargetAccount, as the frames are released
   PassedFrame frame;
   std::shared_ptr<std::latch> is_done;
   netdma::CopierSettings copies;

@@ -139,7 +139,8 @@ void Shard::on_unknown_flow(const FourTuple& tuple, const device::RxFrame& frame
                             std::uint32_t port, Instant now) noexcept {
   if (!released_.empty()) {
     const auto released = released_.find(tuple);
-    if (released != released_.end() && now < released->second.until) {
+    if (released != released_.end() && now < released->second.until &&
+        !is_recalled(released->second.account, released->second.recalls)) {
       give_back(tuple, frame, port, released->second.account);
       return;
     }

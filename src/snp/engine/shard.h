@@ -134,6 +134,9 @@ class Shard {
   [[nodiscard]] stats::PathStats& path(std::uint32_t port, const FourTuple& tuple) noexcept {
     return path(port, !tuple.local.address.is_v4());
   }
+  [[nodiscard]] bool is_recalled(std::uint32_t account_id, std::uint32_t recalls) noexcept {
+    return account(account_id).recalls.load() != recalls;
+  }
   [[nodiscard]] stats::TargetAccount& account(std::uint32_t id) noexcept {
     return config_.accounts != nullptr ? config_.accounts[id] : own_account_;
   }
@@ -217,6 +220,7 @@ class Shard {
   struct Released {
     Instant until;
     std::uint32_t account;
+    std::uint32_t recalls;
   };
   TupleMap<Released> released_;
   struct PassOn {

@@ -309,9 +309,7 @@ void Shard::drain_devices(Instant now) noexcept {
 
 void Shard::release_frames(const Mail& mail, Instant now) noexcept {
   const ConstState& constant = mail.handoff.state.constant;
-  const auto reinject = [&](const device::RxFrame& frame, std::uint32_t port) {
-    give_back(constant.tuple, frame, port, mail.account);
-  };
+  const auto is_host_s = [&] { return !is_recalled(mail.account, mail.recalls); };
   // What has reached the device's queue before steering went off is held, too, before it is given
   // back: so the order stays.
   drain_devices(now);
@@ -325,8 +323,13 @@ void Shard::release_frames(const Mail& mail, Instant now) noexcept {
       stats::add(account(mail.account).forged_frames, 1);
     }
   }
-  held_.take(constant.tuple, reinject);
-  released_[constant.tuple] = {now + config_.release_time, mail.account};
+  held_.take_while(constant.tuple, [&](const device::RxFrame& frame, std::uint32_t port) {
+    if (!is_host_s()) return false;
+    give_back(constant.tuple, frame, port, mail.account);
+    return true;
+  });
+  if (!is_host_s()) return;  // what is left, and what comes, is the shard's again
+  released_[constant.tuple] = {now + config_.release_time, mail.account, mail.recalls};
   next_expiry_ = std::min(next_expiry_, now + config_.release_time);
 }
 

@@ -571,6 +571,29 @@ TEST(Shard, GivesHeldFramesToTheHostInOrderAndStragglersForAWhile) {
   EXPECT_GT(world.b.shards[0]->stats()[M::kFramesHeld], held) << "released long ago";
 }
 
+// Fetched back before the shard came to give its frames: they are older than what it gets now, and
+// would come behind that once they had been turned round.
+TEST(Shard, KeepsTheFramesOfAConnectionThatIsFetchedBack) {
+  World world;
+  const auto a = world.a.open(0);
+  world.run_for(milliseconds(1));
+  const std::array<std::byte, 100> data{};
+  world.a.app->write(a, data);
+  world.run_for(microseconds(10));
+  ASSERT_EQ(world.b.shards[0]->stats()[M::kFramesHeld], 1u);
+  const FourTuple tuple = test::make_handoff(1, 0, 40000, *world.a.app, a).state.constant.tuple;
+  const std::array<std::byte, 60> forged{std::byte{0xfe}};
+  world.b.release(tuple, forged, 1);
+  world.run_for(microseconds(10));
+  EXPECT_EQ(world.wire.take_reinjected(1).size(), 1u) << "what was forged is news to the host";
+  world.a.app->write(a, data);
+  world.run_for(microseconds(10));
+  EXPECT_TRUE(world.wire.take_reinjected(1).empty());
+  world.b.release(tuple);
+  world.run_for(microseconds(10));
+  EXPECT_GE(world.wire.take_reinjected(1).size(), 1u) << "it was there all the time";
+}
+
 // --- hostile applications ---
 
 void scribble(FakeApp& app, ipc::SlotId slot, std::mt19937_64& random) {

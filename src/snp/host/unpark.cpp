@@ -133,15 +133,23 @@ bool keep_buffer(int fd, int get, int set, std::uint64_t bytes) {
   return get_option(fd, SOL_SOCKET, get) == static_cast<int>(bytes) || set_buffer(fd, set, bytes);
 }
 
+// The right edge of what the peer may send. A window field is rounded up (RFC 7323 2.2), so it may
+// have read an edge that lies less than a unit further on; Linux drops a segment that ends a byte
+// beyond its window.
+SeqNum promised_edge(const ConnectionState& state) {
+  const std::uint32_t unit = 1u << state.constant.rcv_wind_shift;
+  return state.delegated.rcv_wup + state.delegated.rcv_wnd + (unit - 1);
+}
+
 // Before anything is sent, or a window would be offered that only the refilling needed. The buffer
 // is as large as it was, or as what is in it and what the peer has been promised beyond: the kernel
 // itself never promises more than the buffer's size, so its own promises raise nothing, hand-over
 // after hand-over.
-bool restore_receive_buffer(int fd, const DelegatedState& d, const HostSocketMemo& memo,
+bool restore_receive_buffer(int fd, const ConnectionState& state, const HostSocketMemo& memo,
                             const StreamRange& rx_range) {
-  const SeqNum promised = d.rcv_wup + d.rcv_wnd;
-  const std::uint64_t needed =
-      rx_range.length() + (promised > d.rcv_nxt ? promised - d.rcv_nxt : 0);
+  const SeqNum promised = promised_edge(state);
+  const SeqNum rcv_nxt = state.delegated.rcv_nxt;
+  const std::uint64_t needed = rx_range.length() + (promised > rcv_nxt ? promised - rcv_nxt : 0);
   return keep_buffer(fd, SO_RCVBUF, SO_RCVBUFFORCE,
                      needed > memo.receive_buffer ? 2 * needed : memo.receive_buffer);
 }
@@ -186,16 +194,20 @@ Result<> write_range(int fd, const StreamRing& ring, StreamRange range, const ch
 }
 
 // The receive queue first: the window is checked against it.
-bool set_window(int fd, const DelegatedState& d, const Plan& plan) {
+bool set_window(int fd, const ConnectionState& state, const Plan& plan) {
+  const DelegatedState& d = state.delegated;
+  const SeqNum edge = promised_edge(state);
   tcp_repair_window window{};
-  window.snd_wl1 = d.snd_wl1.value();
   window.snd_wnd = d.snd_wnd;
   window.max_window = std::max(d.max_snd_wnd, d.snd_wnd);
   window.rcv_wup = seq_min(d.rcv_wup, plan.rcv_end).value();
-  window.rcv_wnd = d.rcv_wnd;
+  window.rcv_wnd = edge > SeqNum(window.rcv_wup) ? edge - SeqNum(window.rcv_wup) : 0;
   // A FIN that is told again must lie in the window; the peer sends nothing else any more.
   if (plan.fin_received)
     window.rcv_wnd = std::max(window.rcv_wnd, plan.rcv_end - SeqNum(window.rcv_wup) + 2);
+  // The segment that told the send window last may have been beyond a gap, and its text be dropped;
+  // the kernel wants it inside the window.
+  window.snd_wl1 = seq_min(d.snd_wl1, plan.rcv_end + window.rcv_wnd).value();
   return ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, sizeof window) == 0;
 }
 
@@ -206,12 +218,12 @@ bool set_timestamp(int fd, const ConnectionState& state) {
   return set_option(fd, IPPROTO_TCP, TCP_TIMESTAMP, static_cast<int>(value));
 }
 
-Result<> fill_queues(int fd, const DelegatedState& d, const Plan& plan, const StreamRing& rx,
+Result<> fill_queues(int fd, const ConnectionState& state, const Plan& plan, const StreamRing& rx,
                      const StreamRange& rx_range, const StreamRing& tx,
                      const StreamRange& tx_range) {
   if (!select_queue(fd, RepairQueue::kReceive)) return failed_step("receive queue");
   if (auto filled = write_range(fd, rx, rx_range, "receive queue"); !filled) return filled;
-  if (!set_window(fd, d, plan)) return failed_step("TCP_REPAIR_WINDOW");
+  if (!set_window(fd, state, plan)) return failed_step("TCP_REPAIR_WINDOW");
   if (!select_queue(fd, RepairQueue::kSend)) return failed_step("send queue");
   // The kernel stamps it now, and the answer comes with the end of the hand-over. Its content never
   // matters: a peer that got it again would find it below what it has.
@@ -290,10 +302,9 @@ Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMe
   if (auto built = rebuild(fd, state.constant, plan->snd_seq, plan->rcv_seq); !built)
     return Failure(built.error());
   if (!set_timestamp(fd, state)) return failed_step("TCP_TIMESTAMP");
-  if (auto filled = fill_queues(fd, state.delegated, *plan, rx, rx_range, tx, tx_range); !filled)
+  if (auto filled = fill_queues(fd, state, *plan, rx, rx_range, tx, tx_range); !filled)
     return Failure(filled.error());
-  if (!restore_receive_buffer(fd, state.delegated, memo, rx_range))
-    return failed_step("SO_RCVBUFFORCE back");
+  if (!restore_receive_buffer(fd, state, memo, rx_range)) return failed_step("SO_RCVBUFFORCE back");
   // With the send queue left selected a stray write would go out on the wire.
   if (!select_queue(fd, RepairQueue::kNone)) return failed_step("TCP_REPAIR_QUEUE none");
 

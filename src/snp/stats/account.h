@@ -14,6 +14,9 @@ struct alignas(64) TargetAccount {
   std::atomic<std::uint64_t> retransmits{0};   // segments
   std::atomic<std::uint64_t> reinjected_frames{0}, reinjected_segments{0};
   std::atomic<std::uint64_t> forged_frames{0};
+  // By the control thread: how often the connection was fetched back while the shard still gave
+  // its frames to the host. Frames are given only while this is what it was at the upload.
+  std::atomic<std::uint32_t> recalls{0};
 };
 
 inline void add(std::atomic<std::uint64_t>& to, std::uint64_t n) noexcept {

@@ -143,8 +143,30 @@ class ProgramsTest : public testing::Test {
     test::append(twice, frame);
     return twice;
   }
-  [[nodiscard]] std::uint32_t socket_filter(const TcpFrame& frame) const {
-    return run(programs_->progs.snp_socket, behind_ethernet(test::make_frame(frame))).verdict;
+  [[nodiscard]] std::uint32_t socket_filter(const TcpFrame& frame, std::uint32_t mark = 0) const {
+    return run(programs_->progs.snp_socket, behind_ethernet(test::make_frame(frame)), mark).verdict;
+  }
+  // What the socket filter says, then what the ingress program does, as the kernel asks them.
+  enum class Way { kToHost, kToShard, kToBoth, kToNobody };
+  [[nodiscard]] Way way_of(const TcpFrame& frame, std::uint32_t mark = 0) const {
+    const bool is_copied = socket_filter(frame, mark) != 0;
+    const Outcome outcome = run(programs_->progs.snp_ingress, test::make_frame(frame), mark);
+    EXPECT_EQ(outcome.mark, mark == SNP_MARK_GIVEN ? 0 : mark) << "the host must not see ours";
+    if (outcome.verdict == kUnspec) return is_copied ? Way::kToBoth : Way::kToHost;
+    return is_copied ? Way::kToShard : Way::kToNobody;
+  }
+  void set_next(std::uint64_t next) const {
+    snp_account changed = account();
+    changed.next = next;
+    EXPECT_EQ(bpf_map_update_elem(bpf_map__fd(programs_->maps.snp_accounts), &kAccount, &changed,
+                                  BPF_ANY),
+              0);
+  }
+  static TcpFrame text(const FourTuple& flow, std::uint32_t seq, std::size_t length) {
+    TcpFrame frame = incoming(flow);
+    frame.seq = seq;
+    frame.payload.assign(length, 'x');
+    return frame;
   }
   [[nodiscard]] std::uint32_t fanout(const TcpFrame& frame) const {
     return run(programs_->progs.snp_fanout, test::make_frame(frame)).verdict;
@@ -270,12 +292,72 @@ TEST_P(ProgramsFamilyTest, TaggedFramesAreOfAnotherNetwork) {
   EXPECT_EQ(run(programs_->progs.snp_egress, frame).verdict, kUnspec);
 }
 
-TEST_P(ProgramsFamilyTest, ReinjectedFramesTurnRoundWithoutTheirMark) {
+TEST_P(ProgramsFamilyTest, ReinjectedFramesTurnRoundWithAnotherMark) {
   steer(GetParam(), SNP_FLOW_ACTIVE);
   const Outcome outcome =
       run(programs_->progs.snp_egress, test::make_frame(incoming(GetParam())), SNP_MARK_REINJECT);
   EXPECT_EQ(outcome.verdict, std::uint32_t{TC_ACT_REDIRECT});
-  EXPECT_EQ(outcome.mark, 0u);
+  EXPECT_EQ(outcome.mark, SNP_MARK_GIVEN);
+}
+
+TEST_P(ProgramsFamilyTest, TheMarkOfGivenFramesEndsAtTheIngressProgramWhoeverHasTheFlow) {
+  EXPECT_EQ(way_of(incoming(GetParam()), SNP_MARK_GIVEN), Way::kToHost) << "nobody steers it";
+  EXPECT_EQ(way_of(incoming(GetParam()), 42), Way::kToHost);
+  for (const snp_flow_state state : {SNP_FLOW_HOLD, SNP_FLOW_ACTIVE, SNP_FLOW_RETURN}) {
+    steer(GetParam(), state);
+    EXPECT_EQ(way_of(incoming(GetParam()), SNP_MARK_GIVEN), Way::kToShard) << "it is away again";
+  }
+}
+
+// What came later goes by the shard until the host has all that came before.
+TEST_P(ProgramsFamilyTest, NothingOvertakesWhatTheShardHasStillToGive) {
+  const PinnedThread pinned;
+  const auto on = [&](std::uint32_t seq, std::size_t length) {
+    return text(GetParam(), seq, length);
+  };
+  constexpr std::uint32_t kNext = 0xfffffff0;  // it wraps
+  set_next(SNP_NEXT_KNOWN | kNext);
+  steer(GetParam(), SNP_FLOW_FOLLOW);
+  EXPECT_EQ(way_of(on(kNext + 100, 50)), Way::kToShard) << "the shard has 100 bytes before";
+  EXPECT_EQ(way_of(on(kNext + 150, 50)), Way::kToShard);
+  EXPECT_EQ(way_of(on(kNext - 1, 0)), Way::kToHost) << "old: nothing to wait for";
+  EXPECT_EQ(way_of(on(kNext, 100), SNP_MARK_GIVEN), Way::kToHost);
+  EXPECT_EQ(way_of(on(kNext + 200, 50)), Way::kToShard) << "the two are still on their way";
+  EXPECT_EQ(way_of(on(kNext + 100, 50), SNP_MARK_GIVEN), Way::kToHost);
+  EXPECT_EQ(way_of(on(kNext + 150, 50), SNP_MARK_GIVEN), Way::kToHost);
+  EXPECT_EQ(way_of(on(kNext + 200, 50), SNP_MARK_GIVEN), Way::kToHost);
+  EXPECT_EQ(way_of(on(kNext + 250, 50)), Way::kToHost) << "the host has caught up";
+  EXPECT_EQ(way_of(on(kNext + 300, 0)), Way::kToHost);
+  TcpFrame last = on(kNext + 300, 10);
+  last.flags = TcpFlags::kAck | TcpFlags::kFin;
+  EXPECT_EQ(way_of(last), Way::kToHost);
+  EXPECT_EQ(way_of(on(kNext + 311, 0)), Way::kToHost) << "a FIN has a number";
+  EXPECT_EQ(way_of(on(kNext + 312, 0)), Way::kToShard);
+  EXPECT_EQ(egress(outgoing(GetParam())), kUnspec) << "the host speaks as it likes";
+}
+
+TEST_P(ProgramsFamilyTest, WhenItIsNotKnownWhatIsNextAllGoesByTheShardUntilTheFirstIsGiven) {
+  const PinnedThread pinned;
+  set_next(SNP_NEXT_UNKNOWN);
+  steer(GetParam(), SNP_FLOW_FOLLOW);
+  EXPECT_EQ(way_of(text(GetParam(), 5000, 10)), Way::kToShard);
+  EXPECT_EQ(way_of(text(GetParam(), 5000, 10), SNP_MARK_GIVEN), Way::kToHost);
+  EXPECT_EQ(way_of(text(GetParam(), 5010, 10)), Way::kToHost);
+}
+
+TEST_P(ProgramsFamilyTest, AFlowThatIsFetchedBackHasNoFrameTwiceAndNoneNowhere) {
+  const PinnedThread pinned;
+  set_next(SNP_NEXT_KNOWN | 5000);
+  steer(GetParam(), SNP_FLOW_FOLLOW);
+  const TcpFrame frame = text(GetParam(), 5000, 10);
+  ASSERT_EQ(socket_filter(frame), 0u) << "it is the host's";
+  set_next(SNP_NEXT_NOTHING);
+  steer(GetParam(), SNP_FLOW_HOLD);  // between the two programs
+  EXPECT_EQ(ingress(frame), kUnspec);
+  EXPECT_EQ(way_of(frame), Way::kToShard) << "the next is the shard's";
+  steer(GetParam(), SNP_FLOW_FOLLOW);
+  EXPECT_EQ(way_of(frame, SNP_MARK_GIVEN), Way::kToHost);
+  EXPECT_EQ(way_of(text(GetParam(), 5010, 10)), Way::kToShard) << "nothing goes straight any more";
 }
 
 TEST_P(ProgramsFamilyTest, OtherMarksArePreserved) {

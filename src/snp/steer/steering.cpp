@@ -40,7 +40,8 @@ static_assert(rss::kMaxInputBytes == SNP_RSS_MAX_INPUT);
 static_assert(static_cast<int>(FlowSteering::kShadow) == SNP_FLOW_SHADOW &&
               static_cast<int>(FlowSteering::kHold) == SNP_FLOW_HOLD &&
               static_cast<int>(FlowSteering::kActive) == SNP_FLOW_ACTIVE &&
-              static_cast<int>(FlowSteering::kReturn) == SNP_FLOW_RETURN);
+              static_cast<int>(FlowSteering::kReturn) == SNP_FLOW_RETURN &&
+              static_cast<int>(FlowSteering::kFollow) == SNP_FLOW_FOLLOW);
 
 // libbpf would print to stderr what our errors say in one line.
 int print_nothing(libbpf_print_level, const char*, va_list) {
@@ -171,14 +172,34 @@ class BpfSteering final : public Steering {
     return fail_errno("cannot steer " + to_string(flow), error);
   }
 
+  Result<> let_follow(const FourTuple& flow, std::uint32_t shard, AccountId account,
+                      std::optional<SeqNum> next) override {
+    SNP_ASSERT(account < accounts_ && account != kNobodysAccount);
+    set_next(account, next ? SNP_NEXT_KNOWN | next->value() : SNP_NEXT_UNKNOWN);
+    return set(flow, FlowSteering::kFollow, shard, account);
+  }
+  void recall(AccountId account) override {
+    SNP_ASSERT(account < accounts_);
+    set_next(account, SNP_NEXT_NOTHING);
+  }
+
+  void end_following() noexcept override {
+    std::vector<snp_flow_key> found;
+    snp_flow_key key{};
+    snp_flow_value value{};
+    for (const snp_flow_key* last = nullptr; ::bpf_map_get_next_key(map(), last, &key) == 0;
+         last = &key)
+      if (::bpf_map_lookup_elem(map(), &key, &value) == 0 && value.state == SNP_FLOW_FOLLOW)
+        found.push_back(key);
+    for (const snp_flow_key& one : found)
+      (void)remove(one);
+  }
+
   Result<> remove(const FourTuple& flow) override {
-    const snp_flow_key key = make_key(flow);
-    if (::bpf_map_delete_elem(map(), &key) != 0) {
-      if (errno == ENOENT) return fail(Errc::kNotFound, to_string(flow) + " is not steered");
-      return fail_errno("cannot stop steering " + to_string(flow));
-    }
-    count(key, -1);
-    forget_recent();
+    if (const int error = remove(make_key(flow)); error == ENOENT)
+      return fail(Errc::kNotFound, to_string(flow) + " is not steered");
+    else if (error != 0)
+      return fail_errno("cannot stop steering " + to_string(flow), error);
     return {};
   }
 
@@ -255,6 +276,18 @@ class BpfSteering final : public Steering {
     volatile std::uint32_t& all = programs_->bss->snp_flow_count;
     bucket = bucket + static_cast<std::uint32_t>(change);
     all = all + static_cast<std::uint32_t>(change);
+  }
+
+  void set_next(AccountId account, std::uint64_t next) const {
+    std::atomic_ref<__u64>(account_memory_[account].next).store(next);
+  }
+
+  // 0, or why not.
+  int remove(const snp_flow_key& key) const noexcept {
+    if (::bpf_map_delete_elem(map(), &key) != 0) return errno;
+    count(key, -1);
+    forget_recent();
+    return 0;
   }
 
   // What the programs remember of the map is old from here on.

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "snp/rss/hash_type.h"
 #include "snp/rss/toeplitz.h"
 #include "snp/wire/address.h"
+#include "snp/wire/seq_num.h"
 
 namespace snp::steer {
 
@@ -23,6 +25,10 @@ enum class FlowSteering : std::uint8_t {
       2,  // only the shard receives (it keeps what it has no connection for); host egress is fenced
   kActive = 3,  // the same, and the shard has the connection
   kReturn = 4,  // upload, from unpark() on: only the shard receives (it keeps), the host may send
+  // The host has the connection again, but the shard may have frames for it that came before those
+  // that come now: only what follows what the host was given goes straight to it, the rest by the
+  // shard. Set by let_follow().
+  kFollow = 5,
 };
 
 // Marks on packets that snpd sends (skb->mark), known to the egress program.
@@ -89,7 +95,16 @@ class Steering {
   // `account`: below max_flows.
   virtual Result<> set(const FourTuple& flow, FlowSteering state, std::uint32_t shard,
                        AccountId account) = 0;
+  // kFollow. `next`: what the host wants to receive next; nothing: all goes by the shard, until the
+  // first frame has come that way. The account must be the flow's alone.
+  virtual Result<> let_follow(const FourTuple& flow, std::uint32_t shard, AccountId account,
+                              std::optional<SeqNum> next) = 0;
+  // Of the flow in kFollow that has this account: from here on all of its frames go to the shard,
+  // and only there. kHold may be next, without kShadow.
+  virtual void recall(AccountId account) = 0;
   virtual Result<> remove(const FourTuple& flow) = 0;
+  // Removes all that are in kFollow: there is no shard any more that would give them frames.
+  virtual void end_following() noexcept = 0;
 
   // Pre: no flow is steered by hash. Before the first call everything goes to shard 0. kInvalid: a
   // table whose size is no power of two or too large; nothing has changed then.
