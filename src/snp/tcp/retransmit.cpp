@@ -129,9 +129,11 @@ bool Connection::count_duplicate_ack(bool is_duplicate, bool advanced,
   if (is_duplicate) {
     ++duplicate_acks_;
     duplicate_bytes_ = std::min(duplicate_bytes_ + snd_mss_, board_.in_flight());
-    // Step 2: not for what a timeout, or an earlier recovery, has sent again already.
-    if (duplicate_acks_ < kDupThresh || recovery_ != Recovery::kOpen || snd_una_ <= recover_)
-      return false;
+    // Step 2: not for what a timeout, or an earlier recovery, has sent again already. A reduction
+    // for a mark repairs nothing, and what is lost meanwhile must not wait for the timeout.
+    const bool is_repaired =
+        recovery_ == Recovery::kOpen ? snd_una_ <= recover_ : recovery_ != Recovery::kReduction;
+    if (duplicate_acks_ < kDupThresh || is_repaired) return false;
     board_.mark_first_lost(snd_mss_);
     return true;
   }
