@@ -183,7 +183,6 @@ class alignas(64) Connection {
     kTimeout,    // after a retransmission timeout
   };
   enum class Probe : std::uint8_t { kNone, kWindow, kKeepalive, kTailNew, kTailAgain };
-  enum class Hold : std::uint8_t { kNone, kWindow, kCwnd, kSmall };  // why new data stays here
 
   // segment_arrives_synchronized.cpp: RFC 9293 3.10.7.4, in the order of the text.
   [[nodiscard]] bool is_predicted(const Segment& seg) const noexcept;
@@ -242,7 +241,7 @@ class alignas(64) Connection {
   std::optional<SegmentPlan> poll_retransmission(Instant now) noexcept;
   std::optional<SegmentPlan> poll_new_data(Instant now) noexcept;
   std::optional<SegmentPlan> poll_probe(Instant now) noexcept;
-  [[nodiscard]] std::uint32_t sendable(std::uint32_t mss, Hold& hold) noexcept;
+  [[nodiscard]] std::uint32_t sendable(std::uint32_t mss) noexcept;
   [[nodiscard]] bool may_send_small(bool is_last) const noexcept;
   [[nodiscard]] std::uint32_t burst_size(std::uint32_t mss) const noexcept;
   [[nodiscard]] bool defers_burst(std::uint32_t room, std::uint32_t unsent_bytes,

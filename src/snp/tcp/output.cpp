@@ -166,15 +166,15 @@ bool Connection::defers_burst(std::uint32_t room, std::uint32_t unsent_bytes,
   return room < std::min(burst, std::min(cc_.cwnd, snd_wnd_) / 3);
 }
 
-// How much new data may leave now in one plan; 0: none, and `hold` says why.
-std::uint32_t Connection::sendable(std::uint32_t mss, Hold& hold) noexcept {
+// How much new data may leave now in one plan. With nothing in flight only the peer's window and
+// the rules for small segments hold any back.
+std::uint32_t Connection::sendable(std::uint32_t mss) noexcept {
   const std::uint32_t queued = unsent();
   const std::uint32_t in_flight = pipe();
   std::uint32_t room = cc_.cwnd > in_flight ? cc_.cwnd - in_flight : 0;
   if (in_flight == 0) room = std::max(room, mss);
   if (room < std::min(mss, queued)) {
     was_cwnd_limited_ = true;
-    hold = Hold::kCwnd;
     return 0;
   }
   const SeqNum edge = snd_una_ + snd_wnd_;
@@ -183,23 +183,16 @@ std::uint32_t Connection::sendable(std::uint32_t mss, Hold& hold) noexcept {
   if (usable >= mss) {
     std::uint32_t length = std::min({usable, room, most_at_once(mss)});
     if (length < queued && room < usable) was_cwnd_limited_ = true;
-    if (defers_burst(std::min(room, usable), queued, mss)) {
-      hold = Hold::kCwnd;
-      return 0;
-    }
+    if (defers_burst(std::min(room, usable), queued, mss)) return 0;
     const std::uint32_t tail = length % mss;
     if (tail != 0 && (length != queued || (length > mss && !may_send_small(true)))) length -= tail;
     return length;
   }
   // RFC 9293 3.8.6.2.1: less than a segment.
-  if (usable == 0) {
-    hold = Hold::kWindow;
-    return 0;
-  }
+  if (usable == 0) return 0;
   const bool is_all = usable == queued;
-  if (is_all ? may_send_small(true) : usable >= max_snd_wnd_ / 2 || is_push_forced_) return usable;
-  hold = is_all ? Hold::kSmall : Hold::kWindow;
-  return 0;
+  const bool may = is_all ? may_send_small(true) : usable >= max_snd_wnd_ / 2 || is_push_forced_;
+  return may ? usable : 0;
 }
 
 std::optional<SegmentPlan> Connection::poll_new_data(Instant now) noexcept {
@@ -213,10 +206,9 @@ std::optional<SegmentPlan> Connection::poll_new_data(Instant now) noexcept {
       if (in_flight != 0 && cc_.cwnd < in_flight + size) return std::nullopt;  // ACKs make room
       return make_mtu_probe(size, now);
     }
-    Hold hold = Hold::kNone;
-    length = sendable(mss, hold);
+    length = sendable(mss);
     if (length == 0) {
-      if (hold != Hold::kCwnd && board_.outstanding() == 0) arm_persist(now);
+      if (board_.outstanding() == 0) arm_persist(now);
       return std::nullopt;
     }
   }

@@ -134,7 +134,6 @@ void Connection::accept_out_of_order(SeqNum start, std::span<const std::byte> te
 // RFC 2883: the next ACK tells the peer that it sent this twice.
 void Connection::note_duplicate(SeqNum start, SeqNum end) noexcept {
   ack_now_ = true;
-  if (!sack_) return;
   has_duplicate_ = true;
   duplicate_ = {start, end};
 }

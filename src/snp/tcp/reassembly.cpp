@@ -30,8 +30,7 @@ Reassembly::Added Reassembly::add(SeqNum start, SeqNum end) noexcept {
   }
   Interval& kept = store_.intervals[first];
   kept.changed = changes_;
-  if (last == first + 1 && kept.block.start <= start && end <= kept.block.end)
-    return Added::kDuplicate;
+  if (kept.block.start <= start && end <= kept.block.end) return Added::kDuplicate;
   kept.block.start = seq_min(kept.block.start, start);
   kept.block.end = seq_max(store_.intervals[last - 1].block.end, end);
   erase(first + 1, last);

@@ -98,8 +98,8 @@ bool Connection::segment_arrives_synchronized(const Segment& seg, Instant now) n
   if (is_peer_doubted_) trust_peer(now);
   if (timestamps_ && seg.options.has_timestamps) update_ts_recent(seg, now);
   process_ack(seg, now);
-  if (state_ != TcpState::kClosed) process_text(seg, now);  // seventh
-  if (state_ != TcpState::kClosed) process_fin(now);        // eighth
+  process_text(seg, now);  // seventh
+  process_fin(now);        // eighth
   predict();
   return true;
 }

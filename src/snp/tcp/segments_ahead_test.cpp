@@ -83,6 +83,8 @@ TEST_F(SegmentsAheadTest, NothingIsPlaceableIntoAClosedWindow) {
   closed.receive({.seq = 0, .len = 31}).forget_output();
   next.seg_seq += 31;
   EXPECT_EQ(ahead_.placeable(closed.connection(), next), 0u);
+  next.seg_seq += 1000;
+  EXPECT_EQ(closed.connection().placeable(next, 1000), 0u) << "whatever the owner says is ahead";
 }
 
 TEST_F(SegmentsAheadTest, NothingIsPlaceableWhileTheConnectionMoves) {
