@@ -142,7 +142,7 @@ Info Connection::info() const noexcept {
   info.state = state_;
   info.srtt_us = rtt_.srtt_us();
   info.rttvar_us = rtt_.rttvar_us();
-  info.rto_us = static_cast<std::uint32_t>(rtt_.rto(retransmits_) / microseconds(1));
+  info.rto_us = static_cast<std::uint32_t>(rtt_.rto(rto_backoff_) / microseconds(1));
   info.snd_mss = snd_mss_;
   info.rcv_mss = rcv_mss_;
   info.cwnd_bytes = cc_.cwnd;
@@ -164,7 +164,7 @@ Info Connection::info() const noexcept {
   info.is_reducing = recovery_ == Recovery::kReduction;
   info.has_timed_out = recovery_ == Recovery::kTimeout;
   info.probes = std::max(keepalive_probes_, persist_probes_);
-  info.backoff = is_persisting_ ? persist_backoff_ : retransmits_;
+  info.backoff = is_persisting_ ? persist_backoff_ : rto_backoff_;
   info.sacked_bytes = board_.sacked_bytes();
   info.lost_bytes = board_.lost_bytes();
   info.unsent_bytes = unsent();

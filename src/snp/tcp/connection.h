@@ -355,8 +355,9 @@ class alignas(64) Connection {
   std::uint8_t persist_probes_ = 0;  // unanswered
   std::uint8_t persist_backoff_ = 0, keepalive_probes_ = 0;
   std::uint8_t quick_acks_ = 0;
-  bool is_interactive_ = true;  // answers carry our ACKs (Linux's pingpong)
-  bool was_cwnd_limited_ = false;
+  std::uint8_t rto_backoff_ = retransmits_;  // expiries that no measured round trip has answered
+  bool is_interactive_ : 1 = true;           // answers carry our ACKs (Linux's pingpong)
+  bool was_cwnd_limited_ : 1 = false;
   bool has_rtt_since_probe_ = true;  // RFC 8985 7.3: probes must not keep the estimate from growing
   std::uint32_t events_ = 0;
   SeqNum rcv_nxt_;

@@ -142,8 +142,11 @@ void Connection::take_rtt(const Segment& seg, const Delivery& delivery, bool adv
   if (elapsed_ms < RttEstimator::kMaxRtoUs / 1000) note_rtt(std::max(elapsed_ms, 1u) * 1000, now);
 }
 
+// RFC 6298 5: only now the timeout is no longer doubled. Else a path that has become slower than
+// the timeout would never be measured (Karn): everything would be sent twice.
 void Connection::note_rtt(std::uint32_t rtt_us, Instant now) noexcept {
   rtt_.on_sample(rtt_us, us(now));
+  rto_backoff_ = 0;
   has_rtt_since_probe_ = true;
 }
 

@@ -251,7 +251,7 @@ void Connection::arm_retransmission(Instant now) noexcept {
     return;
   }
   is_persisting_ = false;
-  retransmission_deadline_ = now + rtt_.rto(retransmits_);
+  retransmission_deadline_ = now + rtt_.rto(rto_backoff_);
   if (cached_.user_timeout_ms != 0)  // RFC 5482: not later than the user's limit
     retransmission_deadline_ = std::min(
         retransmission_deadline_,
@@ -295,7 +295,7 @@ void Connection::on_tail_probe_timer(Instant now) noexcept {
   may_predict_ = false;
   tail_probe_end_ = snd_nxt_;
   probe_ = unsent() != 0 ? Probe::kTailNew : Probe::kTailAgain;
-  retransmission_deadline_ = now + rtt_.rto(0);
+  retransmission_deadline_ = now + rtt_.rto(rto_backoff_);
   timers_.set(Timer::kRetransmission, retransmission_deadline_);
 }
 
@@ -304,8 +304,9 @@ void Connection::on_retransmission_timeout(Instant now) noexcept {
   // RFC 9293 3.8.6 SHLD-17: a peer that took its window back, and answers, is not given up.
   const bool is_answered_probe = snd_wnd_ == 0 && cached_.user_timeout_ms == 0 &&
                                  !is_closed_by_application_ &&
-                                 now - last_received_ < rtt_.rto(retransmits_);
+                                 now - last_received_ < rtt_.rto(rto_backoff_);
   if (retransmits_ != 0xff) ++retransmits_;
+  if (rto_backoff_ != 0xff) ++rto_backoff_;
   if (!is_answered_probe && gives_up(retransmits_, now)) return;
   if (!is_answered_probe) suspect_black_hole(now);
   if (recovery_ != Recovery::kTimeout || snd_una_ >= recover_) {
