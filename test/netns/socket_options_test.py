@@ -55,6 +55,72 @@ class Clients(unittest.TestCase):
             self.assertTrue(is_so, name)
 
 
+# What the program says of the IP header in the middle of a connection.
+MARK = """
+import os, socket, sys, time
+address, port, family = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+with socket.create_connection((address, port)) as s:
+    s.sendall(b"unmarked")
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    if family == "v4":
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, b"\\x28")
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 9)
+    else:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 0x28)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 9)
+    s.sendall(b"marked")
+    s.shutdown(socket.SHUT_WR)
+    s.recv(1)
+"""
+
+# Says of each segment with text its Diffserv field and its time to live.
+TELL_MARKS = """
+import socket, struct, sys
+port = int(sys.argv[1])
+tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+with socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+    connection = listener.accept()[0]
+    while b"marked" not in connection.recv(100)[:6]:
+        pass
+    connection.close()
+    tap.settimeout(1)
+    while True:
+        packet = tap.recv(2000)
+        is_v4 = packet[0] >> 4 == 4
+        if packet[9 if is_v4 else 6] != 6:
+            continue
+        at = (packet[0] & 15) * 4 if is_v4 else 40
+        if struct.unpack_from("!H", packet, at + 2)[0] != port:
+            continue
+        text = packet[at + (packet[at + 12] >> 4) * 4:]
+        field = packet[1] if is_v4 else struct.unpack_from("!H", packet)[0] >> 4 & 255
+        if text:
+            print(text.decode(), field, packet[8 if is_v4 else 7], flush=True)
+        if text == b"marked":
+            break
+"""
+
+
+# RFC 9293 3.9.1.9 SHLD-21, 3.9.2 MUST-49.
+class HeaderFields(Clients):
+    def check(self, family):
+        type(self).port += 1
+        peer = self.lab.b.start([sys.executable, "-c", TELL_MARKS, self.port], name="peer")
+        peer.wait_listening(self.port)
+        self.lab.a.start([sys.executable, "-c", MARK, getattr(self.lab.b, family), self.port, family],
+                         attached=True, name="mark")
+        wait_until(self.is_offloaded, 10, "the connection is offloaded")
+        (self.lab.folder / "go").touch()
+        self.assertEqual(peer.result(20).splitlines(), ["unmarked 0 64", "marked 40 9"])
+
+    def test_change_while_it_is_offloaded(self):
+        for family in ("v4", "v6"):
+            with self.subTest(family):
+                self.setUp()
+                self.check(family)
+
+
 class SocketOptions(Clients):
     def check_notsent(self, attached):
         client, peer = self.start(attached, "notsent")

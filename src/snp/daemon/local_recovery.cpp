@@ -64,8 +64,7 @@ std::optional<LocalHome> from_pair(const LocalCases& cases, const KeptPair& pair
     const ipc::FlowRecord& record = *cases[side].record;
     home.ends[side] = end_of(record, cases[side].id, pair.memory);
     if (cases[side].arena != nullptr && record.slot < ipc::kSlots)
-      follow_options(slot_at(*cases[side].arena, record.slot),
-                     home.ends[side].handoff.state.cached);
+      follow_options(slot_at(*cases[side].arena, record.slot), home.ends[side].handoff.state);
   }
   auto& connection =
       pair.memory.at<ipc::PairConnection>(ipc::pair_connection_offset(places[0].index));

@@ -49,9 +49,10 @@ std::optional<FrozenPair> freeze_pair(ipc::PairConnection& connection,
   return frozen;
 }
 
-void follow_options(const ipc::Slot& slot, CachedState& cached) noexcept {
+void follow_options(const ipc::Slot& slot, ConnectionState& state) noexcept {
   if (slot.app.options_generation.load(std::memory_order_acquire) == 0) return;
-  engine::apply_options(slot.facts.options, cached);
+  engine::apply_options(slot.facts.options, state.constant.tuple.remote.address.is_v4(),
+                        state.cached);
 }
 
 LocalEnd end_of(const ipc::FlowRecord& record, ipc::FlowId id, const ipc::SharedMemory& memory) {
@@ -201,8 +202,7 @@ void LocalTarget::take_apart(Couple& couple) {
     ends[side] = end_of(*records[side], end.flow, couple.pair->memory);
     if (end.program->arena == nullptr) continue;
     const ipc::Slot& slot = end.program->slot(end.use.slot);
-    if (slot.app.in_use.load() == end.use.in_use)
-      follow_options(slot, ends[side].handoff.state.cached);
+    if (slot.app.in_use.load() == end.use.in_use) follow_options(slot, ends[side].handoff.state);
   }
   auto frozen = freeze_pair(couple.pair->connection(couple.seat.index),
                             {records[0]->place, records[1]->place});

@@ -147,7 +147,7 @@ std::optional<FrozenPair> freeze_pair(ipc::PairConnection& connection,
                                       const std::array<ipc::PairPlace, 2>& places);
 
 // What the application set since it was offloaded.
-void follow_options(const ipc::Slot& slot, CachedState& cached) noexcept;
+void follow_options(const ipc::Slot& slot, ConnectionState& state) noexcept;
 
 // An end as the record and the frozen streams tell it, for refill(): nothing settled yet.
 chimney::LocalEnd end_of(const ipc::FlowRecord& record, ipc::FlowId id,

@@ -45,8 +45,9 @@ constexpr bool is_plausible(const AppWords& words, const Bounds& bounds) noexcep
   return !wrote || (before.flags & ipc::slot_flag::kShutdownWrite) == 0;
 }
 
-// The options as the application set them, brought into ranges that Linux would accept.
-inline void apply_options(const ipc::SlotOptions& raw, CachedState& cached) noexcept {
+// The options as the application set them, brought into ranges that Linux would accept; `is_v4`:
+// its packets are.
+inline void apply_options(const ipc::SlotOptions& raw, bool is_v4, CachedState& cached) noexcept {
   ipc::SlotOptions options;
   std::memcpy(&options, &raw, sizeof options);
   cached.no_delay = options.no_delay != 0;
@@ -66,6 +67,8 @@ inline void apply_options(const ipc::SlotOptions& raw, CachedState& cached) noex
   cached.max_pacing_rate = options.max_pacing_rate;
   if (options.receive_buffer != 0) cached.receive_buffer = options.receive_buffer;
   if (options.send_buffer != 0) cached.send_buffer = options.send_buffer;
+  cached.tos = is_v4 ? options.v4_tos : options.v6_tos;
+  if (const std::uint8_t ttl = is_v4 ? options.v4_ttl : options.v6_ttl; ttl != 0) cached.ttl = ttl;
   options.congestion_control.back() = '\0';
   const auto* algorithm = tcp::find_congestion_algorithm(options.congestion_control.data());
   if (algorithm != nullptr) {

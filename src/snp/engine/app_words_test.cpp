@@ -37,15 +37,30 @@ TEST(AppWords, BringsOptionsIntoRange) {
   raw.keepalive_idle_s = raw.keepalive_interval_s = raw.keepalive_probes = 0xffffffff;
   raw.user_timeout_ms = 0xffffffff;
   CachedState cached;
-  apply_options(raw, cached);
+  apply_options(raw, true, cached);
   EXPECT_TRUE(cached.keepalive.enabled);
   EXPECT_EQ(cached.keepalive.idle_s, 32767u);
   EXPECT_EQ(cached.keepalive.interval_s, 32767u);
   EXPECT_EQ(cached.keepalive.probes, 127u);
   EXPECT_EQ(cached.user_timeout_ms, 0x7fffffffu);
-  apply_options({}, cached);
+  apply_options({}, true, cached);
   EXPECT_FALSE(cached.keepalive.enabled);
   EXPECT_EQ(cached.keepalive.idle_s, 32767u) << "0 means: as before";
+}
+
+TEST(AppWords, TakesTheHeaderFieldsOfItsFamily) {
+  ipc::SlotOptions raw;
+  raw.v4_tos = 0x28;
+  raw.v4_ttl = 7;
+  raw.v6_tos = 0xb8;
+  CachedState cached;
+  cached.ttl = 64;
+  apply_options(raw, false, cached);
+  EXPECT_EQ(cached.tos, 0xb8);
+  EXPECT_EQ(cached.ttl, 64) << "nothing was said of it";
+  apply_options(raw, true, cached);
+  EXPECT_EQ(cached.tos, 0x28);
+  EXPECT_EQ(cached.ttl, 7);
 }
 
 TEST(AppWords, TakesOnlyTheNamesOfCongestionControlsThatItHas) {
@@ -53,13 +68,13 @@ TEST(AppWords, TakesOnlyTheNamesOfCongestionControlsThatItHas) {
   CachedState cached;
   const auto name = [&] { return std::string_view(cached.congestion_control.data()); };
   raw.congestion_control = {'d', 'c', 't', 'c', 'p'};
-  apply_options(raw, cached);
+  apply_options(raw, true, cached);
   EXPECT_EQ(name(), "dctcp");
   raw.congestion_control.fill('x');  // no end
-  apply_options(raw, cached);
+  apply_options(raw, true, cached);
   EXPECT_EQ(name(), "dctcp");
   raw.congestion_control.fill('\0');
-  apply_options(raw, cached);
+  apply_options(raw, true, cached);
   EXPECT_EQ(name(), "dctcp");
 }
 

@@ -57,7 +57,7 @@ void Shard::read_options(Flow& flow, Instant now) noexcept {
   if (generation == flow.options_generation) [[likely]]
     return;
   flow.options_generation = generation;
-  apply_options(flow.slot->facts.options, flow.cached);
+  apply_options(flow.slot->facts.options, flow.tuple.remote.address.is_v4(), flow.cached);
   rebuild(flow, now);
 }
 

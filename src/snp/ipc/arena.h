@@ -22,7 +22,7 @@
 namespace snp::ipc {
 
 inline constexpr std::uint32_t kArenaMagic = 0x504e5361;
-inline constexpr std::uint32_t kArenaVersion = 5;
+inline constexpr std::uint32_t kArenaVersion = 6;
 inline constexpr std::uint32_t kSlots = 16384;
 inline constexpr std::uint32_t kWaitSets = 1024;
 inline constexpr std::uint32_t kMaxShards = 64;
@@ -84,6 +84,8 @@ enum class SlotRequest : std::uint32_t { kNone = 0, kOffload = 1, kUpload = 2 };
 // options_generation is raised and the doorbell rung.
 struct SlotOptions {
   std::uint8_t no_delay = 0, cork = 0, quick_ack = 0, keepalive = 0;
+  // IP_TOS and IP_TTL, IPV6_TCLASS and IPV6_UNICAST_HOPS: of the family that it has not they are 0.
+  std::uint8_t v4_tos = 0, v4_ttl = 0, v6_tos = 0, v6_ttl = 0;
   std::uint32_t keepalive_idle_s = 0, keepalive_interval_s = 0, keepalive_probes = 0;
   std::uint32_t user_timeout_ms = 0, notsent_lowat = 0;
   std::uint32_t linger_on = 0, linger_s = 0;

@@ -100,6 +100,14 @@ void read_into_mirror(ipc::SlotOptions& o, int fd, int level, int name) noexcept
     return;
   }
   const std::uint32_t value = read_option(fd, level, name);
+  if (level == IPPROTO_IP) {
+    (name == IP_TOS ? o.v4_tos : o.v4_ttl) = static_cast<std::uint8_t>(value);
+    return;
+  }
+  if (level == IPPROTO_IPV6) {
+    (name == IPV6_TCLASS ? o.v6_tos : o.v6_ttl) = static_cast<std::uint8_t>(value);
+    return;
+  }
   switch (name) {
     case TCP_NODELAY:
       o.no_delay = value != 0;
@@ -134,6 +142,16 @@ void fill_mirror(ipc::SlotOptions& o, int fd) noexcept {
   for (const int name : {TCP_NODELAY, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT,
                          TCP_USER_TIMEOUT, TCP_NOTSENT_LOWAT})
     read_into_mirror(o, fd, IPPROTO_TCP, name);
+  for (const int name : {IP_TOS, IP_TTL})
+    read_into_mirror(o, fd, IPPROTO_IP, name);
+  for (const int name : {IPV6_TCLASS, IPV6_UNICAST_HOPS})
+    read_into_mirror(o, fd, IPPROTO_IPV6, name);
+}
+
+// Of the IP header; the kernel takes those of IPv4 as a single byte, too.
+bool is_header_field(int level, int name) noexcept {
+  if (level == IPPROTO_IP) return name == IP_TOS || name == IP_TTL;
+  return level == IPPROTO_IPV6 && (name == IPV6_TCLASS || name == IPV6_UNICAST_HOPS);
 }
 
 // True when the option is one that the mirror holds.
@@ -141,6 +159,7 @@ bool is_mirrored(int level, int name) noexcept {
   if (level == SOL_SOCKET)
     return name == SO_KEEPALIVE || name == SO_LINGER || name == SO_RCVBUF || name == SO_SNDBUF ||
            name == SO_MAX_PACING_RATE;
+  if (is_header_field(level, name)) return true;
   if (level != IPPROTO_TCP) return false;
   switch (name) {
     case TCP_NODELAY:
@@ -160,9 +179,10 @@ bool is_mirrored(int level, int name) noexcept {
 
 // A parked socket still knows these, as it knows what was set before it was tracked: while the host
 // carries the connection, and nothing else has been mirrored, there is nothing to do. Programs set
-// them on each connection, and reading the whole mirror is ten system calls.
+// them on each connection, and reading the whole mirror is fourteen system calls.
 bool is_kept_by_socket(int level, int name) noexcept {
   if (level == SOL_SOCKET) return name == SO_LINGER || name == SO_MAX_PACING_RATE;
+  if (is_header_field(level, name)) return true;
   return name == TCP_NODELAY || name == TCP_CORK || name == TCP_KEEPIDLE || name == TCP_KEEPINTVL ||
          name == TCP_KEEPCNT || name == TCP_USER_TIMEOUT;
 }
@@ -242,7 +262,7 @@ long set_inside(Connection& c, int fd, int level, int name, const void* value, s
     c.timeouts_known.store(false);
   }
   const bool is_name = level == IPPROTO_TCP && name == TCP_CONGESTION;
-  if (length < sizeof(std::uint32_t) && !is_name) return 0;
+  if (length < sizeof(std::uint32_t) && !is_name && !is_header_field(level, name)) return 0;
   std::uint32_t word = 0;
   std::memcpy(&word, value, std::min<std::size_t>(length, sizeof word));
   if (level == SOL_SOCKET && name == SO_RCVLOWAT) set_low_water(c, word, in_host);
