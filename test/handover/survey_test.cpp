@@ -147,6 +147,32 @@ TEST_F(Survey, PeekOffset) {
   EXPECT_EQ(reason_of(c_.host.get()), "peek-offset");
 }
 
+// RFC 9293 3.9.2.1 MUST-51, and 3.7.1: the engine would leave them out.
+TEST_F(Survey, IpOptions) {
+  const std::array<unsigned char, 4> no_operation{1, 1, 1, 0};
+  ASSERT_EQ(
+      ::setsockopt(c_.host.get(), IPPROTO_IP, IP_OPTIONS, no_operation.data(), no_operation.size()),
+      0);
+  EXPECT_EQ(reason_of(c_.host.get()), "ip-options");
+  ASSERT_EQ(::setsockopt(c_.host.get(), IPPROTO_IP, IP_OPTIONS, nullptr, 0), 0);
+  EXPECT_EQ(reason_of(c_.host.get()), "offloaded");
+
+  const Connection v6 = lab_.connect_pair(Family::kV6);
+  const std::array<unsigned char, 8> padding{0, 0, 1, 4, 0, 0, 0, 0};  // RFC 8200 4.2 PadN
+  ASSERT_EQ(::setsockopt(v6.host.get(), IPPROTO_IPV6, IPV6_DSTOPTS, padding.data(), padding.size()),
+            0);
+  EXPECT_EQ(reason_of(v6.host.get()), "ip-options");
+}
+
+// RFC 9293 3.9.1.8 MUST-47.
+TEST_F(Survey, ErrorReports) {
+  ASSERT_TRUE(host::set_option(c_.host.get(), IPPROTO_IP, IP_RECVERR, 1));
+  EXPECT_EQ(reason_of(c_.host.get()), "error-reports");
+  const Connection v6 = lab_.connect_pair(Family::kV6);
+  ASSERT_TRUE(host::set_option(v6.host.get(), IPPROTO_IPV6, IPV6_RECVERR, 1));
+  EXPECT_EQ(reason_of(v6.host.get()), "error-reports");
+}
+
 TEST_F(Survey, Md5Signatures) {
   for (const Family family : {Family::kV4, Family::kV6}) {
     const Connection c = lab_.connect_pair(family);

@@ -62,6 +62,34 @@ s.shutdown(socket.SHUT_WR)
 s.recv(1)
 """
 
+# Wants to hear of ICMP errors, which come to the host, once the file "go" is there.
+WANT_REPORTS = """
+import os, socket, sys, time
+IP_RECVERR = 11
+with socket.create_server(("", int(sys.argv[1]))) as listener:
+    connection = listener.accept()[0]
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    connection.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    assert connection.getsockopt(socket.IPPROTO_IP, IP_RECVERR) == 1
+    while text := connection.recv(1000):
+        connection.sendall(text)
+"""
+
+SEND_TWICE = """
+import os, socket, sys, time
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:
+    s.sendall(b"before ")
+    while not os.path.exists("home"):
+        time.sleep(0.01)
+    s.sendall(b"after")
+    s.shutdown(socket.SHUT_WR)
+    text = b""
+    while part := s.recv(1000):
+        text += part
+    print("echo", text.decode(), flush=True)
+"""
+
 COUNT = """
 import socket, sys
 with socket.create_server(("", int(sys.argv[1]))) as listener:
@@ -92,6 +120,10 @@ class ToTheHost(unittest.TestCase):
         """The connection that is open; {}: none is."""
         rows = self.lab.b.snp_json("connections")["connections"]
         return next((row for row in rows if row["tcp_state"] == "ESTABLISHED"), {})
+
+    def only_row(self):
+        row, = self.lab.b.snp_json("connections")["connections"]
+        return row
 
     def wait_offloaded(self):
         wait_until(lambda: self.row().get("offload_state") == "Offloaded", 10,
@@ -124,6 +156,23 @@ class ToTheHost(unittest.TestCase):
                 (client, "ip route add default via 10.78.0.1")):
             end.run(argv.split())
         return client
+
+    # RFC 9293 3.9.1.8 MUST-47.
+    def test_a_program_that_wants_reports_of_errors(self):
+        with Lab() as self.lab:
+            self.lab.start_snpd(self.lab.b, settings={"chimney": "enabled"})
+            server = self.lab.b.start([sys.executable, "-c", WANT_REPORTS, PORT], attached=True,
+                                      name="reports")
+            server.wait_listening(PORT)
+            client = self.lab.a.start([sys.executable, "-c", SEND_TWICE, self.lab.b.v4, PORT],
+                                      name="client")
+            self.wait_offloaded()
+            (self.lab.folder / "go").touch()
+            wait_until(lambda: self.only_row()["offload_state"] == "InHost", 10,
+                       "the connection is home")
+            self.assertEqual(self.only_row()["reason"], "unsupported-call")
+            (self.lab.folder / "home").touch()
+            self.assertEqual(client.result(20), "echo before after\n")
 
     def test_fragments(self):
         with Lab() as self.lab:

@@ -72,6 +72,22 @@ bool has_urgent_data(int fd) {
   return ::poll(&urgent, 1, 0) > 0 && (urgent.revents & POLLPRI) != 0;
 }
 
+bool is_set(int fd, int level, int name) {
+  return get_option(fd, level, name).value_or(0) != 0;
+}
+
+// What the kernel would put between the headers of IP and TCP.
+bool has_ip_options(int fd) {
+  const auto has = [fd](int level, int name) {
+    char bytes[256];
+    socklen_t length = sizeof bytes;
+    return ::getsockopt(fd, level, name, bytes, &length) == 0 && length != 0;
+  };
+  return has(IPPROTO_IP, IP_OPTIONS) || has(IPPROTO_IPV6, IPV6_HOPOPTS) ||
+         has(IPPROTO_IPV6, IPV6_RTHDRDSTOPTS) || has(IPPROTO_IPV6, IPV6_RTHDR) ||
+         has(IPPROTO_IPV6, IPV6_DSTOPTS);
+}
+
 // `probe`: a datagram socket, which sends nothing.
 Reason check_choice(int probe, const std::optional<Endpoint>& local, const SocketAddress& remote) {
   if (::connect(probe, remote.raw(), remote.length) != 0) return Reason::kNoRoute;
@@ -107,6 +123,9 @@ Reason find_obstacle(int fd, const tcp_info& info, const SocketSurvey& seen) {
   if (has_filter(fd)) return Reason::kSocketFilter;
   if (has_urgent_data(fd)) return Reason::kUrgent;
   if (get_option(fd, SOL_SOCKET, SO_PEEK_OFF).value_or(-1) >= 0) return Reason::kPeekOffset;
+  if (has_ip_options(fd)) return Reason::kIpOptions;
+  if (is_set(fd, IPPROTO_IP, IP_RECVERR) || is_set(fd, IPPROTO_IPV6, IPV6_RECVERR))
+    return Reason::kErrorReports;
   if (is_signed(fd, seen)) return Reason::kMd5;
   if (has_segments_out_of_order(fd, info, seen.unread_bytes)) return Reason::kOutOfOrder;
   return Reason::kOffloaded;

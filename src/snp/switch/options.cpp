@@ -48,7 +48,20 @@ bool is_for_host_only(int level, int name) noexcept {
         return false;
     }
   }
-  if (level == IPPROTO_IPV6) return name == IPV6_ADDRFORM;
+  if (level == IPPROTO_IP) return name == IP_OPTIONS || name == IP_RECVERR;
+  if (level == IPPROTO_IPV6) {
+    switch (name) {
+      case IPV6_ADDRFORM:
+      case IPV6_RECVERR:
+      case IPV6_HOPOPTS:
+      case IPV6_RTHDRDSTOPTS:
+      case IPV6_RTHDR:
+      case IPV6_DSTOPTS:
+        return true;
+      default:
+        return false;
+    }
+  }
   if (level != IPPROTO_TCP) return false;
   switch (name) {
     case TCP_REPAIR:
