@@ -1,7 +1,8 @@
 """How well the engine's TCP fills an imperfect path, beside Linux's through the same one.
 
     sudo python3 tools/bench/tcp_against_linux.py [--runs 6] [--seconds 20] [--at-once 3] [--only TEXT]
-                                                  [--sender-only] [--congestion-control bbr]
+                                                  [--sender-only | --receiver-only]
+                                                  [--congestion-control bbr]
 
 Each figure is the goodput that the receiver saw, every byte compared; the runs differ by the seed of
 the relay. Paths with bursts get four times as many: a burst that takes a whole flight is rare, and
@@ -103,6 +104,8 @@ def main():
     parser.add_argument("--only", default="", help="paths whose name has this text")
     parser.add_argument("--sender-only", action="store_const", dest="pairs", const=PAIRS[:2],
                         default=PAIRS, help="the engine only sends")
+    parser.add_argument("--receiver-only", action="store_const", dest="pairs",
+                        const=PAIRS[::2], help="the engine only receives")
     parser.add_argument("--congestion-control", default="cubic", help="of the sender")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER",
                         help="a setting of snpd")
