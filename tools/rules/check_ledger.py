@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """doc/rfc-ledger.toml is complete, and every test and file that it names is there; so are those of each
-row of doc/hand-over-rules.md."""
+row of doc/hand-over-rules.md. And who cites a numbered requirement cites one that there is."""
 
 import re
 import tomllib
@@ -12,6 +12,7 @@ HAND_OVER = "doc/hand-over-rules.md"
 # RFC 9293 numbers its requirements; appendix B has all of them.
 NUMBERED = {9293: [f"MUST-{n}" for n in range(1, 70)] + [f"SHLD-{n}" for n in range(1, 32)] + ["REC-1"]}
 STANDARDS = {9293, 5681, 6298, 6675, 7323, 8985, 9438, 5961, 6937, 1122}
+NUMBER = re.compile(r"\b(?:MUST|SHLD|REC)-\d+\b")
 PYTHON_TEST = re.compile(r"^    def (test_\w+)\(", re.M)
 GTEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)", re.M)
 KINDS = ({"code", "tests"}, {"reason"}, {"see"})
@@ -48,6 +49,21 @@ def check_rows(text, tests):
     return problems
 
 
+def is_numbered(entry):
+    return NUMBER.fullmatch(str(entry.get("id"))) is not None
+
+
+def wrong_citations(text):
+    """The numbers in a file that RFC 9293 does not have."""
+    return sorted(set(NUMBER.findall(text)) - set(NUMBERED[9293]))
+
+
+def check_citations():
+    paths = files(["src", "test", "bpf"], (".cpp", ".h", ".c", ".pkt", ".py"))
+    return [f"{path.relative_to(ROOT)}: RFC 9293 has no {name}"
+            for path in paths for name in wrong_citations(path.read_text())]
+
+
 def problems_of(entry, tests, ids):
     given = set(entry) - COMMON - {"note"}
     if not COMMON <= set(entry) or not all(entry[key] for key in entry):
@@ -56,9 +72,13 @@ def problems_of(entry, tests, ids):
         yield f"is neither tested nor excepted nor like others: {sorted(given)}"
     if entry.get("rfc") not in STANDARDS:
         yield "is of a standard that the ledger does not cover"
+    if is_numbered(entry) and entry.get("id") not in NUMBERED.get(entry.get("rfc"), []):
+        yield "the standard has no such number"
     for name in entry.get("tests", []):
         if name not in tests:
             yield f"there is no test {name}"
+        if "DISABLED_" in name or entry["tests"].count(name) > 1:
+            yield f"{name} does not run, or is named twice"
     for name in entry.get("code", []):
         if not (ROOT / "src" / "snp" / name).is_file():
             yield f"there is no file src/snp/{name}"
@@ -87,7 +107,8 @@ def main():
     tests = known_tests()
     rules = (ROOT / HAND_OVER).read_text()
     finish([f"{LEDGER}: {problem}" for problem in check(ledger, tests)]
-           + [f"{HAND_OVER}: {problem}" for problem in check_rows(rules, tests)],
+           + [f"{HAND_OVER}: {problem}" for problem in check_rows(rules, tests)]
+           + check_citations(),
            f"{len(entries)} requirements: {tested} tested, "
            f"{sum('reason' in entry for entry in entries)} excepted")
 

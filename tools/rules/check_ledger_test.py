@@ -5,7 +5,7 @@ import copy
 import tomllib
 import unittest
 
-from check_ledger import HAND_OVER, LEDGER, ROOT, check, check_rows, known_tests
+from check_ledger import HAND_OVER, LEDGER, ROOT, check, check_rows, known_tests, wrong_citations
 
 
 class Ledger(unittest.TestCase):
@@ -43,6 +43,37 @@ class Ledger(unittest.TestCase):
 
     def test_a_requirement_that_is_there_twice(self):
         self.expect("twice", lambda e: e.append(e[0]))
+
+    def test_a_number_that_the_standard_does_not_have(self):
+        for name in ("MUST-70", "SHLD-32", "REC-2"):
+            self.expect(f"9293 {name}: the standard has no such number",
+                        lambda e, name=name: e.append({**e[0], "id": name}))
+        self.assertEqual(wrong_citations("MUST-1, SHLD-31 and REC-1, but MUST-100"), ["MUST-100"])
+
+    def test_the_last_number_left_out(self):
+        for name in ("MUST-69", "SHLD-31", "REC-1"):
+            self.expect(f"9293 {name}: not in the ledger",
+                        lambda e, name=name: e.remove(next(x for x in e if x["id"] == name)))
+
+    def test_a_test_that_does_not_run(self):
+        self.expect("does not run", lambda e: self.first_tested(e)["tests"].append("A.DISABLED_B"))
+
+    def test_a_test_named_twice(self):
+        def repeat(entries):
+            tests = self.first_tested(entries)["tests"]
+            tests.append(tests[0])
+        self.expect("named twice", repeat)
+
+    def test_a_requirement_of_another_standard(self):
+        self.expect("does not cover", lambda e: e.append({**e[0], "rfc": 793}))
+
+    def test_a_standard_left_out(self):
+        def leave_out(entries):
+            entries[:] = [entry for entry in entries if entry["rfc"] != 5961]
+        self.expect("RFC 5961: no entry", leave_out)
+
+    def test_an_entry_both_tested_and_excepted(self):
+        self.expect("neither tested", lambda e: self.first_tested(e).update(reason="No need."))
 
     def test_a_reference_to_nothing(self):
         self.expect("no entry 9293 MUST-99",

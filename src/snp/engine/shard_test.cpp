@@ -199,6 +199,23 @@ TEST(Shard, LooksForTheRestOfABurstAfterAMomentOnly) {
   EXPECT_EQ(world.b.app->readable(b), burst.size() + 100);
 }
 
+// RFC 9293 3.10.7.4 MUST-58, MUST-59: what has arrived together is processed before an ACK leaves.
+TEST(Shard, ABurstIsAcknowledgedOnce) {
+  World world;
+  const auto a = world.a.open(0);
+  const auto b = world.b.open(0);
+  world.run_for(milliseconds(1));
+  constexpr std::uint32_t kSegments = 8;
+  world.a.app->write(a, std::vector<std::byte>(kSegments * std::size_t{1448}));
+  world.a.run(world.now);
+  const tcp::Connection& receiver = *world.b.flows[0]->connection;
+  const tcp::Info before = receiver.info();
+  world.b.run(world.now);
+  EXPECT_EQ(world.b.app->readable(b), kSegments * std::size_t{1448});
+  EXPECT_EQ(receiver.info().segments_in, before.segments_in + kSegments);
+  EXPECT_EQ(receiver.info().segments_out, before.segments_out + 1);
+}
+
 TEST(Shard, FollowsOptionsAndPublishesInfo) {
   World world;
   const auto a = world.a.open(0);

@@ -35,12 +35,13 @@ TEST(Requirements, AWindowThatShrinksAndOpensAgainLosesNothing) {
 }
 
 // MUST-66: with the window closed, a reset is obeyed and urgent data is noticed.
-TEST(Requirements, AClosedWindowStillHearsResets) {
+TEST(Requirements, AClosedWindowStillHearsResetsAndUrgentData) {
   Start start;
   start.ring = 1u << 14;
   start.unread = 1u << 14;
   start.state.delegated.rcv_wnd = 0;
   Steps(start).receive({.seq = 0, .flags = kRst}).expect_state(TcpState::kClosed);
+  Steps(start).receive({.seq = 0, .flags = kAck | TcpFlags::kUrg}).expect_events(kUrgent);
 }
 
 // SHLD-2: a reset may carry text, which says why and is not read.
@@ -191,6 +192,31 @@ TEST(Requirements, PrrSendsInProportionToWhatArrives) {
   EXPECT_EQ(steps.connection().info().ssthresh_bytes, 14'000u);
   steps.pass(milliseconds(1)).forget_output();
   EXPECT_LE(steps.connection().info().cwnd_bytes, 16'000u);
+}
+
+// RFC 7323 2.3: a scale of more than 14 counts as 14.
+TEST(Requirements, AWindowIsScaledByFourteenAtMost) {
+  Start start;
+  start.state.constant.snd_wind_shift = 20;
+  start.state.constant.rcv_wind_shift = 20;
+  Steps steps(start);
+  steps.receive({.ack = 0, .wnd = 2}).forget_output();
+  EXPECT_EQ(steps.connection().info().snd_wnd, 2u << 14);
+}
+
+// RFC 8985 6.2 step 2: of what was sent twice an answer sooner than any round trip is for the first
+// copy, and says nothing of what left after that: all of it would seem to be lost.
+TEST(Requirements, AnAnswerSoonerThanARoundTripIsForTheFirstCopy) {
+  Start start = wide();
+  start.state.constant.timestamps = false;
+  Steps steps(start);
+  steps.write(6000).forget_output().pass(milliseconds(10));
+  const std::uint32_t mss = steps.connection().info().snd_mss;
+  steps.receive({.ack = 0, .sack = {{mss, 4 * mss}}});
+  steps.expect({.seq = 0, .len = mss, .resent = true}).expect_none();
+  steps.pass(milliseconds(1)).receive({.ack = 4 * mss}).pass(milliseconds(1));
+  // The rest left before the repetition, and more than its "round trip" ago.
+  steps.expect_none();
 }
 
 // Numbers of another owner that cannot be: our FIN is acknowledged, so nothing can be under way.
