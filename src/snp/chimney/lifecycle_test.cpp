@@ -255,6 +255,83 @@ TEST(Lifecycle, AnythingThatCanHappenLeavesTheWorldInOrder) {
 }
 
 // Answers that come twice, late or from nowhere change nothing.
+// What each answer on the way leads to, and what is done for it, in order.
+struct Answer {
+  std::initializer_list<Input> before;
+  Input input;
+  std::vector<Action> actions;
+  Step step;
+};
+
+TEST(Lifecycle, EachAnswerOnTheWayToTheTargetIsDealtWith) {
+  using enum Action;
+  for (const Answer& answer : {
+           Answer{{kOffloadRequested}, kGateBusy, {kOpenGateToHost, kFree}, Step::kInHost},
+           Answer{{kOffloadRequested}, kAppClosed, {kOpenGateToHost, kFree}, Step::kOver},
+           Answer{{kOffloadRequested}, kAppDied, {kFree}, Step::kOver},
+           Answer{{kOffloadRequested, kGateClosed},
+                  kParkFailed,
+                  {kLetFollow, kGiveFrames, kOpenGateToHost, kFree},
+                  Step::kInHost},
+           Answer{{kOffloadRequested, kGateClosed, kAppDied},
+                  kParkFailed,
+                  {kLetFollow, kGiveFrames, kFree},
+                  Step::kOver},
+           Answer{{kOffloadRequested, kGateClosed, kParked, kAppClosed},
+                  kInitiated,
+                  {kActivate, kOpenGateToTarget},
+                  Step::kFinishing},
+       }) {
+    Lifecycle l = after(answer.before);
+    EXPECT_EQ(on(l, answer.input), answer.actions) << static_cast<int>(answer.input);
+    EXPECT_EQ(l.step(), answer.step) << static_cast<int>(answer.input);
+  }
+}
+
+TEST(Lifecycle, EachAnswerOnTheWayHomeIsDealtWith) {
+  using enum Action;
+  const auto uploading = [](std::initializer_list<Input> then) {
+    Lifecycle l = after({kOffloadRequested, kGateClosed, kParked, kInitiated, kUploadRequested});
+    for (const Input input : then)
+      l.on(input);
+    return l;
+  };
+  for (const Answer& answer : {
+           Answer{{}, kAppClosed, {kOpenGateToTarget, kReportStuck}, Step::kFinishing},
+           Answer{{}, kAppDied, {kOpenGateToTarget, kReportStuck}, Step::kFinishing},
+           Answer{{kGateClosed},
+                  kRefused,
+                  {kActivate, kOpenGateToTarget, kReportStuck},
+                  Step::kOffloaded},
+           Answer{{kGateClosed, kAppDied}, kRefused, {kActivate, kReportStuck}, Step::kFinishing},
+           Answer{{kGateClosed}, kFinished, {kReportStuck, kBury, kUnsteer, kFree}, Step::kOver},
+           Answer{{kGateClosed, kTerminated},
+                  kUnparkFailed,
+                  {kBury, kUnsteer, kGiveFrames, kOpenGateToHost, kFree},
+                  Step::kOver},
+           Answer{{kGateClosed, kTerminated, kAppDied},
+                  kUnparkFailed,
+                  {kBury, kUnsteer, kGiveFrames, kFree},
+                  Step::kOver},
+       }) {
+    Lifecycle l = uploading(answer.before);
+    EXPECT_EQ(on(l, answer.input), answer.actions) << static_cast<int>(answer.input);
+    EXPECT_EQ(l.step(), answer.step) << static_cast<int>(answer.input);
+  }
+}
+
+TEST(Lifecycle, TheApplicationsEndCountsOnceAndWaitsForTheStep) {
+  Lifecycle l = after({kOffloadRequested, kGateClosed});
+  EXPECT_THAT(on(l, kAppClosed), IsEmpty());
+  EXPECT_EQ(l.step(), Step::kParking);
+  EXPECT_THAT(on(l, kAppDied), IsEmpty());
+  l.on(kParked);
+  l.on(kInitiated);
+  EXPECT_EQ(l.step(), Step::kFinishing);
+  EXPECT_THAT(on(l, kAppDied), IsEmpty());
+  EXPECT_EQ(l.step(), Step::kFinishing);
+}
+
 TEST(Lifecycle, IgnoresWhatDoesNotBelong) {
   Lifecycle fresh;
   for (const Input input : {kGateClosed, kGateBusy, kParked, kParkFailed, kInitiated, kTerminated,
