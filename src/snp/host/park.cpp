@@ -223,7 +223,11 @@ struct Rings {
 Result<Dump> dump_queues(int fd, const Rings& rings, StreamRange& rx_range, StreamRange& tx_range) {
   for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
     Dump dump;
-    if (!read_tcp_info(fd, dump.info) || !read_dump(fd, dump)) return fail_errno("park, dump");
+    // With the send queue selected a timer of the socket (TSQ, pacing) lets pass for sent what
+    // never leaves: that of an attempt before must not be.
+    if (!select_queue(fd, RepairQueue::kNone) || !read_tcp_info(fd, dump.info) ||
+        !read_dump(fd, dump))
+      return fail_errno("park, dump");
     if (dump.unread > rings.rx.size || dump.bytes_to_send() > rings.tx.size)
       return fail(Errc::kFull, "park: the socket's queues hold more than the rings");
     rx_range = {rings.rx_begin, rings.rx_begin + dump.unread};
