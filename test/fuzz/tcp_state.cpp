@@ -85,6 +85,7 @@ void read_delegated(Input& in, snp::DelegatedState& d) {
   d.fin_pending = in.flag();
   d.reordering_seen = in.flag();
   d.pacing_delta_us = in.take<std::int32_t>();
+  d.mtu_search = in.take<snp::MtuSearch>();
   d.path = in.take<snp::PathModel>();
 }
 

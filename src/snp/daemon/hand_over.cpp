@@ -147,7 +147,8 @@ Input Offloader::unpark(Flow& flow) {
   if (slot != nullptr) {
     SlotNote& note = flow.program->note(flow.slot);
     const Instant now = engine::monotonic_now();
-    note.path.learn(state.delegated, now);
+    note.path.learn(state, now);
+    note.path.learn_search(state);
     note.running_timeout.learn(state.delegated, now);
   }
   follow_shutdown(slot, env_.records[flow.id].memo);

@@ -220,8 +220,8 @@ Reason Offloader::park(Flow& flow) {
       host::default_congestion_control(), handoff_.state.cached);
   SlotNote& note = flow.program->note(flow.slot);
   const Instant now = engine::monotonic_now();
-  note.path.learn(handoff_.state.delegated, now);
-  note.path.tell(handoff_.state.delegated, now);
+  note.path.learn(handoff_.state, now);
+  note.path.tell(handoff_.state, now);
   note.running_timeout.tell(handoff_.state.delegated, now);
   handoff_.rx_range = parked->rx_range;
   handoff_.tx_range = parked->tx_range;

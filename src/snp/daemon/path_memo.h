@@ -13,7 +13,8 @@ namespace snp::daemon {
 class PathMemo {
  public:
   // From the owner that gives the connection away.
-  void learn(const DelegatedState& from, Instant now) noexcept {
+  void learn(const ConnectionState& state, Instant now) noexcept {
+    const DelegatedState& from = state.delegated;
     if (from.srtt_us != 0) {
       srtt_us_ = from.srtt_us;
       rttvar_us_ = from.rttvar_us;
@@ -26,14 +27,29 @@ class PathMemo {
     }
   }
 
+  // From a target; the host has no such search, and what it takes for the peer's segment size may
+  // be what it was told because of it.
+  void learn_search(const ConnectionState& state) noexcept {
+    mtu_search_ = state.delegated.mtu_search;
+    mtu_search_.probe = 0;  // in whose size the host sends that again nobody knows
+    remote_mss_ = state.constant.remote_mss;
+    path_mtu_ = state.cached.path_mtu;
+  }
+
   // For the owner that takes it, when the one before knew nothing.
-  void tell(DelegatedState& to, Instant now) const noexcept {
+  void tell(ConnectionState& state, Instant now) const noexcept {
+    DelegatedState& to = state.delegated;
     if (to.srtt_us == 0 && srtt_us_ != 0) {
       to.srtt_us = srtt_us_;
       to.rttvar_us = rttvar_us_;
       to.min_rtt_us = min_rtt_us_;
     }
     to.reordering_seen = to.reordering_seen || reordering_seen_;
+    if (mtu_search_.mss_limit != 0) {
+      state.constant.remote_mss = remote_mss_;
+      // What the host has been told of the path meanwhile is newer.
+      if (state.cached.path_mtu == path_mtu_) to.mtu_search = mtu_search_;
+    }
     if (!to.path.is_known() && model_.is_known()) {
       to.path = model_;
       to.path.age(static_cast<std::uint64_t>((now - model_at_) / milliseconds(1)));
@@ -47,6 +63,8 @@ class PathMemo {
   std::uint32_t rttvar_us_ = 0;
   std::uint32_t min_rtt_us_ = 0;
   bool reordering_seen_ = false;
+  MtuSearch mtu_search_;
+  std::uint16_t remote_mss_ = 0, path_mtu_ = 0;  // as the search began
   PathModel model_;
   Instant model_at_;
 };

@@ -290,9 +290,22 @@ SocketMark mark_where_it_begins(int fd, const ConnectionState& state, const Plan
   return mark;
 }
 
-Result<Refilled> refill(int fd, const ConnectionState& state, const HostSocketMemo& memo,
+// Linux does not search for what a path carries whose ICMP never comes unless it is told to
+// (tcp_mtu_probing): it gets no larger segments than those that were found to get through.
+std::uint16_t mss_for_host(const ConnectionState& state) {
+  constexpr std::uint32_t kTimestampOption = 12;
+  const std::uint32_t limit = state.delegated.mtu_search.mss_limit;
+  if (limit == 0) return state.constant.remote_mss;
+  const std::uint32_t before_options = limit + (state.constant.timestamps ? kTimestampOption : 0);
+  return static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(state.constant.remote_mss, before_options));
+}
+
+Result<Refilled> refill(int fd, const ConnectionState& given, const HostSocketMemo& memo,
                         const StreamRing& rx, const StreamRange& rx_range, const StreamRing& tx,
                         const StreamRange& tx_range) {
+  ConnectionState state = given;
+  state.constant.remote_mss = mss_for_host(given);
   const auto plan = make_plan(state, rx, rx_range, tx, tx_range);
   if (!plan) return Failure(plan.error());
   // It is silent already, unless an earlier attempt got further.

@@ -72,7 +72,7 @@ struct alignas(64) FlowRecord {
   PairPlace place;  // kLocal; place.peer also while the two are parked
 };
 
-static_assert(sizeof(FlowRecord) <= 640);
+static_assert(sizeof(FlowRecord) <= 704);
 
 // Replaces the snapshot as a whole. One writer.
 inline void commit(FlowRecord& record, const FlowSnapshot& snapshot) noexcept {

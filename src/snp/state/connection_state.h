@@ -103,6 +103,17 @@ struct PathModel {
   }
 };
 
+// The search for what a path carries whose ICMP never comes (RFC 4821, 8899). Bytes of payload.
+struct MtuSearch {
+  std::uint16_t mss_limit = 0;  // has got through, or is to be tried; 0: there is no search
+  std::uint16_t mss_high = 0;   // has not, or nobody has tried
+  std::uint16_t probe = 0;      // is out, up to probe_end; 0: none is
+  SeqNum probe_end{};
+  bool tries_high = false;                // the next probe has all of it
+  std::uint8_t probes_lost = 0;           // of the present size
+  std::int32_t next_probe_delta_ms = -1;  // from the hand-over; -1: once something gets through
+};
+
 // The target's while the connection is offloaded; comes back at upload.
 struct DelegatedState {
   TcpState state = TcpState::kEstablished;
@@ -130,6 +141,7 @@ struct DelegatedState {
   std::uint32_t cwnd_bytes = 0;  // 0: initial window
   std::uint32_t ssthresh_bytes = 0xffffffff;
   PathModel path;
+  MtuSearch mtu_search;
   std::uint8_t retransmits = 0;  // of the segment at snd_una
   std::uint8_t keepalive_probes = 0;
   std::uint8_t persist_probes = 0;   // unanswered

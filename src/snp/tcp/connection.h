@@ -300,6 +300,8 @@ class alignas(64) Connection {
   [[nodiscard]] std::uint32_t mtu_probe_due(Instant now) const noexcept;
   SegmentPlan make_mtu_probe(std::uint32_t size, Instant now) noexcept;
   void check_mtu_probe(Instant now) noexcept;
+  void start_mtu_search(const MtuSearch& search, Instant now) noexcept;
+  [[nodiscard]] MtuSearch export_mtu_search(Instant now) const noexcept;
   bool is_mtu_probe_lost(Instant now) noexcept;
   void forget_mss_limit() noexcept;
   void try_full_mss_later(Instant now) noexcept;

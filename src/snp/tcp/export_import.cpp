@@ -10,13 +10,6 @@ namespace {
 constexpr std::uint32_t kInitialSegments = 10;  // RFC 6928
 constexpr std::uint8_t kMaxWindShift = 14;      // RFC 7323 2.3
 
-std::int32_t remaining_ms(Instant deadline, Instant now) noexcept {
-  if (deadline == kNever) return -1;
-  if (deadline <= now) return 0;
-  return static_cast<std::int32_t>(
-      std::min<std::int64_t>((deadline - now) / milliseconds(1), 0x7fffffff));
-}
-
 std::int32_t to_us(Duration time) noexcept {
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
   return static_cast<std::int32_t>(std::clamp<std::int64_t>(
@@ -73,6 +66,7 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       max_ack_delay_(limits.max_ack_delay),
       constant_(state.constant),
       cached_(state.cached) {
+  start_mtu_search(state.delegated.mtu_search, now);
   apply_cached();
   start_buffers(state.delegated, limits, now);
   start_sending(state.delegated, now);
@@ -122,10 +116,10 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
 }
 
 // RFC 6298 5.4, RFC 5681 3.1: what is outstanding after a timeout counts as lost, but for the first
-// segment, which was sent again. Else each hand-over on the way would cost another timeout.
+// window, which was sent again. Else each hand-over on the way would cost another timeout.
 void Connection::start_after_timeout(Instant now) noexcept {
   board_.mark_all_lost();
-  board_.on_retransmitted(snd_una_, seq_min(snd_una_ + snd_mss_, snd_nxt_), us(now));
+  board_.on_retransmitted(snd_una_, seq_min(snd_una_ + loss_window(), snd_nxt_), us(now));
   recovery_ = Recovery::kTimeout;
   recover_ = snd_nxt_;
 }
@@ -218,6 +212,7 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
   out.cwnd_bytes = is_reducing ? cc_.ssthresh : cc_.cwnd;
   out.ssthresh_bytes = cc_.ssthresh;
   if (cc_algorithm_->model != nullptr) out.path = cc_algorithm_->model(cc_, now);
+  out.mtu_search = export_mtu_search(now);
   out.retransmits = retransmits_;
   out.keepalive_probes = keepalive_probes_;
   out.persist_probes = persist_probes_;

@@ -50,6 +50,29 @@ void Connection::suspect_black_hole(Instant now) noexcept {
   apply_cached();
 }
 
+void Connection::start_mtu_search(const MtuSearch& search, Instant now) noexcept {
+  if (search.mss_limit == 0) return;
+  mss_limit_ = std::max<std::uint32_t>(search.mss_limit, least_mss());
+  mss_high_ = search.mss_high;
+  mtu_probe_ = search.probe > mss_limit_ ? search.probe : 0;
+  mtu_probe_end_ = search.probe_end;
+  tries_full_mss_ = search.tries_high;
+  mtu_probes_lost_ = std::min(search.probes_lost, kMaxProbes);
+  if (search.next_probe_delta_ms >= 0)
+    next_mtu_probe_ = now + milliseconds(search.next_probe_delta_ms);
+}
+
+MtuSearch Connection::export_mtu_search(Instant now) const noexcept {
+  if (mss_limit_ == 0) return {};
+  return {.mss_limit = static_cast<std::uint16_t>(mss_limit_),
+          .mss_high = static_cast<std::uint16_t>(mss_high_),
+          .probe = static_cast<std::uint16_t>(mtu_probe_),
+          .probe_end = mtu_probe_end_,
+          .tries_high = tries_full_mss_,
+          .probes_lost = mtu_probes_lost_,
+          .next_probe_delta_ms = remaining_ms(next_mtu_probe_, now)};
+}
+
 void Connection::forget_mss_limit() noexcept {
   mss_limit_ = mss_high_ = mtu_probe_ = 0;
   tries_full_mss_ = false;

@@ -51,4 +51,12 @@ class TimerTable {
   std::array<Instant, 6> deadlines_{kNever, kNever, kNever, kNever, kNever, kNever};
 };
 
+// As a timer travels: what is left of it in ms, -1 when it is not running (reference 4.3).
+constexpr std::int32_t remaining_ms(Instant deadline, Instant now) noexcept {
+  if (deadline == kNever) return -1;
+  if (deadline <= now) return 0;
+  return static_cast<std::int32_t>(
+      std::min<std::int64_t>((deadline - now) / milliseconds(1), 0x7fffffff));
+}
+
 }  // namespace snp::tcp
