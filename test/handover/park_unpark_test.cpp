@@ -314,5 +314,35 @@ TEST(ParkUnpark, TimestampClockGoesOn) {
   }
 }
 
+// A host that paces stamps what it sends with the time at which the last burst is paid for. To go
+// on behind that would be PAWS's to drop (RFC 7323 5.3).
+TEST(ParkUnpark, TimestampsGoOnAheadOfAHostThatPaces) {
+  ParkingLab lab;
+  const Connection c = lab.connect_pair(Family::kV4);
+  const Bytes unpaced = pattern(4, 40'000);  // the first ten segments are free
+  write_all(c.host.get(), unpaced);
+  ASSERT_EQ(read_some(c.peer.get(), unpaced.size()), unpaced);
+  constexpr std::uint32_t kRate = 20'000;  // bytes per second: two segments take 0.15 s
+  ASSERT_TRUE(host::set_option(c.host.get(), SOL_SOCKET, SO_MAX_PACING_RATE, kRate));
+  WireTap tap(lab.net());
+  const Bytes request = pattern(5, 4000);
+  write_all(c.host.get(), request);
+  for (int i = 0; i < 4; ++i) {  // at first each is acknowledged at once
+    write_all(c.peer.get(), pattern(6, 100));
+    EXPECT_EQ(read_some(c.host.get(), 100).size(), 100u);
+  }
+  RingPair rings(kRingBytes);
+  const auto parked = lab.park(c, rings);
+  ASSERT_TRUE(parked);
+  std::uint32_t latest = 0;
+  for (const WireTap::Seen& seen : tap.take())
+    if (seen.from_left && (latest == 0 || static_cast<std::int32_t>(seen.ts_val - latest) > 0))
+      latest = seen.ts_val;
+  ASSERT_NE(latest, 0u);
+  EXPECT_GE(static_cast<std::int32_t>(parked->state.delegated.ts_val - latest), 0);
+  ASSERT_TRUE(lab.unpark(c, *parked, rings));
+  EXPECT_EQ(read_some(c.peer.get(), request.size()), request);
+}
+
 }  // namespace
 }  // namespace snp::test

@@ -96,7 +96,8 @@ std::vector<WireTap::Seen> WireTap::take() {
     if (parse_frame(std::span(frame).first(static_cast<std::size_t>(got)), 0, parsed) ==
         FrameVerdict::kTcp)
       seen.push_back({from.sll_pkttype != PACKET_OUTGOING, parsed.segment.flags,
-                      parsed.segment.seg_seq, parsed.segment.payload.size()});
+                      parsed.segment.seg_seq, parsed.segment.payload.size(),
+                      parsed.segment.options.ts_val});
   }
 }
 

@@ -47,6 +47,7 @@ class WireTap {
     std::uint8_t flags = 0;
     SeqNum seq;
     std::size_t payload_bytes = 0;
+    std::uint32_t ts_val = 0;
   };
   // On the right side, behind the left side's steering: only what really came or went.
   explicit WireTap(const NetnsLab& net);

@@ -286,6 +286,18 @@ DelegatedState to_delegated(const Dump& dump) {
   return to;
 }
 
+// A host that paces stamps a segment with the time at which it may leave (Linux, tcp_wstamp_ns): up
+// to one burst ahead of the clock that it tells. Going on behind that would be PAWS's to drop.
+std::uint32_t stamps_ahead_ms(const tcp_info& info, const CachedState& cached) {
+  constexpr std::uint64_t kMostAtOnce = 65536;
+  constexpr std::uint64_t kMostAhead = 1000;
+  const bool is_pacing = std::string_view(cached.congestion_control.data()).starts_with("bbr") ||
+                         cached.max_pacing_rate != 0;
+  if (!is_pacing || info.tcpi_pacing_rate == 0) return 0;
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(kMostAtOnce * 1000 / info.tcpi_pacing_rate + 1, kMostAhead));
+}
+
 Result<FourTuple> read_tuple(int fd) {
   const auto local = local_address(fd);
   const auto remote = remote_address(fd);
@@ -336,6 +348,7 @@ Result<Parked> dump(int fd, const HostSocketMemo& memo, const StreamRing& rx,
   parked.state.cached.path_mtu =
       static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->info.tcpi_pmtu, 65535));
   parked.state.delegated = to_delegated(*dump);
+  parked.state.delegated.ts_val += stamps_ahead_ms(dump->info, parked.state.cached);
   read_path(fd, parked.state.cached.congestion_control.data(), parked.state.delegated.path);
   if (dump->info.tcpi_state == kKernelCloseWait) parked.memo.shutdown_read = 0;  // it was the FIN
   // Bytes as they were dumped. Segments as late as can be: what was due leaves in repair mode, too,

@@ -157,7 +157,7 @@ void Connection::start_receiving(const DelegatedState& delegated, Instant now) n
   const std::uint32_t free = streams_.rx.size - std::min(stored, streams_.rx.size);
   rcv_adv_ = seq_max(seq_min(rcv_adv_, rcv_nxt_ + (free > slack ? free - slack : 0)), rcv_nxt_);
   if (rcv_nxt_ != last_ack_sent_) {
-    // How long it has been owed is not known, and there is a limit (RFC 9293 3.8.6.3 MUST-58).
+    // How long it has been owed is not known, and there is a limit (RFC 9293 3.8.6.3 MUST-40).
     unacked_bytes_ = rcv_nxt_ - last_ack_sent_;
     ack_now_ = true;
   }
