@@ -17,6 +17,7 @@ using snp::tcp::Connection;
 using snp::tcp::Streams;
 
 constexpr std::uint32_t kRing = 1u << 14;
+constexpr std::uint32_t kMostWindow = 1u << 30;  // RFC 7323 2.3
 constexpr std::uint64_t kFirstPosition = 1u << 20;
 
 // Reads small integers from the input; zeros when it is used up.
@@ -152,7 +153,7 @@ class Bench {
     SNP_ASSERT(streams.rx_range.length() <= kRing && streams.tx_range.length() <= kRing);
     const auto info = connection_->info();
     SNP_ASSERT(info.unacked_bytes <= streams.tx_range.length() + 1);
-    SNP_ASSERT(info.cwnd_bytes != 0);
+    SNP_ASSERT(info.cwnd_bytes != 0 && info.cwnd_bytes <= kMostWindow);
   }
 
   Input& input_;

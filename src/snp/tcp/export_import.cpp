@@ -7,8 +7,9 @@
 namespace snp::tcp {
 namespace {
 
-constexpr std::uint32_t kInitialSegments = 10;  // RFC 6928
-constexpr std::uint8_t kMaxWindShift = 14;      // RFC 7323 2.3
+constexpr std::uint32_t kInitialSegments = 10;   // RFC 6928
+constexpr std::uint8_t kMaxWindShift = 14;       // RFC 7323 2.3
+constexpr std::uint32_t kMostWindow = 1u << 30;  // RFC 7323 2.3: no peer can offer more
 
 std::int32_t to_us(Duration time) noexcept {
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
@@ -78,7 +79,7 @@ void Connection::start_sending(const DelegatedState& delegated, Instant now) noe
   reo_round_end_ = snd_una_;
   has_reordering_ = delegated.reordering_seen;
   is_cwr_due_ = constant_.ecn && delegated.cwr_due;
-  cc_.cwnd = delegated.cwnd_bytes != 0 ? std::max(delegated.cwnd_bytes, snd_mss_)
+  cc_.cwnd = delegated.cwnd_bytes != 0 ? std::clamp(delegated.cwnd_bytes, snd_mss_, kMostWindow)
                                        : kInitialSegments * snd_mss_;
   cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
   cc_algorithm_->start(cc_, rtt_.srtt_us(), delegated.path, now);
@@ -206,8 +207,9 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
   out.rttvar_us = rtt_.rttvar_us();
   out.min_rtt_us = rtt_.min_rtt_us();
   out.rto_ms = rtt_.rto_us() / 1000;
-  // In recovery the window is a tool of the moment; where it was going to end is what counts.
-  const bool is_reducing = !cc_algorithm_->owns_window &&
+  // In recovery the window is a tool of the moment; where it was going to end is what counts. One
+  // that the recovery leaves alone goes on as it is.
+  const bool is_reducing = !cc_algorithm_->owns_window && !keeps_window_ &&
                            (recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction);
   out.cwnd_bytes = is_reducing ? cc_.ssthresh : cc_.cwnd;
   out.ssthresh_bytes = cc_.ssthresh;
