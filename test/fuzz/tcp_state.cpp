@@ -85,8 +85,6 @@ void read_delegated(Input& in, snp::DelegatedState& d) {
   d.fin_pending = in.flag();
   d.reordering_seen = in.flag();
   d.pacing_delta_us = in.take<std::int32_t>();
-  d.mtu_search = in.take<snp::MtuSearch>();
-  d.path = in.take<snp::PathModel>();
 }
 
 // As the next owner reads it.
@@ -122,6 +120,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   snp::ConnectionState state;
   read_agreed(in, state);
   read_delegated(in, state.delegated);
+  state.mtu_search = in.take<snp::MtuSearch>();
+  state.path = in.take<snp::PathModel>();
   std::vector<std::byte> tx(kRing);
   std::vector<std::byte> rx(kRing);
   const std::uint64_t queued = in.take<std::uint32_t>() % (kRing + 1);
@@ -145,8 +145,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   SNP_ASSERT(once.delegated.snd_wnd == twice.delegated.snd_wnd);
   SNP_ASSERT(once.delegated.cwnd_bytes == twice.delegated.cwnd_bytes);
   SNP_ASSERT(once.delegated.ssthresh_bytes == twice.delegated.ssthresh_bytes);
-  SNP_ASSERT(once.delegated.path.marked_share == twice.delegated.path.marked_share);
-  SNP_ASSERT(once.delegated.path.bandwidth == twice.delegated.path.bandwidth);
+  SNP_ASSERT(once.path.marked_share == twice.path.marked_share);
+  SNP_ASSERT(once.path.bandwidth == twice.path.bandwidth);
   SNP_ASSERT(once.delegated.reordering_seen == twice.delegated.reordering_seen);
   SNP_ASSERT(once.delegated.srtt_us == twice.delegated.srtt_us);
   SNP_ASSERT(once.delegated.fin_pending == twice.delegated.fin_pending);

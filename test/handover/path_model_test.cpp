@@ -45,7 +45,7 @@ PathModel parked_model(ParkingLab& lab, const Connection& c) {
   const auto parked = lab.park(c, rings);
   EXPECT_TRUE(parked) << parked.error().message;
   if (!parked) return {};
-  const PathModel path = parked->state.delegated.path;
+  const PathModel path = parked->state.path;
   EXPECT_TRUE(lab.unpark(c, *parked, rings));
   return path;
 }

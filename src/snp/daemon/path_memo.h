@@ -21,8 +21,8 @@ class PathMemo {
       min_rtt_us_ = from.min_rtt_us;
     }
     reordering_seen_ = reordering_seen_ || from.reordering_seen;
-    if (from.path.is_known()) {
-      model_ = from.path;
+    if (state.path.is_known()) {
+      model_ = state.path;
       model_at_ = now;
     }
   }
@@ -30,7 +30,7 @@ class PathMemo {
   // From a target; the host has no such search, and what it takes for the peer's segment size may
   // be what it was told because of it.
   void learn_search(const ConnectionState& state) noexcept {
-    mtu_search_ = state.delegated.mtu_search;
+    mtu_search_ = state.mtu_search;
     mtu_search_.probe = 0;  // in whose size the host sends that again nobody knows
     remote_mss_ = state.constant.remote_mss;
     path_mtu_ = state.cached.path_mtu;
@@ -48,11 +48,11 @@ class PathMemo {
     if (mtu_search_.mss_limit != 0) {
       state.constant.remote_mss = remote_mss_;
       // What the host has been told of the path meanwhile is newer.
-      if (state.cached.path_mtu == path_mtu_) to.mtu_search = mtu_search_;
+      if (state.cached.path_mtu == path_mtu_) state.mtu_search = mtu_search_;
     }
-    if (!to.path.is_known() && model_.is_known()) {
-      to.path = model_;
-      to.path.age(static_cast<std::uint64_t>((now - model_at_) / milliseconds(1)));
+    if (!state.path.is_known() && model_.is_known()) {
+      state.path = model_;
+      state.path.age(static_cast<std::uint64_t>((now - model_at_) / milliseconds(1)));
     }
   }
 

@@ -55,45 +55,45 @@ TEST(PathMemo, ReorderingOnceSeenIsTold) {
 TEST(PathMemo, TheModelOfAPathOutlivesAHostWithoutOne) {
   PathMemo known;
   ConnectionState from;
-  from.delegated.path = {.bandwidth = 5'000'000,
-                         .inflight_longterm = 90'000,
-                         .min_rtt_us = 20'000,
-                         .min_rtt_age_ms = 700,
-                         .probe_rtt_age_ms = 65'000,
-                         .probe_bw_wait_ms = 900};
+  from.path = {.bandwidth = 5'000'000,
+               .inflight_longterm = 90'000,
+               .min_rtt_us = 20'000,
+               .min_rtt_age_ms = 700,
+               .probe_rtt_age_ms = 65'000,
+               .probe_bw_wait_ms = 900};
   known.learn(from, kStart);
   known.learn(ConnectionState{}, kStart + seconds(1));
 
   ConnectionState to;
   known.tell(to, kStart + milliseconds(600));
-  EXPECT_EQ(to.delegated.path.bandwidth, 5'000'000u);
-  EXPECT_EQ(to.delegated.path.inflight_longterm, 90'000u);
-  EXPECT_EQ(to.delegated.path.min_rtt_us, 20'000u);
-  EXPECT_EQ(to.delegated.path.min_rtt_age_ms, 1300u);
-  EXPECT_EQ(to.delegated.path.probe_rtt_age_ms, 0xffffu) << "does not begin anew";
-  EXPECT_EQ(to.delegated.path.probe_bw_wait_ms, 300u);
+  EXPECT_EQ(to.path.bandwidth, 5'000'000u);
+  EXPECT_EQ(to.path.inflight_longterm, 90'000u);
+  EXPECT_EQ(to.path.min_rtt_us, 20'000u);
+  EXPECT_EQ(to.path.min_rtt_age_ms, 1300u);
+  EXPECT_EQ(to.path.probe_rtt_age_ms, 0xffffu) << "does not begin anew";
+  EXPECT_EQ(to.path.probe_bw_wait_ms, 300u);
 
   ConnectionState late;
   known.tell(late, kStart + seconds(600));
-  EXPECT_EQ(late.delegated.path.probe_bw_wait_ms, 0u);
-  EXPECT_EQ(late.delegated.path.min_rtt_age_ms, 0xffffu);
+  EXPECT_EQ(late.path.probe_bw_wait_ms, 0u);
+  EXPECT_EQ(late.path.min_rtt_age_ms, 0xffffu);
 
   ConnectionState newer;
-  newer.delegated.path.bandwidth = 1'000'000;
+  newer.path.bandwidth = 1'000'000;
   known.tell(newer, kStart);
-  EXPECT_EQ(newer.delegated.path.bandwidth, 1'000'000u) << "the host's own, later one";
+  EXPECT_EQ(newer.path.bandwidth, 1'000'000u) << "the host's own, later one";
 }
 
 // RFC 8257: with alpha forgotten, the first mark would halve the window.
 TEST(PathMemo, TheMarkedShareIsPartOfTheModel) {
   PathMemo known;
   ConnectionState from;
-  from.delegated.path.marked_share = 4000;
+  from.path.marked_share = 4000;
   known.learn(from, kStart);
   ConnectionState to;
   known.learn(to, kStart);
   known.tell(to, kStart);
-  EXPECT_EQ(to.delegated.path.marked_share, 4000u);
+  EXPECT_EQ(to.path.marked_share, 4000u);
 }
 
 // The host is told of smaller segments, and that is what it says the peer takes.
@@ -102,7 +102,7 @@ TEST(PathMemo, TheSearchForThePathsMtuGoesOnAfterAStayInTheHost) {
   ConnectionState from;
   from.constant.remote_mss = 1460;
   from.cached.path_mtu = 1500;
-  from.delegated.mtu_search = {.mss_limit = 730, .mss_high = 1460};
+  from.mtu_search = {.mss_limit = 730, .mss_high = 1460};
   known.learn_search(from);
 
   ConnectionState to;
@@ -110,19 +110,19 @@ TEST(PathMemo, TheSearchForThePathsMtuGoesOnAfterAStayInTheHost) {
   to.cached.path_mtu = 1500;
   known.tell(to, kStart);
   EXPECT_EQ(to.constant.remote_mss, 1460u);
-  EXPECT_EQ(to.delegated.mtu_search.mss_limit, 730u);
-  EXPECT_EQ(to.delegated.mtu_search.mss_high, 1460u);
+  EXPECT_EQ(to.mtu_search.mss_limit, 730u);
+  EXPECT_EQ(to.mtu_search.mss_high, 1460u);
 
   ConnectionState told;  // by ICMP, meanwhile
   told.cached.path_mtu = 1400;
   known.tell(told, kStart);
-  EXPECT_EQ(told.delegated.mtu_search.mss_limit, 0u);
+  EXPECT_EQ(told.mtu_search.mss_limit, 0u);
 
-  from.delegated.mtu_search = {};  // larger ones got through after all
+  from.mtu_search = {};  // larger ones got through after all
   known.learn_search(from);
-  to.delegated.mtu_search = {};
+  to.mtu_search = {};
   known.tell(to, kStart);
-  EXPECT_EQ(to.delegated.mtu_search.mss_limit, 0u);
+  EXPECT_EQ(to.mtu_search.mss_limit, 0u);
 }
 
 }  // namespace

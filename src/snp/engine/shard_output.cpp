@@ -255,6 +255,8 @@ void Shard::publish_info(Flow& flow, Instant now) noexcept {
   flow.info_at = now;
   const tcp::Info info = flow.connection->info();
   flow.info.store(info);
+  ipc::store_path(*flow.record, flow.connection->export_path(now),
+                  flow.connection->export_mtu_search(now), to_ms_ticks(now));
   if (flow.slot == nullptr) return;
   constexpr auto kRelaxed = std::memory_order_relaxed;
   ipc::SlotInfo& out = flow.slot->info;

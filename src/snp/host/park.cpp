@@ -349,7 +349,7 @@ Result<Parked> dump(int fd, const HostSocketMemo& memo, const StreamRing& rx,
       static_cast<std::uint16_t>(std::min<std::uint32_t>(dump->info.tcpi_pmtu, 65535));
   parked.state.delegated = to_delegated(*dump);
   parked.state.delegated.ts_val += stamps_ahead_ms(dump->info, parked.state.cached);
-  read_path(fd, parked.state.cached.congestion_control.data(), parked.state.delegated.path);
+  read_path(fd, parked.state.cached.congestion_control.data(), parked.state.path);
   if (dump->info.tcpi_state == kKernelCloseWait) parked.memo.shutdown_read = 0;  // it was the FIN
   // Bytes as they were dumped. Segments as late as can be: what was due leaves in repair mode, too,
   // and the fence counts it.

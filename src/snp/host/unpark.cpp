@@ -294,7 +294,7 @@ SocketMark mark_where_it_begins(int fd, const ConnectionState& state, const Plan
 // (tcp_mtu_probing): it gets no larger segments than those that were found to get through.
 std::uint16_t mss_for_host(const ConnectionState& state) {
   constexpr std::uint32_t kTimestampOption = 12;
-  const std::uint32_t limit = state.delegated.mtu_search.mss_limit;
+  const std::uint32_t limit = state.mtu_search.mss_limit;
   if (limit == 0) return state.constant.remote_mss;
   const std::uint32_t before_options = limit + (state.constant.timestamps ? kTimestampOption : 0);
   return static_cast<std::uint16_t>(

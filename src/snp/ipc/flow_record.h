@@ -68,11 +68,15 @@ struct alignas(64) FlowRecord {
   std::array<FlowSnapshot, 2> snapshots;
   ConstState constant;
   CachedState cached;
+  // As of `path_at_ms`, once in a while: a kill costs what was found since.
+  PathModel path;
+  MtuSearch mtu_search;
+  std::uint32_t path_at_ms = 0;
   HostSocketMemo memo;
   PairPlace place;  // kLocal; place.peer also while the two are parked
 };
 
-static_assert(sizeof(FlowRecord) <= 704);
+static_assert(sizeof(FlowRecord) <= 640);
 
 // Replaces the snapshot as a whole. One writer.
 inline void commit(FlowRecord& record, const FlowSnapshot& snapshot) noexcept {
@@ -89,16 +93,25 @@ inline void commit(FlowRecord& record, const FlowSnapshot& snapshot) noexcept {
 [[nodiscard]] inline ConnectionState state_of(const FlowRecord& record,
                                               std::uint32_t now_ms) noexcept {
   const FlowSnapshot& snapshot = snapshot_of(record);
-  ConnectionState state{record.constant, record.cached, snapshot.delegated};
+  ConnectionState state{record.constant, record.cached, snapshot.delegated, record.path,
+                        record.mtu_search};
   const std::uint32_t passed_ms = now_ms - snapshot.at_ms;
   state.delegated.ts_val += passed_ms;
   state.delegated.ts_recent_age_ms += passed_ms;
   state.delegated.silence_ms += passed_ms;
   state.delegated.stall_ms += passed_ms;
-  state.delegated.path.age(passed_ms);
+  state.path.age(now_ms - record.path_at_ms);
+  state.mtu_search.age(now_ms - record.path_at_ms);
   state.delegated.snd_max =
       seq_max(state.delegated.snd_max, SeqNum(record.snd_max.load(std::memory_order_relaxed)));
   return state;
+}
+
+inline void store_path(FlowRecord& record, const PathModel& path, const MtuSearch& mtu_search,
+                       std::uint32_t now_ms) noexcept {
+  record.path = path;
+  record.mtu_search = mtu_search;
+  record.path_at_ms = now_ms;
 }
 
 // Control thread, before park() empties the socket: the record tells the whole truth from here on.
@@ -107,6 +120,7 @@ inline void store_state(FlowRecord& record, const ConnectionState& state,
                         std::uint32_t now_ms) noexcept {
   record.constant = state.constant;
   record.cached = state.cached;
+  store_path(record, state.path, state.mtu_search, now_ms);
   record.tx_end.store(tx_range.end, std::memory_order_relaxed);
   record.rx_begin.store(rx_range.begin, std::memory_order_relaxed);
   record.snd_max.store(state.delegated.snd_max.value(), std::memory_order_relaxed);

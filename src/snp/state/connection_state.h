@@ -112,6 +112,13 @@ struct MtuSearch {
   bool tries_high = false;                // the next probe has all of it
   std::uint8_t probes_lost = 0;           // of the present size
   std::int32_t next_probe_delta_ms = -1;  // from the hand-over; -1: once something gets through
+
+  // It was `ms` ago.
+  constexpr void age(std::uint32_t ms) noexcept {
+    if (next_probe_delta_ms > 0)
+      next_probe_delta_ms = static_cast<std::int32_t>(
+          std::max<std::int64_t>(std::int64_t{next_probe_delta_ms} - ms, 0));
+  }
 };
 
 // The target's while the connection is offloaded; comes back at upload.
@@ -140,8 +147,6 @@ struct DelegatedState {
   std::uint32_t rto_ms = 0;
   std::uint32_t cwnd_bytes = 0;  // 0: initial window
   std::uint32_t ssthresh_bytes = 0xffffffff;
-  PathModel path;
-  MtuSearch mtu_search;
   std::uint8_t retransmits = 0;  // of the segment at snd_una
   std::uint8_t keepalive_probes = 0;
   std::uint8_t persist_probes = 0;   // unanswered
@@ -174,6 +179,9 @@ struct ConnectionState {
   ConstState constant;
   CachedState cached;
   DelegatedState delegated;
+  // What was found out about the path.
+  PathModel path{};
+  MtuSearch mtu_search{};
 };
 
 static_assert(std::is_trivially_copyable_v<ConnectionState>);

@@ -145,6 +145,9 @@ class alignas(64) Connection {
   // gives.
   void freeze(Instant now) noexcept;
   [[nodiscard]] ConnectionState export_state(Instant now) const noexcept;
+  // What was found out about the path, for the flow record: now and then.
+  [[nodiscard]] PathModel export_path(Instant now) const noexcept;
+  [[nodiscard]] MtuSearch export_mtu_search(Instant now) const noexcept;
   // Only what changes, for the flow record: after every turn of the shard, frozen or not.
   [[nodiscard]] DelegatedState export_delegated(Instant now) const noexcept;
 
@@ -301,7 +304,6 @@ class alignas(64) Connection {
   SegmentPlan make_mtu_probe(std::uint32_t size, Instant now) noexcept;
   void check_mtu_probe(Instant now) noexcept;
   void start_mtu_search(const MtuSearch& search, Instant now) noexcept;
-  [[nodiscard]] MtuSearch export_mtu_search(Instant now) const noexcept;
   bool is_mtu_probe_lost(Instant now) noexcept;
   void forget_mss_limit() noexcept;
   void try_full_mss_later(Instant now) noexcept;
@@ -322,7 +324,7 @@ class alignas(64) Connection {
   bool gives_up(std::uint32_t attempts, Instant now) noexcept;
 
   // export_import.cpp
-  void start_sending(const DelegatedState& delegated, Instant now) noexcept;
+  void start_sending(const DelegatedState& delegated, const PathModel& path, Instant now) noexcept;
   void start_after_timeout(Instant now) noexcept;
   void start_fin(const DelegatedState& delegated) noexcept;
   void start_receiving(const DelegatedState& delegated, Instant now) noexcept;

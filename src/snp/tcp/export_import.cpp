@@ -67,22 +67,23 @@ Connection::Connection(const ConnectionState& state, const Streams& streams, con
       max_ack_delay_(limits.max_ack_delay),
       constant_(state.constant),
       cached_(state.cached) {
-  start_mtu_search(state.delegated.mtu_search, now);
+  start_mtu_search(state.mtu_search, now);
   apply_cached();
   start_buffers(state.delegated, limits, now);
-  start_sending(state.delegated, now);
+  start_sending(state.delegated, state.path, now);
   start_receiving(state.delegated, now);
   predict();
 }
 
-void Connection::start_sending(const DelegatedState& delegated, Instant now) noexcept {
+void Connection::start_sending(const DelegatedState& delegated, const PathModel& path,
+                               Instant now) noexcept {
   reo_round_end_ = snd_una_;
   has_reordering_ = delegated.reordering_seen;
   is_cwr_due_ = constant_.ecn && delegated.cwr_due;
   cc_.cwnd = delegated.cwnd_bytes != 0 ? std::clamp(delegated.cwnd_bytes, snd_mss_, kMostWindow)
                                        : kInitialSegments * snd_mss_;
   cc_.ssthresh = std::max(delegated.ssthresh_bytes, 2 * snd_mss_);
-  cc_algorithm_->start(cc_, rtt_.srtt_us(), delegated.path, now);
+  cc_algorithm_->start(cc_, rtt_.srtt_us(), path, now);
   pacing_at_ = now + std::min<Duration>(microseconds(delegated.pacing_delta_us), kLongestPause);
   if (pacing_at_ > now + kPacingBurst) timers_.set(Timer::kPacing, pacing_at_);
   start_fin(delegated);
@@ -184,7 +185,11 @@ void Connection::freeze(Instant /*now*/) noexcept {
 // Data that came out of order is dropped, although it was SACKed: the next owner has no place for
 // it (reference 4.11); RFC 2018 8 allows that.
 ConnectionState Connection::export_state(Instant now) const noexcept {
-  return {constant_, cached_, export_delegated(now)};
+  return {constant_, cached_, export_delegated(now), export_path(now), export_mtu_search(now)};
+}
+
+PathModel Connection::export_path(Instant now) const noexcept {
+  return cc_algorithm_->model == nullptr ? PathModel{} : cc_algorithm_->model(cc_, now);
 }
 
 DelegatedState Connection::export_delegated(Instant now) const noexcept {
@@ -213,8 +218,6 @@ DelegatedState Connection::export_delegated(Instant now) const noexcept {
                            (recovery_ == Recovery::kFast || recovery_ == Recovery::kReduction);
   out.cwnd_bytes = is_reducing ? cc_.ssthresh : cc_.cwnd;
   out.ssthresh_bytes = cc_.ssthresh;
-  if (cc_algorithm_->model != nullptr) out.path = cc_algorithm_->model(cc_, now);
-  out.mtu_search = export_mtu_search(now);
   out.retransmits = retransmits_;
   out.keepalive_probes = keepalive_probes_;
   out.persist_probes = persist_probes_;
