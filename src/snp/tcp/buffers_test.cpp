@@ -102,6 +102,86 @@ TEST(Buffers, AUsersSizeIsKept) {
   EXPECT_EQ(steps.connection().receive_buffer(), 100'000u);
 }
 
+// Twice what was read in a round trip and sixteen segments; and as much ahead as it is more than
+// before, for which a quarter of the buffer stands at first (Linux's tcp_rcv_space_adjust).
+TEST(Buffers, TheWindowGrowsByWhatARoundTripBrings) {
+  Steps steps(tuned());
+  std::uint32_t seq = 0;
+  pass_round(steps, seq, 1'000);
+  EXPECT_EQ(steps.connection().receive_buffer(), kBuffer);
+  pass_round(steps, seq, 20'000);  // 21'000 since the beginning
+  constexpr std::uint32_t kTwice = 2 * 21'000 + 16 * 1'000;
+  constexpr std::uint32_t kAhead = 2ull * kTwice * (21'000 - kBuffer / 4) / (kBuffer / 4);
+  EXPECT_EQ(steps.connection().receive_buffer(), kTwice + kAhead);
+  pass_round(steps, seq, 21'000);  // no more than before
+  EXPECT_EQ(steps.connection().receive_buffer(), kTwice + kAhead);
+  pass_round(steps, seq, 22'000);  // a little more: what it wants is less than there is
+  EXPECT_EQ(steps.connection().receive_buffer(), kTwice + kAhead);
+}
+
+TEST(Buffers, NoWindowIsLargerThanTheRing) {
+  Start start = tuned();
+  start.ring = 2 * kBuffer;
+  Steps steps(start);
+  std::uint32_t seq = 0;
+  for (const std::uint32_t bytes : {1'000u, 50'000u, 80'000u})
+    pass_round(steps, seq, std::min(bytes, steps.connection().receive_buffer() / 1200 * 1000));
+  EXPECT_EQ(steps.connection().receive_buffer(), 2 * kBuffer);
+}
+
+TEST(Buffers, AUsersSizeIsBoundedByTheRingAndALeast) {
+  Steps steps(tuned());
+  CachedState cached = tuned().state.cached;
+  cached.receive_buffer = cached.send_buffer = 1;
+  steps.update(cached);
+  EXPECT_EQ(steps.connection().receive_buffer(), 2048u);
+  EXPECT_EQ(steps.connection().send_buffer(), 2048u);
+  cached.receive_buffer = cached.send_buffer = 2 * kRing;
+  steps.update(cached);
+  EXPECT_EQ(steps.connection().receive_buffer(), kRing);
+  EXPECT_EQ(steps.connection().send_buffer(), kRing);
+}
+
+Start with_wide_window() {
+  Start start = tuned();
+  start.state.delegated.cwnd_bytes = 40'000;
+  start.state.delegated.snd_wnd = start.state.delegated.max_snd_wnd = 500'000;
+  start.state.constant.snd_wind_shift = 10;
+  return start;
+}
+
+TEST(Buffers, AUsersSizeIsKeptWhenTheCongestionWindowGrows) {
+  Start start = with_wide_window();
+  start.state.cached.send_buffer = 30'000;
+  Steps steps(start);
+  steps.write(200'000).forget_output();
+  for (std::uint32_t ack = 20'000; ack <= 100'000; ack += 20'000)
+    steps.pass(milliseconds(10)).receive({.ack = ack, .wnd = 1000}).forget_output();
+  ASSERT_GT(steps.connection().info().cwnd_bytes, 40'000u);
+  EXPECT_EQ(steps.connection().send_buffer(), 30'000u);
+}
+
+// What is queued cannot be taken back, and the window comes up again.
+TEST(Buffers, TheSendBufferStaysWhenTheCongestionWindowFalls) {
+  Steps steps(with_wide_window());
+  ASSERT_EQ(steps.connection().send_buffer(), 80'000u);
+  steps.write(80'000).forget_output().pass(seconds(2)).forget_output();  // nothing arrives
+  steps.receive({.ack = 1000, .wnd = 1000}).forget_output();
+  ASSERT_LT(steps.connection().info().cwnd_bytes, 40'000u);
+  EXPECT_EQ(steps.connection().send_buffer(), 80'000u);
+}
+
+TEST(Buffers, TheSendBufferIsNotLargerThanTheRing) {
+  Start start = with_wide_window();
+  start.ring = 1u << 17;
+  Steps steps(start);
+  steps.write(100'000).forget_output();
+  for (std::uint32_t ack = 10'000; ack <= 100'000; ack += 10'000)
+    steps.pass(milliseconds(10)).receive({.ack = ack, .wnd = 1000}).forget_output();
+  ASSERT_GT(steps.connection().info().cwnd_bytes, start.ring / 2);
+  EXPECT_EQ(steps.connection().send_buffer(), start.ring);
+}
+
 TEST(Buffers, TheSendBufferFollowsTheCongestionWindow) {
   Start start = tuned();
   start.state.delegated.cwnd_bytes = 40'000;

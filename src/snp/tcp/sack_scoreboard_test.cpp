@@ -281,6 +281,94 @@ TEST(SackScoreboard, ForgetsTheSmallestWhenNothingCanBeMerged) {
   EXPECT_GT(board.sacked_bytes(), large + kHoles * 1000 / 4);
 }
 
+// Two hundred segments, one each 1.6 ms, get a hole in the middle each until the board is full.
+// Then the end of one and the beginning of the next become one range, which must know both times:
+// RACK takes by the first what is old for lost (RFC 8985 6.2 step 5), and measures by the last.
+TEST(SackScoreboard, MergingKeepsTheFirstAndTheLastTime) {
+  constexpr std::uint32_t kGap = 100 * SentRange::kSpreadUs;
+  SackScoreboard board;
+  board.start(SeqNum(0), SeqNum(0), 0);
+  for (std::uint32_t i = 1; i <= 200; ++i)
+    board.on_sent(SeqNum(i * 5000), i * kGap);
+  std::uint32_t next = 0;
+  for (std::uint32_t before = 0; before <= board.ranges(); ++next) {
+    before = board.ranges();
+    Delivery delivery;
+    board.on_sacked(SeqNum(next * 5000 + 2000), SeqNum(next * 5000 + 3000), delivery);
+    ASSERT_LT(next, 200u) << "the board was never full";
+  }
+  int merged = 0;
+  std::uint32_t start = 0;
+  // The last ones were divided again.
+  for (std::uint32_t i = 0; board.range(i).end < SeqNum((next - 2) * 5000); ++i) {
+    const SentRange& range = board.range(i);
+    const std::uint32_t first = start / 5000 + 1;
+    const std::uint32_t last = (range.end - SeqNum(0) - 1) / 5000 + 1;
+    start = range.end - SeqNum(0);
+    if (range.fate == Fate::kSacked) continue;
+    EXPECT_EQ(range.sent_us, last * kGap) << "range " << i;
+    EXPECT_EQ(range.spread * SentRange::kSpreadUs, (last - first) * kGap) << "range " << i;
+    merged += last != first ? 1 : 0;
+  }
+  EXPECT_GT(merged, 100);
+}
+
+// A board on which nothing can be merged: one burst of which pieces arrived, the 100th the
+// smallest, then the 101st.
+class Crowded {
+ public:
+  explicit Crowded(bool is_lost) {
+    board_.start(SeqNum(0), SeqNum(0), 0);
+    board_.on_sent(SeqNum(2'000'000), 1);
+    if (is_lost) board_.mark_all_lost();
+    while (board_.ranges() + 2 <= SackScoreboard::kCapacity)
+      sack();
+  }
+  void sack() {
+    const std::uint32_t bytes = pieces_ == 99 ? 500 : pieces_ == 100 ? 600 : 1000;
+    ++pieces_;
+    Delivery delivery;
+    board_.on_sacked(SeqNum(pieces_ * 4000), SeqNum(pieces_ * 4000 + bytes), delivery);
+    sacked_ += bytes;
+  }
+  [[nodiscard]] Fate fate_of(std::uint32_t piece) const {
+    std::uint32_t i = 0;
+    while (board_.range(i).end <= SeqNum(piece * 4000))
+      ++i;
+    return board_.range(i).fate;
+  }
+  [[nodiscard]] const SackScoreboard& board() const { return board_; }
+  [[nodiscard]] std::uint32_t sacked() const { return sacked_; }
+
+ private:
+  SackScoreboard board_;
+  std::uint32_t pieces_ = 0;
+  std::uint32_t sacked_ = 0;
+};
+
+// To send it again is the least waste.
+TEST(SackScoreboard, OneAfterTheOtherTheSmallestIsForgotten) {
+  Crowded crowded(false);
+  ASSERT_EQ(crowded.board().sacked_bytes(), crowded.sacked());
+  crowded.sack();
+  EXPECT_EQ(crowded.board().sacked_bytes(), crowded.sacked() - 500);
+  EXPECT_EQ(crowded.fate_of(100), Fate::kInFlight);
+  EXPECT_EQ(crowded.fate_of(101), Fate::kSacked);
+  crowded.sack();
+  EXPECT_EQ(crowded.board().sacked_bytes(), crowded.sacked() - 1100);
+  EXPECT_EQ(crowded.fate_of(101), Fate::kInFlight);
+  EXPECT_EQ(crowded.fate_of(102), Fate::kSacked);
+  EXPECT_EQ(crowded.board().in_flight(), 2'000'000 - crowded.sacked() + 1100);
+}
+
+TEST(SackScoreboard, WhatIsForgottenIsSentAgainWithTheHoleBeforeIt) {
+  Crowded crowded(true);
+  crowded.sack();
+  EXPECT_EQ(crowded.fate_of(100), Fate::kLost);
+  EXPECT_EQ(crowded.board().lost_bytes(), 2'000'000 - crowded.sacked() + 500);
+  EXPECT_EQ(crowded.board().in_flight(), 0u);
+}
+
 // What a peer has thrown away was lost by it, not by the path: no congestion control learns of it.
 TEST(SackScoreboard, RenegedDataIsToBeSentAgainButIsNoLossOfThePath) {
   SackScoreboard board;
