@@ -84,5 +84,32 @@ TEST(HostPathModel, IsNoneOfAHostThatGoesByLosses) {
   EXPECT_EQ(parked_model(lab, c).bandwidth, 0u);
 }
 
+// Where ICMP never comes (RFC 4821) the host would lose every full segment for ever.
+TEST(HostSegmentSize, IsThatWhichWasFoundToGetThrough) {
+  ParkingLab lab;
+  const Connection c = lab.connect_pair(Family::kV4);
+  RingPair rings(kRingBytes);
+  auto parked = lab.park(c, rings);
+  ASSERT_TRUE(parked);
+  const std::uint16_t peers = parked->state.constant.remote_mss;
+  constexpr std::uint16_t kFound = 700;
+  parked->state.mtu_search = {.mss_limit = kFound, .mss_high = peers, .probe_end = {}};
+  ASSERT_TRUE(lab.unpark(c, *parked, rings));
+  tcp_info info{};
+  ASSERT_TRUE(host::read_tcp_info(c.host.get(), info));
+  EXPECT_LE(info.tcpi_snd_mss, kFound);
+  EXPECT_GE(info.tcpi_snd_mss, kFound - 12);
+  send_chunk(c, 100'000);
+
+  // And once larger ones got through, they do again.
+  auto again = lab.park(c, rings);
+  ASSERT_TRUE(again);
+  again->state.constant.remote_mss = peers;  // as PathMemo tells it
+  ASSERT_TRUE(lab.unpark(c, *again, rings));
+  send_chunk(c, 100'000);
+  ASSERT_TRUE(host::read_tcp_info(c.host.get(), info));
+  EXPECT_GT(info.tcpi_snd_mss, kFound);
+}
+
 }  // namespace
 }  // namespace snp::test
