@@ -87,6 +87,16 @@ void read_delegated(Input& in, snp::DelegatedState& d) {
   d.pacing_delta_us = in.take<std::int32_t>();
 }
 
+void read_search(Input& in, snp::MtuSearch& search) {
+  search.mss_limit = in.take<std::uint16_t>();
+  search.mss_high = in.take<std::uint16_t>();
+  search.probe = in.take<std::uint16_t>();
+  search.probe_end = in.seq();
+  search.tries_high = in.flag();
+  search.probes_lost = in.take<std::uint8_t>();
+  search.next_probe_delta_ms = in.take<std::int32_t>();
+}
+
 // As the next owner reads it.
 snp::ConnectionState through_record(const Connection& connection, snp::Instant now) {
   snp::ipc::FlowRecord record;
@@ -120,7 +130,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   snp::ConnectionState state;
   read_agreed(in, state);
   read_delegated(in, state.delegated);
-  state.mtu_search = in.take<snp::MtuSearch>();
+  read_search(in, state.mtu_search);
   state.path = in.take<snp::PathModel>();
   std::vector<std::byte> tx(kRing);
   std::vector<std::byte> rx(kRing);

@@ -429,6 +429,7 @@ class alignas(64) Connection {
   std::uint32_t mss_limit_ = 0;       // what a path that loses larger segments has carried; 0: none
   std::uint32_t mss_high_ = 0;        // and what it has not, or nobody has tried
   std::uint32_t mtu_probe_ = 0;       // size of the probe that is out; 0: none
+  std::uint32_t kept_at_lost_ = 0;    // total_lost() when keeps_window_ began
   bool tries_full_mss_ = false;       // the next probe has all of mss_high_
   std::uint8_t mtu_probes_lost_ = 0;  // of the present size
   SeqNum mtu_probe_end_;

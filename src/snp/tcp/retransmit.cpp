@@ -52,7 +52,8 @@ void Connection::process_recovery(const Segment& seg, Delivery& delivery, bool a
     enter_recovery(Recovery::kFast, now);
     keeps_window_ = is_probe_lost;  // RFC 4821 7.6.2: it was too large; that is no congestion
     if (keeps_window_) cc_ = undo_cc_;
-  } else if (keeps_window_ && board_.lost_bytes() > mss_high_) {  // now more is lost
+    kept_at_lost_ = board_.total_lost();
+  } else if (keeps_window_ && board_.total_lost() != kept_at_lost_) {  // now more is lost
     keeps_window_ = false;
     cc_algorithm_->on_congestion(cc_, Congestion::kLoss, used_window(), now);
   }
@@ -169,7 +170,6 @@ void Connection::enter_recovery(Recovery recovery, Instant now) noexcept {
   recovery_ = recovery;
   has_tail_probe_ = false;
   may_predict_ = false;
-  if (reo_wnd_persist_ != 0 && --reo_wnd_persist_ == 0) reo_wnd_mult_ = 1;
   arm_retransmission(now);
 }
 
@@ -180,6 +180,9 @@ void Connection::leave_recovery() noexcept {
     const std::uint32_t flight = std::max(board_.outstanding(), kInitialSegments * snd_mss_);
     cc_.cwnd = std::max(std::min(cc_.ssthresh, flight + snd_mss_), 2 * snd_mss_);
   }
+  // RFC 8985 6.2 step 4: so many recoveries from a loss without a DSACK.
+  const bool was_loss = recovery_ != Recovery::kReduction;
+  if (was_loss && reo_wnd_persist_ != 0 && --reo_wnd_persist_ == 0) reo_wnd_mult_ = 1;
   recovery_ = Recovery::kOpen;
   can_undo_ = is_frto_ = sends_new_first_ = keeps_window_ = false;
   duplicate_acks_ = duplicate_bytes_ = 0;
